@@ -1,0 +1,51 @@
+"""From (type, version) to model, with upcasters for versions no longer written."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import from_json
+
+from schemas.flow import HTTP_ONLY, INTAKE, ROUTES
+from schemas.message import Command, Event
+
+Model = type[Event] | type[Command]
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+MODELS: dict[tuple[str, int], Model] = {
+    (model.TYPE, model.VERSION): model
+    for model in (
+        *(route.event for route in ROUTES),
+        *(
+            command
+            for table in (INTAKE, HTTP_ONLY)
+            for group in table.values()
+            for command in group
+        ),
+    )
+}
+
+# (type, old version) -> function from the old body to the next version's body.
+UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+
+
+class UnknownMessage(ValueError):
+    """No model for this type and version."""
+
+
+def parse(type_name: str, version: int, body: bytes) -> Event | Command:
+    """Read a body. Raises UnknownMessage or pydantic.ValidationError."""
+    model = MODELS.get((type_name, version))
+    if model is not None:
+        return model.model_validate_json(body)
+    return _parse_old(type_name, version, body)
+
+
+def _parse_old(type_name: str, version: int, body: bytes) -> Event | Command:
+    data = from_json(body)
+    while (type_name, version) in UPCASTERS:
+        data = UPCASTERS[type_name, version](data)
+        version += 1
+    model = MODELS.get((type_name, version))
+    if model is None:
+        raise UnknownMessage(f"unknown type {type_name} version {version}")
+    return model.model_validate(data)

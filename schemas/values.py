@@ -1,0 +1,217 @@
+"""Values that stand in events and commands. Money is integer fen, time UTC-aware, points WGS-84."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+Fen = Annotated[int, Field(ge=0, description="amount in fen (0.01 CNY)")]
+SignedFen = Annotated[int, Field(description="amount in fen, negative when money goes back")]
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+OrderId = UUID
+PharmacyId = UUID
+TenantId = UUID
+ProductCode = Annotated[str, Field(pattern=r"^[A-Z0-9]{8,23}$", description="drug catalogue code")]
+CityCode = Annotated[
+    str, Field(pattern=r"^\d{6}$", description="six-digit administrative division")
+]
+TraceCode = Annotated[
+    str, Field(pattern=r"^\d{20}$", description="traceability code, 7 + 13 digits")
+]
+PositiveDecimal = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=4)]
+
+
+class Value(BaseModel):
+    """An immutable part of an event; unknown fields are ignored so that old readers live on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CommandValue(BaseModel):
+    """An immutable part of a command; unknown fields are refused and named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sealed(Value, Generic[T]):
+    """Personal data of type T, encrypted with one data key an order and purpose.
+
+    The key is known to `kit.vault` alone; deleting it erases the person.
+    """
+
+    key_id: UUID
+    alg: Literal["A256GCM"] = "A256GCM"
+    nonce: str = Field(description="12 bytes, base64")
+    ciphertext: str = Field(description="ciphertext and tag, base64")
+
+
+class Purpose(StrEnum):
+    """Why personal data may be opened; each order has one data key for each."""
+
+    REVIEW = "review"
+    PAYER = "payer"
+    LABEL = "label"
+    COURIER = "courier"
+
+
+class GeoPoint(Value):
+    """A position; in the clear only rounded to 100 m (see `rounded`)."""
+
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+    datum: Literal["WGS-84"] = "WGS-84"
+
+    def rounded(self) -> "GeoPoint":
+        """The same place to three decimals, about 100 m."""
+        return GeoPoint(lat=round(self.lat, 3), lon=round(self.lon, 3))
+
+
+class Tier(StrEnum):
+    """Service level: minutes from authorisation to the door, or the last resort."""
+
+    MIN_30 = "30"
+    MIN_60 = "60"
+    EMERGENCY = "emergency"
+    CITYWIDE = "citywide"
+
+
+class Outcome(StrEnum):
+    """How an order ended. `OrderClosed` carries exactly one."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    EXHAUSTED = "exhausted"
+    RETURNED = "returned"
+    SETTLEMENT_REFUSED = "settlement_refused"
+
+
+class CancelCause(StrEnum):
+    """Why an order is taken back. Expiry walks the same road as a cancellation."""
+
+    PATIENT = "patient"
+    PRESCRIBER = "prescriber"
+    EXPIRY = "expiry"
+
+
+class CancelResult(StrEnum):
+    """Answer to a cancellation; codes follow the published EPS set (domain.md 5.3)."""
+
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    TOO_LATE_MARKED = "too_late_marked"
+    TOO_LATE_DISPENSED = "too_late_dispensed"
+    ALREADY_ENDED = "already_ended"
+
+
+class Stage(StrEnum):
+    """Part of the road; a breach names the one to blame."""
+
+    REVIEW = "review"
+    CLAIM = "claim"
+    DISPATCH = "dispatch"
+    PHARMACY_REVIEW = "pharmacy_review"
+    PICKING = "picking"
+    SETTLEMENT = "settlement"
+    COURIER_WAIT = "courier_wait"
+    RIDE = "ride"
+
+
+class GateCode(StrEnum):
+    """Hard gates of the match, in their fixed order (dispatch.md 6.1)."""
+
+    NO_COVERAGE = "NO_COVERAGE"
+    CLOSED = "CLOSED"
+    NO_PHARMACIST = "NO_PHARMACIST"
+    NO_STOCK = "NO_STOCK"
+    INSURER = "INSURER"
+    COLD_CHAIN = "COLD_CHAIN"
+    CAPACITY = "CAPACITY"
+    REFUSED = "REFUSED"
+
+
+class OrderLine(Value):
+    """One drug of one prescription; what is needed to price, stock and pick it."""
+
+    line_id: UUID
+    prescription_id: UUID
+    product_code: ProductCode
+    quantity: int = Field(gt=0, le=999, description="packs")
+    cold_chain: bool = False
+
+
+class Address(Value):
+    """Where the courier goes; personal, always sealed."""
+
+    name: str
+    phone: str
+    address: str
+    point: GeoPoint
+
+
+class Voucher(Value):
+    """The patient's insurance e-voucher; personal, always sealed for the payer."""
+
+    token: str
+    person_name: str
+    certificate_number: str
+
+
+class Consent(Value):
+    """What the patient agreed to at submission."""
+
+    share_max_fen: Fen | None = None
+    self_pay: bool | None = None
+    risk_notice_confirmed: bool
+    shortage_registration: bool = False
+
+
+class Order(Value):
+    """What every later service needs of the order; personal parts stay sealed."""
+
+    order_id: OrderId
+    order_number: str
+    hospital_id: TenantId
+    city: CityCode
+    tier: Tier
+    point: GeoPoint = Field(description="rounded to 100 m")
+    insured: bool
+    payer_area: CityCode
+    lines: tuple[OrderLine, ...]
+    consent: Consent
+    submitted_at: Instant
+    expires_at: Instant = Field(description="that of the earliest prescription")
+    voucher: Sealed[Voucher]
+    label: Sealed[Address]
+    courier: Sealed[Address]
+
+
+class LinePrice(Value):
+    """Price of one line at the accepted pharmacy."""
+
+    line_id: UUID
+    product_code: ProductCode
+    quantity: int
+    unit_price_fen: Fen
+
+
+class Reason(Value):
+    """A coded finding: the official code where one exists, with the rule and its pack."""
+
+    code: str
+    rule_id: str
+    rule_pack: str
+    text: str = ""
+    line_id: UUID | None = None
