@@ -28,13 +28,11 @@ class Route:
 
 
 def _routes(producer: str, readers: dict[type[Event], tuple[str, ...]]) -> tuple[Route, ...]:
+    def seen_by(event: type[Event], consumers: tuple[str, ...]) -> tuple[str, ...]:
+        return consumers if issubclass(event, CommandAnswered) else (*consumers, "ops")
+
     return tuple(
-        Route(
-            event,
-            producer,
-            consumers if issubclass(event, CommandAnswered) else (*consumers, "ops"),
-        )
-        for event, consumers in readers.items()
+        Route(event, producer, seen_by(event, consumers)) for event, consumers in readers.items()
     )
 
 

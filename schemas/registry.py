@@ -11,18 +11,14 @@ from schemas.message import Command, Event
 Model = type[Event] | type[Command]
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-MODELS: dict[tuple[str, int], Model] = {
-    (model.TYPE, model.VERSION): model
-    for model in (
-        *(route.event for route in ROUTES),
-        *(
-            command
-            for table in (INTAKE, HTTP_ONLY)
-            for group in table.values()
-            for command in group
-        ),
-    )
-}
+
+def _models() -> tuple[Model, ...]:
+    events: tuple[Model, ...] = tuple(route.event for route in ROUTES)
+    groups = (*INTAKE.values(), *HTTP_ONLY.values())
+    return (*events, *(command for group in groups for command in group))
+
+
+MODELS: dict[tuple[str, int], Model] = {(model.TYPE, model.VERSION): model for model in _models()}
 
 # (type, old version) -> function from the old body to the next version's body.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}

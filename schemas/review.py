@@ -7,7 +7,7 @@ from pydantic import Field
 
 from schemas import message
 from schemas.message import Command, OrderEvent
-from schemas.values import Instant, Order, OrderId, Reason, Value
+from schemas.values import CancelCause, Instant, Order, OrderId, Reason, Value
 
 
 class Rejected(Value):
@@ -64,7 +64,7 @@ class ReviewCancelled(OrderEvent):
 
     TYPE: ClassVar[str] = "review.ReviewCancelled"
 
-    cause: message.CancelCause
+    cause: CancelCause
 
 
 class CancelForwarded(message.CancelPassed):

@@ -48,7 +48,7 @@ class DropTimer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to an outside system, made after the commit; (order, kind, ref) is its idempotency key."""
+    """An outside call, made after the commit; (order, kind, ref) is its idempotency key."""
 
     kind: str
     ref: str
