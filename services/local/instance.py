@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from services.local.kafka import Kafka
 from services.local.paths import CLONE
 from services.local.ports import HOST
 from services.local.postgres import SUPERUSER, Postgres
-from services.local.processes import BY_NAME, PROCESSES
+from services.local.processes import BY_NAME, PROCESSES, process_of, slot_of
 
 FREE_BYTES_MIN = 1_000_000_000
 DATABASE = "yaoda"
@@ -26,11 +26,15 @@ _INFRASTRUCTURE = ("postgres", "kafka", "kafka-controller")
 class Instance:
     """Postgres and Kafka in `home`, and everything that a process there has to know."""
 
-    def __init__(self, home: Path | str, *, edge_port: int | None = None) -> None:
+    def __init__(
+        self, home: Path | str, *, edge_port: int | None = None, extra: Iterable[str] = ()
+    ) -> None:
+        """`extra` names workers beyond one a process (`dispatch.1`), which get ports too."""
         self.home = Path(home).resolve()
         self.logs = self.home / "logs"
         self.secrets = self.home / "secrets"
         self.edge_port = edge_port
+        self.extra = tuple(extra)
         self.ports: dict[str, int] = {}
         self._lock: int | None = None
 
@@ -97,7 +101,7 @@ class Instance:
 
     def env_for(self, name: str) -> dict[str, str]:
         """The YAODA_* variables of one process, or of the superuser's tools for another name."""
-        process = BY_NAME.get(name)
+        process = process_of(name) if name.partition(".")[0] in BY_NAME else None
         addresses = {item.name: self.address(item.name) for item in PROCESSES if item.http}
         return {
             "YAODA_HOME": str(self.home),
@@ -108,7 +112,7 @@ class Instance:
             "YAODA_KAFKA": self.kafka,
             "YAODA_HTTP_HOST": HOST,
             "YAODA_HTTP_PORT": str(self.ports.get(name, 0)),
-            "YAODA_SLOT": "0",
+            "YAODA_SLOT": str(slot_of(name)) if process else "0",
             "YAODA_MASTER_KEY_FILE": str(self.secrets / "master.key"),
             "YAODA_TENANTS_FILE": str(self.secrets / "tenants.json"),
             "YAODA_ADDRESSES": json.dumps(addresses),
@@ -157,7 +161,7 @@ class Instance:
         chosen: dict[str, int] = {}
         if self.edge_port is not None:
             chosen["edge"] = ports.demand(self.edge_port)
-        for name in (*_INFRASTRUCTURE, *(item.name for item in PROCESSES)):
+        for name in (*_INFRASTRUCTURE, *(item.name for item in PROCESSES), *self.extra):
             if name not in chosen:
                 chosen[name] = ports.pick(set(chosen.values()), remembered.get(name))
         return chosen

@@ -19,7 +19,7 @@ from services.local.errors import StartFailed
 from services.local.ports import HOST
 
 START_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 6
+STOP_SECONDS_MAX = 5
 _LOGGING = """\
 status=warn
 appender.out.type=Console

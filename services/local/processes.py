@@ -36,3 +36,13 @@ PROCESSES: tuple[Process, ...] = (
 BY_NAME = {process.name: process for process in PROCESSES}
 SERVICES: tuple[str, ...] = tuple(item.name for item in PROCESSES if not item.traffic)
 DEMO: tuple[str, ...] = tuple(item.name for item in PROCESSES)
+
+
+def process_of(name: str) -> Process:
+    """The process that a worker's name stands for: `dispatch`, or `dispatch.1` for a second one."""
+    return BY_NAME[name.partition(".")[0]]
+
+
+def slot_of(name: str) -> int:
+    """Which worker of its process it is, from 0."""
+    return int(name.partition(".")[2] or 0)

@@ -1,0 +1,63 @@
+"""One of our own programs as a supervised unit."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from services.local.child import Child
+from services.local.processes import Process
+
+STOP_SECONDS_MAX = 8
+PROBE_SECONDS_MAX = 2
+
+
+class Service:
+    """Started with `python -m`, ready when its /readyz says so, ended with SIGTERM."""
+
+    def __init__(
+        self, name: str, process: Process, *, port: int, log: Path, env: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.process = process
+        self.port = port
+        self.log = log
+        self.env = env
+        self.child: Child | None = None
+
+    async def launch(self) -> None:
+        """Start without waiting for it to answer."""
+        argv = [sys.executable, "-m", self.process.module]
+        self.child = Child(argv, log=self.log, env=self.env)
+
+    async def is_ready(self) -> bool:
+        """Whether it says that it takes work; a program without HTTP is ready while it runs."""
+        if self.child is None or not self.child.running:
+            return False
+        if not self.process.http:
+            return True
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=PROBE_SECONDS_MAX) as client:
+                answer = await client.get(f"http://127.0.0.1:{self.port}/readyz")
+        except (httpx.HTTPError, OSError):
+            return False
+        return answer.is_success
+
+    async def stop(self) -> None:
+        """Let it finish what it has begun; kill when that takes too long."""
+        if self.child is not None:
+            await self.child.stop(signal.SIGTERM, STOP_SECONDS_MAX)
+
+
+async def run_once(module: str, *, log: Path, env: Mapping[str, str]) -> tuple[int, str]:
+    """Run a program of ours to its end; its exit code and what it said last."""
+    child = Child([sys.executable, "-m", module], log=log, env=env)
+    try:
+        while child.running:
+            await asyncio.sleep(0.05)
+    finally:
+        child.kill()
+    return child.exit_code or 0, child.log_tail()

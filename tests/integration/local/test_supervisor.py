@@ -1,0 +1,171 @@
+"""What dies comes back, and nothing outlives its supervisor."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from services.local import processes
+from services.local.child import Child
+from services.local.errors import HomeLocked, StartFailed
+from services.local.instance import Instance, read_state
+from services.local.paths import CLONE
+from services.local.processes import Process
+from services.local.supervisor import System, running
+
+pytestmark = pytest.mark.live
+
+SUPERVISOR = """
+import asyncio, sys
+from services.local import processes
+from services.local.processes import Process
+from services.local.supervisor import running
+processes.BY_NAME["echo"] = Process("echo", "tests.integration.local.echo")
+async def main():
+    async with running(sys.argv[1], ["echo"], prepare=False):
+        await asyncio.sleep(300)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in (("echo", "echo"), ("broken", "no_such_program")):
+        process = Process(name, f"tests.integration.local.{module}")
+        monkeypatch.setitem(processes.BY_NAME, name, process)
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Child]:
+    """A supervisor in a process of its own, ready."""
+    child = Child(
+        [sys.executable, "-c", SUPERVISOR, str(tmp_path / "home")],
+        log=tmp_path / "supervisor.log",
+        env={**os.environ, "PYTHONPATH": str(CLONE)},
+    )
+    yield child
+    child.kill()
+
+
+async def test_a_killed_child_is_started_again_and_keeps_its_data(tmp_path: Path) -> None:
+    """Kafka, Postgres and a service each get SIGKILL; all come back on the same ports."""
+    async with running(tmp_path / "a home", ["echo"], prepare=False) as system:
+        await _remember(system)
+        for name in ("kafka", "postgres", "echo"):
+            pid = system.kill(name)
+            assert await system.wait_replaced(name, pid) != pid
+            assert system.restarts(name) >= 1
+        await _recall(system)
+        rows = {row["name"]: row for row in read_state(system.home)["processes"]}
+    assert {name: row["ready"] for name, row in rows.items()} == {
+        "postgres": True,
+        "kafka": True,
+        "echo": True,
+    }
+
+
+async def test_a_held_child_stays_down_until_released(tmp_path: Path) -> None:
+    """Hold is a stop that the supervisor does not mend."""
+    async with running(tmp_path / "home", ["echo", "echo.1"], prepare=False) as system:
+        await system.hold("echo")
+        await asyncio.sleep(1)
+        with pytest.raises(LookupError):
+            system.pid("echo")
+        assert system.ready("echo.1")
+        await system.release("echo")
+        assert system.ready("echo")
+
+
+async def test_a_program_that_cannot_start_is_named(tmp_path: Path) -> None:
+    """The complaint names the process and its log, and everything is stopped again."""
+    home = tmp_path / "home"
+    with pytest.raises(StartFailed, match=r"broken ended \d+ times; see .*broken\.log"):
+        async with running(home, ["broken"], prepare=False):
+            pytest.fail("a broken system must not be handed out")
+    assert _pids_of(home) == []
+
+
+async def test_stopping_leaves_no_process(tmp_path: Path, supervisor: Child) -> None:
+    """SIGTERM to the supervisor ends all of its children."""
+    home = tmp_path / "home"
+    children = await _children(home, supervisor)
+    # Cancelled by the signal, the loop unwinds through `running`.
+    supervisor.send(signal.SIGINT)
+    assert await supervisor.wait(15)
+    assert [pid for pid in children if psutil.pid_exists(pid)] == []
+
+
+async def test_nothing_survives_a_killed_supervisor(tmp_path: Path, supervisor: Child) -> None:
+    """SIGKILL to the supervisor alone: the kernel ends the rest, and the folder starts again."""
+    home = tmp_path / "home"
+    children = await _children(home, supervisor)
+    supervisor.send(signal.SIGKILL)
+    assert await supervisor.wait(5)
+    assert await _gone(children, 10)
+    async with running(home, [], prepare=False) as system:
+        connection = await asyncpg.connect(system.pg_dsn)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+
+async def test_two_homes_run_side_by_side(tmp_path: Path) -> None:
+    """No port is shared, and one folder is never run twice."""
+    first, second = tmp_path / "one", tmp_path / "two"
+    async with running(first, [], prepare=False) as a, running(second, [], prepare=False) as b:
+        assert not set(a.instance.ports.values()) & set(b.instance.ports.values())
+        with pytest.raises(HomeLocked, match="already run by process"):
+            Instance(first).open()
+
+
+async def _children(home: Path, supervisor: Child) -> list[int]:
+    """All processes below a supervisor whose children are ready."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and supervisor.running:
+        rows = read_state(home).get("processes", [])
+        if len(rows) == 3 and all(row["ready"] for row in rows):
+            return [child.pid for child in psutil.Process(supervisor.pid).children(recursive=True)]
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not ready: {json.dumps(read_state(home))}\n{supervisor.log_tail(40)}")
+
+
+async def _gone(pids: list[int], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while any(psutil.pid_exists(pid) for pid in pids):
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+def _pids_of(home: Path) -> list[int]:
+    return [row["pid"] for row in read_state(home)["processes"] if row["pid"] is not None]
+
+
+async def _remember(system: System) -> None:
+    connection = await asyncpg.connect(system.pg_dsn)
+    await connection.execute("CREATE TABLE kept AS SELECT 42 AS number")
+    await connection.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", 1, 1)])
+    await admin.close()
+
+
+async def _recall(system: System) -> None:
+    connection = await asyncpg.connect(system.pg_dsn)
+    assert await connection.fetchval("SELECT number FROM kept") == 42
+    await connection.close()
+    producer = AIOKafkaProducer(bootstrap_servers=system.kafka, acks="all")
+    await producer.start()
+    await producer.send_and_wait("kept", b"value")
+    await producer.stop()
