@@ -43,7 +43,7 @@ CREATE TABLE outbox (
     UNIQUE (event_id)
 );
 CREATE INDEX outbox_unpublished ON outbox (shard, id) WHERE published_at IS NULL;
-CREATE UNIQUE INDEX outbox_version ON outbox (key, aggregate_version, topic);
+CREATE UNIQUE INDEX outbox_version ON outbox (key, aggregate_version) WHERE aggregate_version > 0;
 
 CREATE TABLE relay_heartbeat (
     shard int PRIMARY KEY,
@@ -140,6 +140,6 @@ CREATE TABLE idempotency (
 
 -- Up to when this service was alive: timers that people answer are put off by the gap.
 CREATE TABLE alive (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
     at timestamptz NOT NULL
 );
