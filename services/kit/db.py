@@ -1,11 +1,19 @@
 """Connections to Postgres, and which of its errors pass by themselves."""
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from services.kit.config import Settings
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    # asyncpg's classes are generic only for the type checker.
+    Connection = asyncpg.Connection
 
 IDLE_IN_TRANSACTION_S_MAX = 30
 COMMAND_S_MAX = 60

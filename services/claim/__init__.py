@@ -1,0 +1,1 @@
+"""Claim: authorises an order, prices and settles it at its pharmacy, undoes it, closes it."""

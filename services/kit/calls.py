@@ -1,0 +1,179 @@
+"""Outside calls: rows with an idempotency key and an epoch, made outside any transaction.
+
+A call is sent only while its lease has longer to run than its time-out. An unknown outcome
+is queried; it is sent again only after the first attempt can no longer arrive.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+from pydantic_core import from_json
+
+from services.kit import telemetry
+from services.kit.decision import CallAnswered, CallOutcome
+
+LEASE_S = 30.0
+ATTEMPTS_MAX = 5
+IN_FLIGHT_MAX = 64
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+POLL_S = 0.5
+
+log = telemetry.logger(__name__)
+
+
+class CallUnknown(Exception):
+    """The far side may or may not have acted: time-out, 5xx, lost connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A known outcome."""
+
+    outcome: CallOutcome
+    response: dict[str, Any] = field(default_factory=dict)
+
+
+class Caller(Protocol):
+    """A client for one kind of call."""
+
+    timeout_s: float
+
+    async def send(self, request: Mapping[str, Any], key: str) -> Reply:
+        """Make the call. Raises CallUnknown when its outcome is not known."""
+        ...
+
+    async def query(self, request: Mapping[str, Any], key: str) -> Reply | None:
+        """What the far side knows of `key`, None for nothing. Raises CallUnknown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A leased call."""
+
+    id: int
+    order_id: UUID
+    tenant_id: UUID
+    kind: str
+    ref: str
+    request: dict[str, Any]
+    epoch: int
+    attempts: int
+
+    @property
+    def key(self) -> str:
+        """The idempotency key at the far side."""
+        return f"{self.order_id}:{self.kind}:{self.ref}"
+
+
+Answer = Callable[[CallRow, CallAnswered], Awaitable[None]]
+
+LEASE = """
+UPDATE call SET state = 'sent', epoch = epoch + 1, attempts = attempts + 1,
+       lease_until = clock_timestamp() + make_interval(secs => $1)
+WHERE id IN (
+    SELECT id FROM call
+    WHERE state <> 'answered' AND next_try_at <= clock_timestamp()
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id, order_id, tenant_id, kind, ref, request, epoch, attempts
+"""
+POSTPONE = """
+UPDATE call SET lease_until = NULL, next_try_at = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1 AND epoch = $2 AND state = 'sent'
+"""
+
+
+class Calls:
+    """The completer: leases open calls, makes them, hands every known outcome back."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        callers: Mapping[str, Caller],
+        answer: Answer,
+        wake: asyncio.Event,
+    ) -> None:
+        self._pool = pool
+        self._callers = callers
+        self._answer = answer
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.wake = wake
+
+    async def run(self) -> None:
+        """Run until cancelled; passing database faults are waited out."""
+        while True:
+            try:
+                rows = await self._lease()
+            except (asyncpg.PostgresError, OSError, asyncpg.InterfaceError) as error:
+                log.warning("calls_lease_failed", error=error)
+                await asyncio.sleep(1)
+                continue
+            for row in rows:
+                self._start(row)
+            if not rows:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), POLL_S)
+        self.wake.clear()
+
+    async def _lease(self) -> Sequence[CallRow]:
+        free = IN_FLIGHT_MAX - len(self._tasks)
+        if free <= 0:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            return ()
+        rows = await self._pool.fetch(LEASE, LEASE_S, free)
+        return [_row(row) for row in rows]
+
+    def _start(self, row: CallRow) -> None:
+        task = asyncio.create_task(self._one(row))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _one(self, row: CallRow) -> None:
+        with telemetry.bound(order_id=str(row.order_id)):
+            try:
+                async with asyncio.timeout(LEASE_S * 0.9):
+                    await self._settle(row)
+            except TimeoutError:
+                log.warning("call_lease_ran_out", kind=row.kind)
+            except Exception as error:
+                log.error("call_failed", kind=row.kind, error=error)
+
+    async def _settle(self, row: CallRow) -> None:
+        reply = await self._attempt(row)
+        if reply is None and row.attempts < ATTEMPTS_MAX:
+            pause = BACKOFF_S[min(row.attempts, len(BACKOFF_S)) - 1] * random.uniform(0.8, 1.2)
+            await self._pool.execute(POSTPONE, row.id, row.epoch, pause)
+            asyncio.get_running_loop().call_later(pause, self.wake.set)
+            return
+        reply = reply or Reply(CallOutcome.UNKNOWN)
+        await self._answer(row, CallAnswered(row.kind, row.ref, reply.outcome, reply.response))
+
+    async def _attempt(self, row: CallRow) -> Reply | None:
+        """None when the outcome is still unknown after asking."""
+        caller = self._callers[row.kind]
+        try:
+            if row.attempts > 1:
+                known = await caller.query(row.request, row.key)
+                if known is not None:
+                    return known
+            return await caller.send(row.request, row.key)
+        except CallUnknown as unknown:
+            log.info("call_unknown", kind=row.kind, error=unknown)
+        try:
+            return await caller.query(row.request, row.key)
+        except CallUnknown:
+            return None
+
+
+def _row(row: asyncpg.Record) -> CallRow:
+    return CallRow(**{**dict(row), "request": from_json(row["request"])})

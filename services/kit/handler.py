@@ -1,0 +1,502 @@
+"""The batch shell: one transaction for a batch, in which each message stands or falls alone.
+
+Lock order, always: positions, order rows (sorted), what `lookup` locks (person, city lease, stock
+and slots), timers, audit head. Only this module commits.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from services.kit import audit, clock, fault, idempotency, telemetry
+from services.kit.calls import CallRow
+from services.kit.db import Connection, Failure, classify
+from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
+from services.kit.decoding import Decoder, Poison
+from services.kit.health import Health
+from services.kit.ids import new_id, partition_of
+from services.kit.parking import Redrive
+from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
+from services.kit.store import SQL, drop_empty, load_entries, save
+from services.kit.tenants import Tenants
+from services.kit.unit import Result, Unit, parked_row
+from services.kit.vault import Vault
+
+Item = Incoming | Poison
+Recheck = Callable[[Connection, datetime, Sequence[Item]], Awaitable[Sequence[Item]]]
+T = TypeVar("T")
+
+NOBODY = UUID(int=0)
+PARKED_A_MINUTE_MAX = 100
+BACKOFF_S_MAX = 5.0
+COMMAND_TRIES = 4
+
+log = telemetry.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A partition whose next record is not the one that must come."""
+
+    topic: str
+    part: int
+    next_offset: int
+
+
+class GapFound(Exception):
+    """Offsets jumped: the batch was rolled back, the partitions must be rewound."""
+
+    def __init__(self, gaps: Sequence[Gap]) -> None:
+        super().__init__("offsets jumped")
+        self.gaps = tuple(gaps)
+
+
+class PositionMissing(Exception):
+    """No position row: the tool that creates topics has not run for this service."""
+
+    log_safe = True
+
+
+class TooManyParked(Exception):
+    """More dead letters a minute than bad data explains: the fault is ours, reading stops."""
+
+    log_safe = True
+
+
+class Unavailable(Exception):
+    """The database stayed away: nothing was done, the caller may try again."""
+
+
+@dataclass(slots=True)
+class Wakes:
+    """Who waits for what a commit brings."""
+
+    relay: asyncio.Event = field(default_factory=asyncio.Event)
+    timers: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: asyncio.Event = field(default_factory=asyncio.Event)
+    feed: asyncio.Event = field(default_factory=asyncio.Event)
+    tick: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Shell:
+    """Applies messages of every source to one service's aggregates."""
+
+    def __init__(
+        self,
+        service: Service,
+        pool: asyncpg.Pool,
+        *,
+        vault: Vault,
+        tenants: Tenants,
+        health: Health,
+        extras: Any = None,
+    ) -> None:
+        self.service = service
+        self.pool = pool
+        self.vault = vault
+        self.tenants = tenants
+        self.extras = extras
+        self.wakes = Wakes()
+        self.on_shards: Callable[[frozenset[int]], Awaitable[None]] | None = None
+        self.accepted_holes: set[tuple[str, int]] = set()
+        self._health = health
+        self._decoder = Decoder(service, tenants)
+        self._parked_at: deque[float] = deque(maxlen=PARKED_A_MINUTE_MAX)
+
+    async def records(self, batch: Sequence[Record]) -> None:
+        """Apply raw records in order. Raises GapFound; waits out passing faults."""
+        fault.point("P1")
+        self._health.batch_started("record")
+        await self._records([(record, self._decoder.decode(record)) for record in batch])
+        self._health.batch_committed("record")
+        fault.point("P3")
+
+    async def commands(self, batch: Sequence[Incoming]) -> list[Result]:
+        """Apply commands of HTTP; a failing one fails alone. Raises Unavailable."""
+        try:
+            return await self._patiently(lambda: self._commands_once(batch), tries=COMMAND_TRIES)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                log.error("command_failed", error=error, order_id=str(batch[0].key))
+                detail = "the service failed on this command; nothing was stored"
+                return [Result(Verdict.INVALID, code="internal_error", detail=detail, status=500)]
+        half = len(batch) // 2
+        return await self.commands(batch[:half]) + await self.commands(batch[half:])
+
+    async def timers(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Fire due timers; each is looked at again under its order's lock."""
+        items = [_timer(row) for row in rows]
+        await self._inner(items, self._still_due)
+
+    async def tick(self, kind: str, ref: str, limit: int) -> int:
+        """Fire the due timers of one kind and ref in one transaction; how many there were."""
+        rows = await self.pool.fetch(SQL["due_timers_of_kind"], kind, ref, limit)
+        if rows:
+            await self.timers(rows)
+        return len(rows)
+
+    async def answer(self, row: CallRow, answered: CallAnswered) -> None:
+        """Take in what became of an outside call, unless a newer epoch owns it."""
+        fault.point("P7")
+        incoming = Incoming(
+            new_id(),
+            row.order_id,
+            row.tenant_id,
+            answered,
+            Source.CALL,
+            row_id=row.id,
+            epoch=row.epoch,
+        )
+        await self._inner([incoming], self._still_sent)
+
+    async def park_overdue(self) -> None:
+        """Park the early messages whose predecessor never came."""
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            rows = await conn.fetch(SQL["overdue_waiting"], now)
+            if not rows:
+                return
+            keys = {row["order_id"]: row["tenant_id"] for row in rows}
+            entries = await load_entries(conn, self.service, keys)
+            unit = Unit(self.service, now, entries, {})
+            for entry in entries.values():
+                if entry.waiting and entry.blocked_by is None:
+                    unit.park_overdue(entry)
+            await self.finish(conn, unit, now)
+        self._wake(unit)
+
+    async def redrive(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> Result:
+        """Feed a dead letter again (`replay`) or give it up (`discard`), then those behind it."""
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            row = await conn.fetchrow(SQL["get_parked"], parked_id)
+            if row is None:
+                return Result(Verdict.INVALID, code="not_found", detail="no such id", status=404)
+            if row["state"] not in ("parked", "refused"):
+                detail = f"it is {row['state']}: only parked or refused ones can be redriven"
+                return Result(Verdict.INVALID, code="not_parked", detail=detail, status=409)
+            redrive = Redrive(self, conn, now, actor.name, reason, action)
+            result, unit = await redrive.run(row)
+        self._wake(unit)
+        return result
+
+    async def fold(
+        self,
+        conn: Connection,
+        now: datetime,
+        items: Sequence[Item],
+        recheck: Recheck | None,
+    ) -> tuple[Unit, list[Result]]:
+        """Lock, look up, decide message by message, and write everything but the positions."""
+        keys = {item.key: _tenant(item) for item in reversed(items) if item.key is not None}
+        entries = await load_entries(conn, self.service, keys)
+        if recheck is not None:
+            items = await recheck(conn, now, items)
+        unit = Unit(self.service, now, entries, await self.look_up(conn, now, items, entries))
+        fault.point("P2")
+        results = [_process(unit, item) for item in items]
+        self._watch_parking(unit)
+        await self.finish(conn, unit, now)
+        return unit, [result for result in results if result is not None]
+
+    async def look_up(
+        self, conn: Connection, now: datetime, items: Sequence[Item], entries: Any
+    ) -> Any:
+        """What the service wants to know beside the messages, those that wait included."""
+        waiting = [w.incoming for entry in entries.values() for w in entry.waiting]
+        messages = [item for item in items if isinstance(item, Incoming)]
+        context = LookupContext(
+            conn=conn,
+            now=now,
+            messages=[*waiting, *messages],
+            states={key: entry.state for key, entry in entries.items()},
+            vault=self.vault,
+            extras=self.extras,
+        )
+        return await self.service.lookup(context)
+
+    async def _records(self, batch: Sequence[tuple[Record, Item | None]]) -> None:
+        try:
+            await self._patiently(lambda: self._records_once(batch))
+            return
+        except (GapFound, PositionMissing, TooManyParked, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            guilt = error
+            if len(batch) == 1:
+                await self._patiently(lambda: self._records_once(batch, guilt))
+                return
+            log.warning("batch_split", error=error, batch=len(batch))
+        half = len(batch) // 2
+        await self._records(batch[:half])
+        await self._records(batch[half:])
+
+    async def _records_once(
+        self, batch: Sequence[tuple[Record, Item | None]], guilt: Exception | None = None
+    ) -> None:
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            fresh, ends = await self._positions(conn, [record for record, _ in batch])
+            items = [item for record, item in batch if item is not None and record in fresh]
+            items = await _enter_inbox(conn, items)
+            unit: Unit | None = None
+            if items and guilt is None:
+                unit, _ = await self.fold(conn, now, items, None)
+            elif items:
+                unit = await self._park_guilty(conn, now, items[0], guilt)
+            await conn.execute(SQL["advance_positions"], *_position_columns(ends))
+        if unit is not None:
+            self._wake(unit)
+
+    async def _positions(
+        self, conn: Connection, records: Sequence[Record]
+    ) -> tuple[set[Record], dict[tuple[str, int], int]]:
+        """Drop what lies before the authoritative position; a jump is a gap."""
+        parts = sorted({(record.topic, record.part) for record in records})
+        columns = [topic for topic, _ in parts], [part for _, part in parts]
+        rows = await conn.fetch(SQL["lock_positions"], *columns)
+        ends = {(row["topic"], row["part"]): row["next_offset"] for row in rows}
+        if len(ends) != len(parts):
+            missing = ", ".join(f"{t}/{p}" for t, p in parts if (t, p) not in ends)
+            raise PositionMissing(f"no position row for {missing}")
+        fresh: set[Record] = set()
+        gaps: dict[tuple[str, int], Gap] = {}
+        for record in records:
+            where = record.topic, record.part
+            if record.offset < ends[where] or where in gaps:
+                continue
+            if record.offset > ends[where] and where not in self.accepted_holes:
+                gaps[where] = Gap(*where, ends[where])
+                continue
+            fresh.add(record)
+            ends[where] = record.offset + 1
+        if gaps:
+            raise GapFound(list(gaps.values()))
+        return fresh, ends
+
+    async def _park_guilty(
+        self, conn: Connection, now: datetime, item: Item, guilt: Exception | None
+    ) -> Unit:
+        entries = {}
+        if item.key is not None:
+            entries = await load_entries(conn, self.service, {item.key: _tenant(item)})
+        unit = Unit(self.service, now, entries, {})
+        if isinstance(item, Poison):
+            unit.park_poison(item)
+        elif item.source is Source.INTAKE:
+            unit.parked.append(
+                parked_row(item, "internal_error", telemetry.describe(_known(guilt)), "", "refused")
+            )
+        else:
+            unit.park(item, "shell_error", telemetry.describe(_known(guilt)))
+        log.error("message_parked", error=_known(guilt), topic=_topic(item))
+        self._watch_parking(unit)
+        await self.finish(conn, unit, now)
+        return unit
+
+    async def _inner(self, items: Sequence[Incoming], recheck: Recheck) -> None:
+        """Timers and call answers: in one transaction, in halves when one is bad."""
+        try:
+            await self._patiently(lambda: self._inner_once(items, recheck))
+            return
+        except Exception as error:
+            guilt = error
+            if len(items) == 1:
+                await self._patiently(lambda: self._inner_once(items, recheck, guilt))
+                return
+            log.warning("batch_split", error=error, batch=len(items))
+        half = len(items) // 2
+        await self._inner(items[:half], recheck)
+        await self._inner(items[half:], recheck)
+
+    async def _inner_once(
+        self, items: Sequence[Incoming], recheck: Recheck, guilt: Exception | None = None
+    ) -> None:
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            fault.point("P8")
+            if guilt is None:
+                unit, _ = await self.fold(conn, now, items, recheck)
+            else:
+                unit = await self._park_guilty_inner(conn, now, items[0], recheck, guilt)
+        self._wake(unit)
+
+    async def _park_guilty_inner(
+        self,
+        conn: Connection,
+        now: datetime,
+        item: Incoming,
+        recheck: Recheck,
+        guilt: Exception,
+    ) -> Unit:
+        entries = await load_entries(conn, self.service, {item.key: item.tenant_id})
+        unit = Unit(self.service, now, entries, {})
+        if await recheck(conn, now, [item]):
+            unit.park(item, "shell_error", telemetry.describe(guilt))
+            if isinstance(item.message, TimerFired):
+                unit.timers[item.key, item.message.kind, item.message.ref] = None
+            log.error("message_parked", error=guilt, order_id=str(item.key))
+        await self.finish(conn, unit, now)
+        return unit
+
+    async def _still_due(
+        self, conn: Connection, now: datetime, items: Sequence[Item]
+    ) -> Sequence[Item]:
+        ids = [item.row_id for item in items if isinstance(item, Incoming)]
+        due = {row["id"] for row in await conn.fetch(SQL["still_due"], ids, now)}
+        return [item for item in items if isinstance(item, Incoming) and item.row_id in due]
+
+    async def _still_sent(
+        self, conn: Connection, now: datetime, items: Sequence[Item]
+    ) -> Sequence[Item]:
+        answers = [i for i in items if isinstance(i, Incoming)]
+        told = [(i, i.message) for i in answers if isinstance(i.message, CallAnswered)]
+        rows = await conn.fetch(
+            SQL["answer_calls"],
+            [incoming.row_id for incoming, _ in told],
+            [incoming.epoch for incoming, _ in told],
+            [message.outcome.value for _, message in told],
+            [orjson.dumps(dict(message.response)).decode() for _, message in told],
+        )
+        ours = {row["id"] for row in rows}
+        return [incoming for incoming, _ in told if incoming.row_id in ours]
+
+    async def _commands_once(self, batch: Sequence[Incoming]) -> list[Result]:
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            known = await idempotency.claim(conn, now, batch)
+            todo = [incoming for incoming in batch if incoming.id not in known]
+            unit: Unit | None = None
+            results: list[Result] = []
+            if todo:
+                unit, results = await self.fold(conn, now, todo, None)
+            await idempotency.store(conn, todo, results)
+        if unit is not None:
+            self._wake(unit)
+        fault.point("P0")
+        known |= {incoming.id: result for incoming, result in zip(todo, results, strict=True)}
+        return [known[incoming.id] for incoming in batch]
+
+    async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:
+        """Write what was decided; the audit head is locked last."""
+        await save(conn, unit, now, now + self.service.early_deadline)
+        if unit.changes:
+            context = ProjectContext(conn, now, unit.changes, self.vault, self.extras)
+            await self.service.project(context)
+        await drop_empty(conn, unit.entries.values())
+        if unit.audit:
+            await audit.append(conn, unit.audit)
+
+    def _wake(self, unit: Unit) -> None:
+        """Tell those who wait, after the commit; shards of other workers by NOTIFY."""
+        if unit.outbox:
+            self.wakes.relay.set()
+            if self.on_shards is not None:
+                shards = frozenset(partition_of(row.key) for row in unit.outbox)
+                asyncio.get_running_loop().create_task(_quietly(self.on_shards(shards)))
+        if unit.timers:
+            self.wakes.timers.set()
+            self.wakes.tick.set()
+        if unit.calls:
+            self.wakes.calls.set()
+        if unit.changes:
+            self.wakes.feed.set()
+
+    def _watch_parking(self, unit: Unit) -> None:
+        """Bad data is rare; a flood of dead letters means that our code is wrong."""
+        for row in unit.parked:
+            if row.state != "parked":
+                continue
+            self._parked_at.append(time.monotonic())
+            full = len(self._parked_at) == PARKED_A_MINUTE_MAX
+            if full and time.monotonic() - self._parked_at[0] < 60:
+                raise TooManyParked(f"{PARKED_A_MINUTE_MAX} dead letters within a minute")
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]], tries: int = 0) -> T:
+        """Wait out passing faults, for ever or for so many tries."""
+        pause, done = 0.05, 0
+        while True:
+            try:
+                return await work()
+            except (GapFound, PositionMissing, TooManyParked):
+                raise
+            except Exception as error:
+                if classify(error) is not Failure.PASSING:
+                    raise
+                done += 1
+                telemetry.count("batch_retries_total")
+                if tries and done >= tries:
+                    raise Unavailable from error
+                log.warning("passing_fault", error=error, attempts=done)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, BACKOFF_S_MAX)
+
+
+def _process(unit: Unit, item: Item) -> Result | None:
+    if isinstance(item, Poison):
+        unit.park_poison(item)
+        return None
+    return unit.process(item)
+
+
+def _timer(row: asyncpg.Record) -> Incoming:
+    timer = TimerFired(row["kind"], row["ref"], row["due_at"], orjson.loads(row["data"]))
+    return Incoming(
+        new_id(), row["order_id"], row["tenant_id"], timer, Source.TIMER, row_id=row["id"]
+    )
+
+
+def _tenant(item: Item) -> UUID:
+    if isinstance(item, Incoming):
+        return item.tenant_id
+    return item.attributes.tenant_id if item.attributes else NOBODY
+
+
+def _topic(item: Item) -> str:
+    return item.record.topic if item.record else ""
+
+
+def _known(error: Exception | None) -> Exception:
+    return error or RuntimeError()
+
+
+def _position_columns(
+    ends: dict[tuple[str, int], int],
+) -> tuple[list[str], list[int], list[int]]:
+    ordered = sorted(ends)
+    return [t for t, _ in ordered], [p for _, p in ordered], [ends[where] for where in ordered]
+
+
+async def _enter_inbox(conn: Connection, items: Sequence[Item]) -> list[Item]:
+    """Keep the items whose event has not been here before; unreadable ids always stay."""
+    marked = [(item, item.attributes) for item in items if item.attributes is not None]
+    if not marked:
+        return list(items)
+    days = [attributes.time.date() for _, attributes in marked]
+    rows = await conn.fetch(SQL["enter_inbox"], days, [a.id for _, a in marked])
+    new = {row["event_id"] for row in rows}
+    kept: list[Item] = []
+    for item in items:
+        if item.attributes is None:
+            kept.append(item)
+        elif item.attributes.id in new:
+            new.discard(item.attributes.id)
+            kept.append(item)
+    return kept
+
+
+async def _quietly(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        log.warning("notify_failed", error=error)

@@ -1,0 +1,283 @@
+"""HTTP commands beside the agents: authenticated, gathered, applied in batches, answered.
+
+Refusals are RFC 9457 problem documents that name the field.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import ORJSONResponse
+from starlette.exceptions import HTTPException
+
+from schemas.message import Command
+from services.kit import clock, telemetry
+from services.kit.config import Settings
+from services.kit.decision import Actor, Verdict
+from services.kit.handler import Shell, Unavailable
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Idempotency, Incoming, Source
+from services.kit.tenants import Tenants
+from services.kit.unit import Result
+from services.kit.vault import Vault
+
+GATHER_S = 0.003
+BATCH_MAX = 200
+QUEUE_MAX = 2000
+
+log = telemetry.logger(__name__)
+
+
+class Problem(Exception):
+    """A refusal with a stable code; becomes application/problem+json."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        field: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = [{"field": field, "detail": detail}] if field else []
+        self.headers = dict(headers or {})
+
+
+class Gather:
+    """Collects commands of one partition while its last batch runs, at most 3 ms when idle."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._waiting: dict[int, list[tuple[Incoming, asyncio.Future[Result]]]] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._size = 0
+
+    async def send(self, incoming: Incoming) -> Result:
+        """The result of one command. Raises Problem 503 when overloaded or without database."""
+        if self._size >= QUEUE_MAX:
+            raise Problem(503, "overloaded", "too many commands wait", headers={"Retry-After": "1"})
+        part = partition_of(incoming.key)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(part, []).append((incoming, future))
+        self._size += 1
+        if part not in self._running:
+            self._running[part] = asyncio.create_task(self._drain(part))
+        return await future
+
+    async def _drain(self, part: int) -> None:
+        try:
+            await asyncio.sleep(GATHER_S)
+            while self._waiting.get(part):
+                batch = self._waiting[part][:BATCH_MAX]
+                del self._waiting[part][:BATCH_MAX]
+                self._size -= len(batch)
+                await self._apply(batch)
+        finally:
+            del self._running[part]
+
+    async def _apply(self, batch: Sequence[tuple[Incoming, "asyncio.Future[Result]"]]) -> None:
+        try:
+            results = await self._shell.commands([incoming for incoming, _ in batch])
+        except Unavailable:
+            problem = Problem(
+                503,
+                "unavailable",
+                "the database is away; nothing was done",
+                headers={"Retry-After": "2"},
+            )
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(problem)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a running service shares with its routes; kept in `app.state.inside`."""
+
+    settings: Settings
+    shell: Shell
+    gather: Gather
+    tenants: Tenants
+    vault: Vault
+    extras: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An authenticated request's way in."""
+
+    actor: Actor
+    inside: Inside
+    idempotency_key: str | None = None
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """For reads; writes go through `send`."""
+        return self.inside.shell.pool
+
+    @property
+    def settings(self) -> Settings:
+        """Of this process."""
+        return self.inside.settings
+
+    @property
+    def vault(self) -> Vault:
+        """For routes that show opened personal data."""
+        return self.inside.vault
+
+    @property
+    def extras(self) -> Any:
+        """The service's long-lived things."""
+        return self.inside.extras
+
+    async def clock_now(self) -> Any:
+        """The time of the clock row."""
+        async with self.pool.acquire() as conn:
+            return await clock.now(conn)
+
+    async def send(
+        self,
+        command: Command,
+        key: UUID | None = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Apply a command and answer it."""
+        result = await self.result(command, key, status=status)
+        with_ids = {name: value.format(**result.answer) for name, value in (headers or {}).items()}
+        return ORJSONResponse(dict(result.answer), status, headers=with_ids)
+
+    async def result(
+        self, command: Command, key: UUID | None = None, *, status: int = 200
+    ) -> Result:
+        """Apply a command. Raises Problem when it is refused."""
+        message_id = new_id()
+        target = key or self.inside.shell.service.key_of(command, message_id)
+        incoming = Incoming(
+            message_id,
+            target,
+            self.actor.tenant_id,
+            command,
+            Source.HTTP,
+            self.actor,
+            idempotency=self._idempotency(),
+        )
+        result = await self.inside.gather.send(incoming)
+        telemetry.count("commands_total", type=command.TYPE, verdict=result.verdict)
+        if result.verdict in (Verdict.INVALID, Verdict.EARLY):
+            raise Problem(result.status, result.code or "too_early", result.detail, result.field)
+        return result
+
+    def _idempotency(self) -> Idempotency | None:
+        if self.idempotency_key is None:
+            return None
+        digest = hashlib.sha256(self.body).hexdigest()
+        return Idempotency(self.actor.tenant_id, self.idempotency_key, digest)
+
+
+def door(*kinds: str, idempotent: bool = False) -> Callable[[Request], Awaitable[Door]]:
+    """A dependency: the caller's tenant by its token, of one of these kinds (none: any)."""
+
+    async def enter(request: Request) -> Door:
+        inside: Inside = request.app.state.inside
+        actor = authenticate(request, inside.tenants)
+        if kinds and actor.kind not in kinds:
+            raise Problem(403, "forbidden", f"this route is for: {', '.join(kinds)}")
+        key = request.headers.get("Idempotency-Key")
+        if idempotent and not key:
+            raise Problem(
+                400, "idempotency_key_missing", "send an Idempotency-Key", "Idempotency-Key"
+            )
+        if key is not None and len(key) > 200:
+            raise Problem(
+                400, "idempotency_key_too_long", "at most 200 characters", "Idempotency-Key"
+            )
+        body = await request.body() if key else b""
+        return Door(actor, inside, key, body)
+
+    return enter
+
+
+def authenticate(request: Request, tenants: Tenants) -> Actor:
+    """The tenant of the bearer token. Raises Problem 401."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    actor = tenants.by_token(token.strip()) if scheme.lower() == "bearer" else None
+    if actor is None:
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise Problem(401, "unauthorized", "send a valid bearer token", headers=headers)
+    return actor
+
+
+def install_problems(app: FastAPI) -> None:
+    """Every refusal of this app becomes a problem document."""
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return problem_response(error.status, error.code, error.detail, error.errors, error.headers)
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [{"field": _where(item["loc"]), "detail": item["msg"]} for item in error.errors()]
+        first = errors[0]
+        detail = f"{first['field']}: {first['detail']}"
+        return problem_response(422, "invalid_input", detail, errors)
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        return problem_response(error.status_code, code, str(error.detail), [])
+
+    async def crash(_: Request, error: Exception) -> Response:
+        log.error("request_failed", error=error)
+        return problem_response(500, "internal_error", "the service failed on this request", [])
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, crash)
+
+
+def problem_response(
+    status: int,
+    code: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An RFC 9457 document."""
+    title = status
+    with suppress(ValueError):
+        title = HTTPStatus(status).phrase
+    body = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "errors": list(errors),
+    }
+    return ORJSONResponse(
+        body, status, headers=dict(headers or {}), media_type="application/problem+json"
+    )
+
+
+def _where(location: Sequence[Any]) -> str:
+    return ".".join(str(part) for part in location if part != "body") or "body"

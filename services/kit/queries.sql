@@ -1,0 +1,165 @@
+-- name: lock_positions
+SELECT topic, part, next_offset FROM position
+WHERE (topic, part) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+ORDER BY topic, part FOR UPDATE
+
+-- name: advance_positions
+UPDATE position p SET next_offset = u.next_offset
+FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u(topic, part, next_offset)
+WHERE p.topic = u.topic AND p.part = u.part
+
+-- name: enter_inbox
+INSERT INTO inbox (event_day, event_id)
+SELECT * FROM unnest($1::date[], $2::uuid[]) AS u(day, id) ORDER BY day, id
+ON CONFLICT DO NOTHING RETURNING event_id
+
+-- name: claim_idempotency
+INSERT INTO idempotency (tenant_id, key, request_hash, at)
+SELECT tenant_id, key, hash, $4 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u(tenant_id, key, hash)
+ORDER BY tenant_id, key
+ON CONFLICT DO NOTHING RETURNING tenant_id, key
+
+-- name: read_idempotency
+SELECT tenant_id, key, request_hash, status, answer FROM idempotency
+WHERE (tenant_id, key) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))
+
+-- name: answer_idempotency
+UPDATE idempotency i SET status = u.status, answer = u.answer
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::jsonb[]) AS u(tenant_id, key, status, answer)
+WHERE i.tenant_id = u.tenant_id AND i.key = u.key
+
+-- name: forget_idempotency
+DELETE FROM idempotency i USING unnest($1::uuid[], $2::text[]) AS u(tenant_id, key)
+WHERE i.tenant_id = u.tenant_id AND i.key = u.key
+
+-- name: create_states
+INSERT INTO state (order_id, tenant_id)
+SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS u(order_id, tenant_id) ORDER BY order_id
+ON CONFLICT DO NOTHING
+
+-- name: lock_states
+SELECT order_id, tenant_id, version, state, blocked_by FROM state
+WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE
+
+-- name: save_states
+UPDATE state s SET version = u.version, state = u.state, blocked_by = u.blocked_by
+FROM unnest($1::uuid[], $2::int[], $3::jsonb[], $4::uuid[]) AS u(order_id, version, state, blocked_by)
+WHERE s.order_id = u.order_id
+
+-- name: drop_empty_states
+DELETE FROM state WHERE order_id = ANY($1::uuid[]) AND version = 0 AND state IS NULL AND blocked_by IS NULL
+
+-- name: load_waiting
+SELECT seq, order_id, tenant_id, event_id, topic, part, record_offset, headers, body FROM waiting
+WHERE order_id = ANY($1::uuid[]) ORDER BY seq
+
+-- name: store_waiting
+INSERT INTO waiting (order_id, tenant_id, event_id, topic, part, record_offset, headers, body, since, deadline)
+SELECT order_id, tenant_id, event_id, topic, part, record_offset, headers, body, $9, $10
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bigint[], $7::jsonb[], $8::bytea[])
+     WITH ORDINALITY AS u(order_id, tenant_id, event_id, topic, part, record_offset, headers, body, n)
+ORDER BY n
+
+-- name: drop_waiting
+DELETE FROM waiting WHERE seq = ANY($1::bigint[])
+
+-- name: overdue_waiting
+SELECT DISTINCT order_id, tenant_id FROM waiting WHERE deadline <= $1 LIMIT 100
+
+-- name: due_timers
+SELECT t.id, t.order_id, s.tenant_id, t.kind, t.ref, t.due_at, t.data
+FROM timer t JOIN state s USING (order_id)
+WHERE t.due_at <= kit.now() AND s.blocked_by IS NULL AND t.kind <> ALL($1::text[])
+ORDER BY t.due_at, t.id LIMIT $2
+
+-- name: due_timers_of_kind
+SELECT t.id, t.order_id, s.tenant_id, t.kind, t.ref, t.due_at, t.data
+FROM timer t JOIN state s USING (order_id)
+WHERE t.kind = $1 AND t.ref = $2 AND t.due_at <= kit.now() AND s.blocked_by IS NULL
+ORDER BY t.due_at, t.id LIMIT $3
+
+-- name: still_due
+SELECT id FROM timer WHERE id = ANY($1::bigint[]) AND due_at <= $2
+
+-- name: set_timers
+INSERT INTO timer (order_id, kind, ref, due_at, data, answered_over_http)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::bool[])
+     AS u(order_id, kind, ref, due_at, data, http) ORDER BY order_id, kind, ref
+ON CONFLICT (order_id, kind, ref) DO UPDATE SET due_at = excluded.due_at, data = excluded.data,
+    answered_over_http = excluded.answered_over_http
+
+-- name: drop_timers
+DELETE FROM timer t USING unnest($1::uuid[], $2::text[], $3::text[]) AS u(order_id, kind, ref)
+WHERE t.order_id = u.order_id AND t.kind = u.kind AND t.ref = u.ref
+
+-- name: add_calls
+INSERT INTO call (order_id, tenant_id, kind, ref, request, request_hash, next_try_at)
+SELECT order_id, tenant_id, kind, ref, request, hash, clock_timestamp()
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[])
+     AS u(order_id, tenant_id, kind, ref, request, hash) ORDER BY order_id, kind, ref
+
+-- name: answer_calls
+UPDATE call c SET state = 'answered', outcome = u.outcome, response = u.response, lease_until = NULL
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::jsonb[]) AS u(id, epoch, outcome, response)
+WHERE c.id = u.id AND c.epoch = u.epoch AND c.state = 'sent' RETURNING c.id
+
+-- name: add_outbox
+INSERT INTO outbox (shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time,
+                    correlation_id, causation_id, attempt, body)
+SELECT shard, topic, key, event_id, type, version, aggregate_version, tenant_id, $13, correlation_id,
+       causation_id, attempt, body
+FROM unnest($1::int[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::int[], $8::uuid[],
+            $9::uuid[], $10::uuid[], $11::int[], $12::bytea[]) WITH ORDINALITY
+     AS u(shard, topic, key, event_id, type, version, aggregate_version, tenant_id, correlation_id,
+          causation_id, attempt, body, n)
+ORDER BY n
+
+-- name: add_parked
+INSERT INTO parked (id, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset,
+                    record_key, headers, body, code, field, detail, state, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
+ON CONFLICT (topic, part, record_offset) DO NOTHING
+
+-- name: list_parked
+SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, headers,
+       body, code, field, detail, state, attempts, first_at, last_at, actor, reason
+FROM parked WHERE ($1::text IS NULL OR state = $1) ORDER BY seq DESC LIMIT $2
+
+-- name: get_parked
+SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, record_key,
+       headers, body, code, field, detail, state, attempts, first_at, last_at, actor, reason
+FROM parked WHERE id = $1
+
+-- name: behind_parked
+SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, record_key,
+       headers, body, code, field, detail, state, attempts, first_at, last_at, actor, reason
+FROM parked WHERE order_id = $1 AND state IN ('parked', 'behind') ORDER BY seq FOR UPDATE
+
+-- name: settle_parked
+UPDATE parked SET state = $2, attempts = attempts + 1, last_at = $3, actor = $4, reason = $5
+WHERE id = $1
+
+-- name: unpublished
+SELECT id, shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time, correlation_id,
+       causation_id, attempt, body
+FROM outbox WHERE shard = ANY($1::int[]) AND published_at IS NULL ORDER BY id LIMIT $2
+
+-- name: mark_published
+UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::bigint[])
+
+-- name: beat
+INSERT INTO relay_heartbeat (shard, pid, at)
+SELECT shard, pg_backend_pid(), clock_timestamp() FROM unnest($1::int[]) AS u(shard)
+ON CONFLICT (shard) DO UPDATE SET pid = excluded.pid, at = excluded.at
+
+-- name: stale_beats
+SELECT shard, pid FROM relay_heartbeat
+WHERE shard = ANY($1::int[]) AND at < clock_timestamp() - make_interval(secs => $2)
+
+-- name: keep_alive
+INSERT INTO alive (one, at) VALUES (true, kit.now())
+ON CONFLICT (one) DO UPDATE SET at = excluded.at
+
+-- name: put_off_timers
+UPDATE timer t SET due_at = t.due_at + (kit.now() - a.at)
+FROM alive a WHERE t.answered_over_http AND t.due_at > a.at AND kit.now() > a.at

@@ -1,0 +1,178 @@
+"""The outbox relay: one owner a shard under an advisory lock, order of each key kept.
+
+Shards follow the Kafka assignment of their partition. Rows are marked on the connection that
+holds the locks, so a relay that lost them cannot mark; what it sent twice the inboxes absorb.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.envelope import Attributes, headers_of
+from services.kit import fault, telemetry
+from services.kit.config import Settings
+from services.kit.db import connect
+from services.kit.health import Health
+from services.kit.store import SQL
+
+ROWS_MAX = 1000
+POLL_S = 0.05
+CLAIM_S = 1.0
+BEAT_STALE_S = 10.0
+LOCK_CLASS = 7001
+
+log = telemetry.logger(__name__)
+
+
+class Relay:
+    """Publishes this worker's shards of one service's outbox."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: str,
+        wake: asyncio.Event,
+        wanted: Callable[[], frozenset[int]],
+        health: Health,
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._wake = wake
+        self._wanted = wanted
+        self._health = health
+        self.owned: frozenset[int] = frozenset()
+        self._claimed_at = 0.0
+
+    @property
+    def channel(self) -> str:
+        """The NOTIFY channel that wakes the owner of another worker's shards."""
+        return f"relay_{self._service}"
+
+    async def run(self) -> None:
+        """Run until cancelled: a lost connection or a failed send begins again from the table."""
+        while True:
+            try:
+                await self._with_connection()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, KafkaError) as error:
+                telemetry.count("relay_failures_total")
+                log.warning("relay_begins_again", error=error)
+            self.owned = frozenset()
+            await asyncio.sleep(0.5)
+
+    async def _with_connection(self) -> None:
+        conn = await connect(self._settings, self._service)
+        try:
+            await conn.add_listener(self.channel, self._notified)
+            async with self._producer() as producer:
+                await self._loop(conn, producer)
+        finally:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(asyncio.shield(conn.close()), 2)
+            conn.terminate()
+
+    @contextlib.asynccontextmanager
+    async def _producer(self) -> Any:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=2,
+            max_batch_size=262_144,
+            request_timeout_ms=30_000,
+        )
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(producer.stop(), 5)
+
+    def _notified(self, *_: object) -> None:
+        self._wake.set()
+
+    async def _loop(self, conn: asyncpg.Connection, producer: AIOKafkaProducer) -> None:
+        self._claimed_at = 0.0
+        while True:
+            if time.monotonic() - self._claimed_at > CLAIM_S:
+                await self._claim(conn)
+            self._wake.clear()
+            rows = await conn.fetch(SQL["unpublished"], sorted(self.owned), ROWS_MAX)
+            self._say_age(rows)
+            if rows:
+                await self._publish(conn, producer, rows)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+
+    async def _publish(
+        self, conn: asyncpg.Connection, producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]
+    ) -> None:
+        fault.point("P5")
+        futures = [await _send(producer, row, self._service) for row in rows]
+        await asyncio.gather(*futures)
+        fault.point("P6")
+        await conn.execute(SQL["mark_published"], [row["id"] for row in rows])
+        telemetry.count("relay_sent_total", len(rows), topic=rows[0]["topic"])
+
+    async def _claim(self, conn: asyncpg.Connection) -> None:
+        """Take the locks of wanted shards, give back others, beat, clear away dead owners."""
+        wanted = self._wanted()
+        owned = set(self.owned)
+        for shard in owned - wanted:
+            await conn.execute("SELECT pg_advisory_unlock($1, $2)", self._lock_class(), shard)
+        owned &= wanted
+        for shard in sorted(wanted - owned):
+            taken = "SELECT pg_try_advisory_lock($1, $2)"
+            if await conn.fetchval(taken, self._lock_class(), shard):
+                owned.add(shard)
+        self.owned = frozenset(owned)
+        if owned:
+            await conn.execute(SQL["beat"], sorted(owned))
+        await self._end_stale_owners(conn, wanted - owned)
+        self._claimed_at = time.monotonic()
+
+    async def _end_stale_owners(self, conn: asyncpg.Connection, missing: frozenset[int]) -> None:
+        if not missing:
+            return
+        for row in await conn.fetch(SQL["stale_beats"], sorted(missing), BEAT_STALE_S):
+            log.warning("relay_owner_stale", shard=row["shard"])
+            await conn.execute("SELECT pg_terminate_backend($1)", row["pid"])
+
+    def _lock_class(self) -> int:
+        return LOCK_CLASS + sum(self._service.encode())
+
+    def _say_age(self, rows: Sequence[asyncpg.Record]) -> None:
+        # The rows' own time may be simulated; a full fetch is what tells of a backlog.
+        self._health.set_outbox_age(0.0 if len(rows) < ROWS_MAX else POLL_S)
+        telemetry.set_gauge("outbox_rows", len(rows))
+
+
+async def _send(
+    producer: AIOKafkaProducer, row: asyncpg.Record, service: str
+) -> "asyncio.Future[Any]":
+    attributes = Attributes(
+        id=row["event_id"],
+        type=row["type"],
+        version=row["version"],
+        source=f"/yaoda/{service}",
+        time=row["time"],
+        subject=str(row["key"]),
+        tenant_id=row["tenant_id"],
+        aggregate_version=row["aggregate_version"],
+        correlation_id=row["correlation_id"],
+        causation_id=row["causation_id"],
+        attempt=row["attempt"],
+    )
+    return await producer.send(
+        row["topic"],
+        value=row["body"],
+        key=str(row["key"]).encode(),
+        headers=headers_of(attributes),
+        partition=row["shard"],
+    )

@@ -1,0 +1,229 @@
+"""The shell's own SQL, in bulk: a handful of round trips a transaction, whatever its size."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from schemas import registry
+from schemas.envelope import attributes_of
+from services.kit import queries
+from services.kit.db import Connection
+from services.kit.decision import CallAnswered, CallOutcome, SetTimer, TimerFired
+from services.kit.ids import partition_of
+from services.kit.service import Incoming, Record, Service, Source
+from services.kit.unit import Entry, OutboxRow, ParkedRow, Unit, Waiting, row_body
+
+SQL = queries.load(__package__)
+
+
+async def load_entries(
+    conn: Connection, service: Service, keys: Mapping[UUID, UUID]
+) -> dict[UUID, Entry]:
+    """Lock the aggregates (key → tenant when new), in key order, with what waits for them."""
+    ids = sorted(keys)
+    await conn.execute(SQL["create_states"], ids, [keys[key] for key in ids])
+    rows = await conn.fetch(SQL["lock_states"], ids)
+    entries = {row["order_id"]: _entry(service, row) for row in rows}
+    for row in await conn.fetch(SQL["load_waiting"], ids):
+        entry = entries[row["order_id"]]
+        entry.waiting.append(Waiting(_waiting(row), row["seq"]))
+    return entries
+
+
+async def save(conn: Connection, unit: Unit, now: datetime, deadline: datetime) -> None:
+    """Write everything but the service's own tables, positions and the audit."""
+    await _save_states(conn, unit)
+    await _save_waiting(conn, unit, now, deadline)
+    await _save_timers(conn, unit)
+    await _save_calls(conn, unit)
+    await add_outbox(conn, unit.outbox, now)
+    for row in unit.parked:
+        await add_parked(conn, row, now)
+
+
+async def drop_empty(conn: Connection, entries: Iterable[Entry]) -> None:
+    """Rows that were made only to be locked go away again."""
+    unused = [e.key for e in entries if not e.known and not e.dirty and not e.waiting]
+    if unused:
+        await conn.execute(SQL["drop_empty_states"], unused)
+
+
+async def add_outbox(conn: Connection, rows: Sequence[OutboxRow], now: datetime) -> None:
+    """Append events in the order of their making."""
+    if not rows:
+        return
+    await conn.execute(
+        SQL["add_outbox"],
+        [partition_of(row.key) for row in rows],
+        [row.topic for row in rows],
+        [row.key for row in rows],
+        [row.event_id for row in rows],
+        [row.event.TYPE for row in rows],
+        [row.event.VERSION for row in rows],
+        [row.aggregate_version for row in rows],
+        [row.tenant_id for row in rows],
+        [row.correlation_id for row in rows],
+        [row.causation_id for row in rows],
+        [getattr(row.event, "attempt", None) for row in rows],
+        [row_body(row) for row in rows],
+        now,
+    )
+
+
+async def add_parked(conn: Connection, row: ParkedRow, now: datetime) -> None:
+    """One dead letter; what is stored can be fed again, byte for byte."""
+    record = row.record
+    await conn.execute(
+        SQL["add_parked"],
+        row.id,
+        row.event_id,
+        row.order_id,
+        row.tenant_id,
+        row.message_type,
+        row.source.value,
+        record.topic if record else None,
+        record.part if record else None,
+        record.offset if record else None,
+        record.key if record else None,
+        headers_json(record.headers if record else ()),
+        record.value if record else row.body,
+        row.code,
+        row.field,
+        row.detail,
+        row.state,
+        now,
+    )
+
+
+def headers_json(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Header pairs as JSON; bytes that are no text survive as latin-1."""
+    return orjson.dumps([[name, value.decode("latin-1")] for name, value in headers]).decode()
+
+
+def headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
+    """The inverse of `headers_json`."""
+    return tuple((name, value.encode("latin-1")) for name, value in orjson.loads(text))
+
+
+def incoming_of_parked(row: asyncpg.Record) -> Incoming:
+    """A parked row as the message it was."""
+    source = Source(row["source"])
+    if source is Source.TIMER:
+        data = orjson.loads(row["body"])
+        due_at = datetime.fromisoformat(data["due_at"])
+        timer = TimerFired(data["kind"], data["ref"], due_at, data["data"])
+        return Incoming(row["event_id"], row["order_id"], row["tenant_id"], timer, source)
+    if source is Source.CALL:
+        data = orjson.loads(row["body"])
+        outcome = CallOutcome(data["outcome"])
+        answer = CallAnswered(data["kind"], data["ref"], outcome, data["response"])
+        return Incoming(row["event_id"], row["order_id"], row["tenant_id"], answer, source)
+    return _from_record(row, row["record_key"], source)
+
+
+def _entry(service: Service, row: asyncpg.Record) -> Entry:
+    text = row["state"]
+    known = text is not None
+    return Entry(
+        key=row["order_id"],
+        tenant_id=row["tenant_id"],
+        version=row["version"],
+        state=service.state_type.model_validate_json(text) if known else service.initial(),
+        blocked_by=row["blocked_by"],
+        known=known or row["version"] > 0 or row["blocked_by"] is not None,
+    )
+
+
+def _waiting(row: asyncpg.Record) -> Incoming:
+    return _from_record(row, str(row["order_id"]).encode(), Source.RECORD)
+
+
+def _from_record(row: asyncpg.Record, key: bytes | None, source: Source) -> Incoming:
+    headers = headers_from(row["headers"])
+    attributes = attributes_of(headers)
+    message = registry.parse(attributes.type, attributes.version, row["body"] or b"")
+    record = Record(row["topic"], row["part"], row["record_offset"], key, row["body"], headers)
+    return Incoming(
+        id=attributes.id,
+        key=row["order_id"],
+        tenant_id=row["tenant_id"],
+        message=message,
+        source=source,
+        record=record,
+        attributes=attributes,
+    )
+
+
+async def _save_states(conn: Connection, unit: Unit) -> None:
+    dirty = [entry for entry in unit.entries.values() if entry.dirty]
+    if dirty:
+        await conn.execute(
+            SQL["save_states"],
+            [entry.key for entry in dirty],
+            [entry.version for entry in dirty],
+            [entry.state.model_dump_json() for entry in dirty],
+            [entry.blocked_by for entry in dirty],
+        )
+
+
+async def _save_waiting(conn: Connection, unit: Unit, now: datetime, deadline: datetime) -> None:
+    if unit.waited:
+        await conn.execute(SQL["drop_waiting"], unit.waited)
+    fresh = [w.incoming for e in unit.entries.values() for w in e.waiting if w.seq is None]
+    records = [(incoming, incoming.record) for incoming in fresh if incoming.record]
+    if not records:
+        return
+    await conn.execute(
+        SQL["store_waiting"],
+        [incoming.key for incoming, _ in records],
+        [incoming.tenant_id for incoming, _ in records],
+        [incoming.id for incoming, _ in records],
+        [record.topic for _, record in records],
+        [record.part for _, record in records],
+        [record.offset for _, record in records],
+        [headers_json(record.headers) for _, record in records],
+        [record.value for _, record in records],
+        now,
+        deadline,
+    )
+
+
+async def _save_timers(conn: Connection, unit: Unit) -> None:
+    dropped = sorted(key for key, timer in unit.timers.items() if timer is None)
+    if dropped:
+        await conn.execute(SQL["drop_timers"], *_columns(dropped, 3))
+    pairs = [(key[0], timer) for key, timer in unit.timers.items() if isinstance(timer, SetTimer)]
+    if pairs:
+        await conn.execute(
+            SQL["set_timers"],
+            [key for key, _ in pairs],
+            [timer.kind for _, timer in pairs],
+            [timer.ref for _, timer in pairs],
+            [timer.due_at for _, timer in pairs],
+            [orjson.dumps(dict(timer.data)).decode() for _, timer in pairs],
+            [timer.answered_over_http for _, timer in pairs],
+        )
+
+
+async def _save_calls(conn: Connection, unit: Unit) -> None:
+    if not unit.calls:
+        return
+    requests = [orjson.dumps(dict(call.request)).decode() for _, call in unit.calls]
+    await conn.execute(
+        SQL["add_calls"],
+        [entry.key for entry, _ in unit.calls],
+        [entry.tenant_id for entry, _ in unit.calls],
+        [call.kind for _, call in unit.calls],
+        [call.ref for _, call in unit.calls],
+        requests,
+        [hashlib.sha256(text.encode()).hexdigest() for text in requests],
+    )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[i] for row in rows] for i in range(width)]
