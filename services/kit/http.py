@@ -91,12 +91,8 @@ class Gather:
         try:
             results = await self._shell.commands([incoming for incoming, _ in batch])
         except Unavailable:
-            problem = Problem(
-                503,
-                "unavailable",
-                "the database is away; nothing was done",
-                headers={"Retry-After": "2"},
-            )
+            detail = "the database is away; nothing was done"
+            problem = Problem(503, "unavailable", detail, headers={"Retry-After": "2"})
             for _, future in batch:
                 if not future.done():
                     future.set_exception(problem)
@@ -263,7 +259,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An RFC 9457 document."""
-    title = status
+    title = str(status)
     with suppress(ValueError):
         title = HTTPStatus(status).phrase
     body = {

@@ -169,10 +169,11 @@ async def _send(
         causation_id=row["causation_id"],
         attempt=row["attempt"],
     )
-    return await producer.send(
+    future: asyncio.Future[Any] = await producer.send(
         row["topic"],
         value=row["body"],
         key=str(row["key"]).encode(),
         headers=headers_of(attributes),
         partition=row["shard"],
     )
+    return future

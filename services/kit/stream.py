@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -80,14 +80,14 @@ class BatchLoop:
         self._app = app
         self._shell = shell
         self._health = health
-        self._queue: asyncio.Queue[EventT] = asyncio.Queue(QUEUE_MAX)
+        self._queue: asyncio.Queue[EventT[Any]] = asyncio.Queue(QUEUE_MAX)
         self._healed: dict[tuple[str, int], int] = {}
         self._last_event_at = time.monotonic()
         self.busy = False
 
     async def run(self, stream: StreamT[bytes]) -> None:
-        """The body of the one agent. Returns only by cancellation; anything else ends the process."""
-        quiet = stream.noack()
+        """The body of the one agent. Ends only by cancellation; all else ends the process."""
+        quiet = cast(Any, stream).noack()
         pump = asyncio.create_task(self._pump(quiet))
         try:
             await self._loop(quiet, pump)
@@ -121,7 +121,7 @@ class BatchLoop:
             del batch
             self.busy = False
 
-    async def _first(self, pump: asyncio.Task[None]) -> EventT:
+    async def _first(self, pump: asyncio.Task[None]) -> EventT[Any]:
         getter = asyncio.ensure_future(self._queue.get())
         try:
             await asyncio.wait({getter, pump}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +133,7 @@ class BatchLoop:
         log.critical("pump_ended")
         os._exit(FATAL)
 
-    async def _fill(self, batch: list[EventT]) -> None:
+    async def _fill(self, batch: list[EventT[Any]]) -> None:
         deadline = time.monotonic() + LINGER_S
         while len(batch) < BATCH_MAX:
             if not self._queue.empty():
@@ -144,7 +144,7 @@ class BatchLoop:
                 return
             await asyncio.sleep(min(left, 0.001))
 
-    async def _apply(self, batch: list[EventT]) -> None:
+    async def _apply(self, batch: list[EventT[Any]]) -> None:
         """Apply until nothing of the batch is left; rewound partitions leave it."""
         while batch:
             try:
@@ -154,7 +154,7 @@ class BatchLoop:
                 for gap in found.gaps:
                     await self._heal(gap, batch)
 
-    async def _heal(self, gap: Gap, batch: list[EventT]) -> None:
+    async def _heal(self, gap: Gap, batch: list[EventT[Any]]) -> None:
         """Pause, throw away unacked what was read ahead until none comes, seek, resume.
 
         A seek at once does not work: read-ahead moves faust's read offset past it.
@@ -174,7 +174,7 @@ class BatchLoop:
         await consumer.seek(tp, gap.next_offset)
         consumer.resume_partitions({tp})
 
-    async def _drop_read_ahead(self, batch: list[EventT], gap: Gap) -> None:
+    async def _drop_read_ahead(self, batch: list[EventT[Any]], gap: Gap) -> None:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_S:
             if self._queue.empty():
@@ -226,7 +226,7 @@ class LogEnds:
         return {(tp.topic, tp.partition): end for tp, end in ends.items()}
 
 
-def _record(event: EventT) -> Record:
+def _record(event: EventT[Any]) -> Record:
     message = event.message
     headers = message.headers
     pairs: Sequence[Any] = list(headers.items()) if isinstance(headers, Mapping) else headers or ()
@@ -240,7 +240,7 @@ def _record(event: EventT) -> Record:
     )
 
 
-def _drop(batch: list[EventT], gap: Gap) -> None:
+def _drop(batch: list[EventT[Any]], gap: Gap) -> None:
     """Take the records of one partition from the gap on out of the batch, unacked."""
     batch[:] = [
         event
