@@ -35,3 +35,9 @@ class StartFailed(LocalError):
     """A child process ended or did not answer while it was being started."""
 
     exit_code = 14
+
+
+class NotRunning(LocalError):
+    """The command needs a running instance and there is none."""
+
+    exit_code = 15

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from services.local import ports, secrets
-from services.local.errors import DiskFull, HomeLocked
+from services.local.errors import DiskFull, HomeLocked, NotRunning
 from services.local.kafka import Kafka
 from services.local.paths import CLONE
 from services.local.ports import HOST
@@ -51,9 +51,22 @@ class Instance:
             secrets.create_once(self.secrets)
             self.ports = self._settle_ports()
             self.write_state(ports=self.ports)
+            self._bind()
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def attached(cls, home: Path | str) -> "Instance":
+        """The instance that another process runs there, to look at; raises NotRunning."""
+        instance = cls(home)
+        if holder(instance.home) is None:
+            raise NotRunning(f"Nothing runs in {instance.home}; start it with `yaoda up`.")
+        instance.ports = read_state(instance.home)["ports"]
+        instance._bind()
+        return instance
+
+    def _bind(self) -> None:
         pg_log, kafka_log = self.logs / "postgres.log", self.logs / "kafka.log"
         pg_port, kafka_port = self.ports["postgres"], self.ports["kafka"]
         controller_port = self.ports["kafka-controller"]
@@ -165,6 +178,21 @@ class Instance:
             if name not in chosen:
                 chosen[name] = ports.pick(set(chosen.values()), remembered.get(name))
         return chosen
+
+
+def holder(home: Path) -> int | None:
+    """Process id of the supervisor that has this folder, if one has."""
+    try:
+        handle = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return int(os.pread(handle, 32, 0) or 0)
+    finally:
+        os.close(handle)
+    return None
 
 
 def read_state(home: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import base64
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -57,7 +58,12 @@ class Kafka:
 
     async def launch(self, progress: maven.Progress = lambda _line: None) -> None:
         """Start without waiting for it to answer."""
-        class_path = await asyncio.to_thread(maven.class_path, progress)
+        cancelled = threading.Event()
+        try:
+            class_path = await asyncio.to_thread(maven.class_path, progress, cancelled)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(self._properties())
         (self.folder / "log4j2.properties").write_text(_LOGGING)
@@ -155,6 +161,9 @@ class Kafka:
             "transaction.state.log.num.partitions": 4,
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
+            # A broker that was killed may register again only after its last session has ended.
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
         }

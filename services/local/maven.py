@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,8 +54,10 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
     return jars
 
 
-def class_path(progress: Progress = lambda _line: None) -> str:
-    """Class path of the verified jars; downloads what is missing.
+def class_path(
+    progress: Progress = lambda _line: None, cancelled: threading.Event | None = None
+) -> str:
+    """Class path of the verified jars; downloads what is missing, until `cancelled` is set.
 
     Raises DownloadFailed.
     """
@@ -65,6 +68,8 @@ def class_path(progress: Progress = lambda _line: None) -> str:
         wanted = [(jar, _artifact(context, jar)) for jar in jars]
         missing = [(jar, item) for jar, item in wanted if not _is_good(item.cached_path, jar)]
         for number, (jar, artifact) in enumerate(missing, 1):
+            if cancelled is not None and cancelled.is_set():
+                raise DownloadFailed("The download was cancelled.")
             progress(f"Kafka {KAFKA_VERSION}: downloading {number}/{len(missing)} {jar}")
             _fetch(jar, artifact)
     return ":".join(str(item.cached_path) for _, item in wanted)

@@ -30,8 +30,7 @@ class Service:
 
     async def launch(self) -> None:
         """Start without waiting for it to answer."""
-        argv = [sys.executable, "-m", self.process.module]
-        self.child = Child(argv, log=self.log, env=self.env)
+        self.child = Child(_python(self.process.module), log=self.log, env=self.env)
 
     async def is_ready(self) -> bool:
         """Whether it says that it takes work; a program without HTTP is ready while it runs."""
@@ -54,10 +53,15 @@ class Service:
 
 async def run_once(module: str, *, log: Path, env: Mapping[str, str]) -> tuple[int, str]:
     """Run a program of ours to its end; its exit code and what it said last."""
-    child = Child([sys.executable, "-m", module], log=log, env=env)
+    child = Child(_python(module), log=log, env=env)
     try:
         while child.running:
             await asyncio.sleep(0.05)
     finally:
         child.kill()
     return child.exit_code or 0, child.log_tail()
+
+
+def _python(module: str) -> list[str]:
+    # -P: a folder named `services` where the caller stands must not hide ours.
+    return [sys.executable, "-P", "-m", module]
