@@ -23,7 +23,7 @@ from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
-from services.kit.parking import Redrive
+from services.kit.parking import Redrive, StillBad
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
@@ -177,6 +177,13 @@ class Shell:
 
     async def redrive(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> Result:
         """Feed a dead letter again (`replay`) or give it up (`discard`), then those behind it."""
+        try:
+            return await self._redrive(parked_id, actor, reason, action)
+        except StillBad as bad:
+            await self.pool.execute(SQL["tried_parked"], parked_id, actor.name, reason)
+            return bad.result
+
+    async def _redrive(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> Result:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
             row = await conn.fetchrow(SQL["get_parked"], parked_id)

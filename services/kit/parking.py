@@ -18,6 +18,14 @@ from services.kit.unit import Entry, Result, Unit
 NOBODY = UUID(int=0)
 
 
+class StillBad(Exception):
+    """The chosen message is refused again: nothing is changed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.code)
+        self.result = result
+
+
 class Redriving(Protocol):
     """What a redrive needs of the shell."""
 
@@ -89,14 +97,14 @@ class Redrive:
             blocked = result.verdict is Verdict.INVALID
             if row["id"] == chosen["id"]:
                 told = result
+                if blocked:
+                    raise StillBad(result)
             state = self._settled(row, chosen, blocked)
             await self._conn.execute(
                 SQL["settle_parked"], row["id"], state, self._now, self._actor, self._reason
             )
             if blocked and row["state"] != "refused":
-                entry = unit.entries[row["order_id"]]
-                unit.parked.clear()
-                entry.blocked_by = row["id"]
+                unit.entries[row["order_id"]].blocked_by = row["id"]
                 break
         if chosen["order_id"] is not None and told.verdict is not Verdict.INVALID:
             self._tell(unit, chosen)
@@ -109,8 +117,9 @@ class Redrive:
             return Result(Verdict.STALE, {"state": "discarded"})
         if isinstance(message, Result):
             return message
+        unit.redriven[message.id] = row["id"]
         result = unit.process(message)
-        unit.parked[:] = [p for p in unit.parked if p.event_id != message.id]
+        unit.parked[:] = [parked for parked in unit.parked if parked.id != row["id"]]
         return result
 
     def _settled(self, row: asyncpg.Record, chosen: asyncpg.Record, blocked: bool) -> str:

@@ -139,6 +139,9 @@ FROM parked WHERE order_id = $1 AND state IN ('parked', 'behind') ORDER BY seq F
 UPDATE parked SET state = $2, attempts = attempts + 1, last_at = $3, actor = $4, reason = $5
 WHERE id = $1
 
+-- name: tried_parked
+UPDATE parked SET attempts = attempts + 1, last_at = kit.now(), actor = $2, reason = $3 WHERE id = $1
+
 -- name: unpublished
 SELECT id, shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time, correlation_id,
        causation_id, attempt, body

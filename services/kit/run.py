@@ -91,7 +91,7 @@ async def _running(
     async with AsyncExitStack() as stack:
         pool = await create_pool(settings, service.name, min_size=2, max_size=POOL_MAX)
         stack.push_async_callback(_close_pool, pool)
-        vault = Vault.load(settings)
+        vault = Vault.load(settings.master_key_file)
         tenants = Tenants.load(settings.tenants_file)
         extras = None
         if service.extras is not None:
@@ -127,17 +127,19 @@ async def _background(
     def shards() -> frozenset[int]:
         return frozenset(tp.partition for tp in _assignment(app))
 
+    ticker = Ticker(settings, service.name)
+    shell.wakes.timers = ticker.subscribe()
+    shell.wakes.tick = ticker.subscribe()
     relay = Relay(settings, service.name, shell.wakes.relay, shards, health)
     shell.on_shards = _notifier(shell.pool, relay)
     sweeper = Sweeper(
         shell, Guard(shell.pool, ends), shell.wakes.timers, shards, service.tick_kinds
     )
-    work = [relay.run(), sweeper.run(), _watch(app, health)]
+    work = [relay.run(), sweeper.run(), ticker.run(), _watch(app, health)]
     if service.callers is not None:
         callers = service.callers(settings, shell.vault, shell.pool)
         calls = Calls(shell.pool, callers, shell.answer, shell.wakes.calls)
         work.append(calls.run())
-    work.append(Ticker(settings, service.name, _on_tick(shell)).run())
     work += [worker(shell, settings, shell.extras) for worker in workers]
     tasks = [asyncio.create_task(_fatal(part)) for part in work]
     try:
@@ -146,14 +148,6 @@ async def _background(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _on_tick(shell: Shell) -> Callable[[], None]:
-    def wake() -> None:
-        shell.wakes.timers.set()
-        shell.wakes.tick.set()
-
-    return wake
 
 
 async def _fatal(work: Coroutine[Any, Any, None]) -> None:

@@ -132,7 +132,7 @@ METRICS: Mapping[MetricName, Metric] = {
     "timers_held": Metric("gauge", "Due timers whose inputs are not read up to the due time."),
     "vault_keys_forgotten_total": Metric("counter", "Data keys deleted: persons erased."),
     "vault_opened_total": Metric("counter", "Personal data opened.", ("purpose",)),
-    "vault_refused_total": Metric("counter", "Attempts to open that failed.", ("purpose", "code")),
+    "vault_refused_total": Metric("counter", "Attempts to open that failed.", ("model", "code")),
     "vault_sealed_total": Metric("counter", "Personal data sealed.", ("purpose",)),
     "waiting_open": Metric("gauge", "Messages that came too early and wait."),
 }

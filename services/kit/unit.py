@@ -130,6 +130,8 @@ class Unit:
         self.waited: list[int] = []
         self.audit: list[AuditRow] = []
         self.changes: list[Change] = []
+        # Dead letters that are fed again keep their row: message id → row id.
+        self.redriven: dict[UUID, UUID] = {}
 
     def process(self, incoming: Incoming) -> Result:
         """One message stands or falls alone."""
@@ -149,7 +151,7 @@ class Unit:
 
     def park(self, incoming: Incoming, code: str, detail: str, where: str = "") -> None:
         """Lay a message aside and block its aggregate."""
-        self._park(parked_row(incoming, code, detail, where, "parked"), incoming.key)
+        self._park(self._row(incoming, code, detail, where, "parked"), incoming.key)
 
     def park_poison(self, poison: Poison) -> None:
         """Lay an unreadable record aside; on an inner topic its order is blocked if it is known."""
@@ -341,8 +343,9 @@ class Unit:
         return refusal
 
     def _refused_intake(self, entry: Entry, incoming: Incoming, refusal: Result) -> Result:
-        row = parked_row(incoming, refusal.code, refusal.detail, refusal.field, "refused")
-        self.parked.append(row)
+        self.parked.append(
+            self._row(incoming, refusal.code, refusal.detail, refusal.field, "refused")
+        )
         return self._answered(entry, incoming, refusal)
 
     def _behind(self, entry: Entry, incoming: Incoming) -> Result:
@@ -353,7 +356,7 @@ class Unit:
         if incoming.source is Source.INTAKE:
             return self._refused_intake(entry, incoming, blocked)
         if incoming.source is not Source.TIMER:
-            self.parked.append(parked_row(incoming, "order_blocked", detail, "", "behind"))
+            self.parked.append(self._row(incoming, "order_blocked", detail, "", "behind"))
         return blocked
 
     def _answered(self, entry: Entry, incoming: Incoming, result: Result) -> Result:
@@ -383,6 +386,10 @@ class Unit:
                 correlation_id=entry.key,
             )
         )
+
+    def _row(self, incoming: Incoming, code: str, detail: str, where: str, state: str) -> ParkedRow:
+        row = parked_row(incoming, code, detail, where, state)
+        return replace(row, id=self.redriven.get(incoming.id, row.id))
 
     def own_type(self, name: str) -> type[Event]:
         """This service's own variant of a type that every service has."""

@@ -2,7 +2,7 @@
 -- A chain of hashes for each partition: a changed, lost or moved row breaks it.
 
 CREATE TABLE audit (
-    partition int NOT NULL,
+    partition int NOT NULL CHECK (partition BETWEEN 0 AND 11),
     seq bigint NOT NULL,
     at timestamptz NOT NULL,
     tenant_id uuid NOT NULL,

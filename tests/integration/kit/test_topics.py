@@ -1,0 +1,114 @@
+"""Topics and first positions on a real broker."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas import flow
+from services.kit import topics
+from services.kit.config import Settings
+from services.kit.ids import new_id
+from services.kit.topics import TopicsError, prepare
+from tests.databases import Database
+from tests.integration.kit.databases import connected, settings_for
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await client.start()
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """With a tenant and names of this test alone, as the broker is shared."""
+    prefix = new_id().hex[:8]
+    monkeypatch.setattr(flow, "topics", lambda: (f"{prefix}.a.events", f"{prefix}.b.events"))
+    readers = {"claim": (f"{prefix}.a.events",), "ops": flow.topics()}
+    monkeypatch.setattr(flow, "inputs", lambda service: readers.get(service, ()))
+    row = {
+        "tenant_id": str(new_id()),
+        "name": "a",
+        "kind": "courier",
+        "token_sha256": "a" * 64,
+    }
+    file = tmp_path / "tenants.json"
+    file.write_text(json.dumps({"tenants": [row]}))
+    return settings_for(database).model_copy(update={"tenants_file": file})
+
+
+async def positions(database: Database, service: str) -> list[tuple[str, int, int]]:
+    async with connected(database, service) as conn:
+        rows = await conn.fetch("SELECT topic, part, next_offset FROM position ORDER BY 1, 2")
+        return [tuple(row) for row in rows]
+
+
+async def test_topics_and_positions_appear_once(
+    database: Database, settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    created = await prepare(settings)
+    assert len(created) == 3
+    assert created[2].startswith("partner.")
+    found = {t["topic"]: t["partitions"] for t in await admin.describe_topics(created)}
+    assert {name: len(parts) for name, parts in found.items()} == dict.fromkeys(created, 12)
+    a, b = flow.topics()
+    assert await positions(database, "claim") == [(a, part, 0) for part in range(12)]
+    assert await positions(database, "ops") == [(t, p, 0) for t in (a, b) for p in range(12)]
+    assert await positions(database, "review") == []
+    assert await prepare(settings) == []
+
+
+async def test_a_position_that_exists_is_left_alone(
+    database: Database, settings: Settings, kafka: str
+) -> None:
+    await prepare(settings)
+    async with connected(database, "claim") as conn:
+        await conn.execute("UPDATE position SET next_offset = 7 WHERE part = 3")
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    await producer.send_and_wait(flow.topics()[0], b"x", partition=3)
+    await producer.stop()
+    await prepare(settings)
+    assert (flow.topics()[0], 3, 7) in await positions(database, "claim")
+
+
+async def test_a_wrong_partition_count_is_an_error(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    name = flow.topics()[1]
+    await admin.create_topics([NewTopic(name, 5, 1)])
+    with pytest.raises(TopicsError, match=rf"{name} has 5 partitions and must have 12"):
+        await prepare(settings)
+
+
+async def test_a_compacted_topic_is_an_error(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    name = flow.topics()[1]
+    compact = {"cleanup.policy": "compact"}
+    await admin.create_topics([NewTopic(name, 12, 1, topic_configs=compact)])
+    with pytest.raises(TopicsError, match=f"{name} has cleanup.policy compact"):
+        await prepare(settings)
+
+
+async def test_without_tables_it_says_what_to_do(
+    empty_database: Database, settings: Settings
+) -> None:
+    bare = settings.model_copy(update={"pg_database": empty_database.name})
+    with pytest.raises(TopicsError, match=r"run services\.kit\.migrate"):
+        await prepare(bare)
+
+
+def test_the_whole_contract_is_created(database: Database) -> None:
+    tenants = topics.Tenants.load(database.instance.secrets / "tenants.json")
+    names = topics.wanted_topics(tenants)
+    assert set(flow.topics()) < set(names)
+    assert len([name for name in names if name.startswith("partner.")]) == 6
