@@ -1,0 +1,14 @@
+"""The service: its domain and its ledger of codes."""
+
+from services.delivery import domain, store
+from services.kit.service import Service
+
+SERVICE = Service(
+    name="delivery",
+    state_type=domain.State,
+    initial=domain.initial,
+    decide=domain.decide,
+    evolve=domain.evolve,
+    lookup=store.lookup,
+    project=store.project,
+)

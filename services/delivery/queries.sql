@@ -1,0 +1,40 @@
+-- name: hold_codes
+INSERT INTO trace_code (code)
+SELECT code FROM unnest($1::text[]) AS scanned (code) ORDER BY code
+ON CONFLICT (code) DO NOTHING
+
+-- name: lock_codes
+SELECT code, order_id, state, coalesce(returned_at, sold_at, sealed_at) AS since
+FROM trace_code
+WHERE code = ANY ($1::text[]) OR order_id = ANY ($2::uuid[])
+ORDER BY code
+FOR UPDATE
+
+-- name: put_codes_into_parcels
+UPDATE trace_code AS held
+SET tenant_id = put.tenant_id, order_id = put.order_id, attempt = put.attempt,
+    line_id = put.line_id, state = 'sealed', sealed_at = $6
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::int[], $5::uuid[])
+    AS put (code, tenant_id, order_id, attempt, line_id)
+WHERE held.code = put.code AND held.order_id IS NULL
+
+-- name: sell_codes
+UPDATE trace_code AS held
+SET state = 'sold', sold_at = $3
+FROM unnest($1::uuid[], $2::int[]) AS sold (order_id, attempt)
+WHERE held.order_id = sold.order_id AND held.attempt = sold.attempt AND held.state = 'sealed'
+
+-- name: keep_returned_codes
+UPDATE trace_code AS held
+SET state = 'returned', returned_at = $3
+FROM unnest($1::uuid[], $2::int[]) AS back (order_id, attempt)
+WHERE held.order_id = back.order_id AND held.attempt = back.attempt AND held.state = 'sold'
+
+-- name: free_codes
+DELETE FROM trace_code AS held
+USING unnest($1::uuid[], $2::int[]) AS undone (order_id, attempt)
+WHERE held.order_id = undone.order_id AND held.attempt = undone.attempt
+    AND held.state IN ('sealed', 'sold')
+
+-- name: get_delivery
+SELECT tenant_id, state, blocked_by FROM state WHERE order_id = $1 AND state IS NOT NULL

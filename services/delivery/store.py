@@ -1,0 +1,123 @@
+"""The ledger of traceability codes: which parcel each one lies in, and which were ever sold."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from schemas.claim import ClaimDeclined, ClaimSettled, OrderClosed
+from schemas.delivery import GiveBack, ParcelSealed, ReturnParcel, SealParcel
+from services.delivery.domain.codes import CodeState, KnownCode, well_formed
+from services.delivery.domain.state import Attempt, State, Step
+from services.kit import telemetry
+from services.kit.decision import TimerFired
+from services.kit.queries import load
+from services.kit.service import Change, Incoming, LookupContext, ProjectContext
+
+QUERIES = load(__package__)
+# What may take codes out of a parcel, or sell them: their rows are locked with the others, sorted.
+_MOVES_CODES = (ClaimSettled, ClaimDeclined, OrderClosed, GiveBack, ReturnParcel, TimerFired)
+_HOLDS_CODES = frozenset({Step.SEALED, Step.RELEASED, Step.RIDING})
+
+log = telemetry.logger(__name__)
+
+
+class CodeTaken(Exception):
+    """A code got into two parcels although it was locked: the transaction must not commit."""
+
+    log_safe = True
+
+
+async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
+    """What is known of every scanned code, under lock; a code of two scans goes to the first."""
+    seals = [item for item in context.messages if isinstance(item.message, SealParcel)]
+    scanned = {item.id: _codes(item.message) for item in seals}
+    wanted = sorted(set().union(*scanned.values()))
+    orders = [item.key for item in context.messages if _moves_codes(item, context.states)]
+    if not wanted and not orders:
+        return {}
+    if wanted:
+        await context.conn.execute(QUERIES["hold_codes"], wanted)
+    rows = await context.conn.fetch(QUERIES["lock_codes"], wanted, orders)
+    taken = {row["code"]: row for row in rows if row["order_id"] is not None}
+    known = {code: KnownCode(CodeState(row["state"]), row["since"]) for code, row in taken.items()}
+    first: dict[str, UUID] = {}
+    found: dict[UUID, Mapping[str, KnownCode]] = {}
+    for item in seals:
+        codes = scanned[item.id]
+        for code in codes:
+            first.setdefault(code, item.key)
+        contested = {
+            code: KnownCode(CodeState.CONTESTED, context.now)
+            for code in codes
+            if first[code] != item.key
+        }
+        found[item.id] = contested | {code: known[code] for code in codes if code in known}
+        _tell_resale(item, [code for code in codes if code in taken], taken)
+    return found
+
+
+def _codes(message: Any) -> set[str]:
+    return {code for scan in message.scans for code in scan.codes if well_formed(code)}
+
+
+def _moves_codes(item: Incoming, states: Mapping[UUID, Any]) -> bool:
+    state: State | None = states.get(item.key)
+    last = state.last if state else None
+    return isinstance(item.message, _MOVES_CODES) and bool(last and last.step in _HOLDS_CODES)
+
+
+def _tell_resale(item: Incoming, codes: Sequence[str], taken: Mapping[str, Any]) -> None:
+    others = [code for code in codes if taken[code]["order_id"] != item.key]
+    if others:
+        # A code sold before is a return, a swap or a fake: somebody must look at it.
+        log.warning("trace_code_taken", order_id=str(item.key), count=len(others))
+
+
+async def project(context: ProjectContext) -> None:
+    """Codes follow their parcel; within one order only forward, so kinds can go in bulk."""
+    await _seal(context)
+    for name, steps in _MOVES.items():
+        pairs = [(change.key, _left(change, steps)) for change in context.changes]
+        orders = [order_id for order_id, attempt in pairs if attempt is not None]
+        attempts = [attempt.number for _, attempt in pairs if attempt is not None]
+        if orders:
+            times = () if name == "free_codes" else (context.now,)
+            await context.conn.execute(QUERIES[name], orders, attempts, *times)
+
+
+_MOVES: Mapping[str, Mapping[Step, frozenset[Step]]] = {
+    "sell_codes": {Step.SEALED: frozenset({Step.RELEASED})},
+    "keep_returned_codes": {Step.RIDING: frozenset({Step.RETURNED})},
+    "free_codes": {
+        Step.SEALED: frozenset({Step.FAILED, Step.LET_GO}),
+        Step.RELEASED: frozenset({Step.FAILED, Step.LET_GO}),
+    },
+}
+
+
+def _left(change: Change, steps: Mapping[Step, frozenset[Step]]) -> Attempt | None:
+    """The attempt that this change moved along one of these steps."""
+    before, after = change.before.last, change.after.last
+    if before is None or after is None or before.number != after.number:
+        return None
+    moved: Attempt = after
+    return moved if moved.step in steps.get(before.step, frozenset()) else None
+
+
+async def _seal(context: ProjectContext) -> None:
+    rows = list(_sealed_rows(context.changes))
+    if not rows:
+        return
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    done = await context.conn.execute(QUERIES["put_codes_into_parcels"], *columns, context.now)
+    if done != f"UPDATE {len(rows)}":
+        raise CodeTaken(f"{len(rows)} codes were sealed, but the ledger says {done}")
+
+
+def _sealed_rows(changes: Iterable[Change]) -> Iterable[tuple[str, UUID, UUID, int, UUID]]:
+    for change in changes:
+        for event in change.events:
+            if isinstance(event, ParcelSealed):
+                for line in event.lines:
+                    for code in line.codes:
+                        yield code, change.tenant_id, change.key, event.attempt, line.line_id
