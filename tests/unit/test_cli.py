@@ -1,0 +1,72 @@
+"""The command line: what it offers, and how faults end."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services import cli
+from services.commands import testing
+from services.local.errors import NotRunning
+
+
+def test_a_command_that_is_missing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli._run_elsewhere("bench", "services.commands.no_such_module", [])
+    assert code == cli.NOT_OFFERED_YET
+    assert "`bench` is not offered yet" in capsys.readouterr().err
+
+
+def test_arguments_are_passed_on_unparsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, list[str]]] = []
+
+    def run(name: str, module: str, arguments: list[str]) -> int:
+        seen.append((name, module, arguments))
+        return 7
+
+    monkeypatch.setattr(cli, "_run_elsewhere", run)
+    result = CliRunner().invoke(cli.app, ["replay", "--orders", "x y", "--limit=3", "--help"])
+    assert result.exit_code == 7
+    assert seen == [
+        ("replay", "services.sandbox.replay", ["--orders", "x y", "--limit=3", "--help"])
+    ]
+
+
+def test_a_fault_is_one_sentence_and_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["yaoda", "down", "--home", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == NotRunning.exit_code
+    assert capsys.readouterr().err == f"yaoda: Nothing runs in {tmp_path}.\n"
+
+
+def test_status_of_nothing_is_not_a_success(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["status", "--json", "--home", str(tmp_path)])
+    assert result.exit_code == 1
+    assert '"processes": []' in result.stdout
+
+
+def test_tests_run_even_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def step(name: str, _command: list[str]) -> bool:
+        ran.append(name)
+        return name != "lint"
+
+    monkeypatch.setattr(testing, "_step", step)
+    assert testing.run([], long=False) == 1
+    assert ran == ["lint", "format", "types", "imports", "tests"]
+
+
+def test_arguments_mean_pytest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str]) -> int:
+        ran.append(command)
+        return 0
+
+    monkeypatch.setattr(testing, "_run", run)
+    assert testing.run(["tests/unit", "-k", "x"], long=True) == 0
+    assert ran == [["-m", "pytest", "--long", "tests/unit", "-k", "x"]]
