@@ -13,6 +13,7 @@ import asyncpg
 
 from schemas.flow import PARTITIONS
 from services.kit import queries, telemetry
+from services.kit.db import Connection
 
 SQL = queries.load(__package__, "audit.sql")
 GENESIS = bytes(32)
@@ -57,7 +58,7 @@ def chained(previous: bytes, seq: int, row: AuditRow) -> bytes:
     return digest.digest()
 
 
-async def append(conn: asyncpg.Connection, rows: Sequence[AuditRow]) -> None:
+async def append(conn: Connection, rows: Sequence[AuditRow]) -> None:
     """Add rows to their chains, in the order given. The last lock a transaction takes."""
     if not rows:
         return
@@ -80,7 +81,7 @@ async def append(conn: asyncpg.Connection, rows: Sequence[AuditRow]) -> None:
 
 
 async def _write(
-    conn: asyncpg.Connection,
+    conn: Connection,
     heads: dict[int, tuple[int, bytes]],
     added: Sequence[tuple[int, bytes, AuditRow]],
 ) -> None:
@@ -101,7 +102,7 @@ async def _write(
     )
 
 
-async def verify(conn: asyncpg.Connection, schema: str = "") -> list[Break]:
+async def verify(conn: Connection, schema: str = "") -> list[Break]:
     """The first break of each chain, none when all hold; of another service by its `schema`.
 
     Reads one snapshot in a transaction of its own, so the connection must not be in one.

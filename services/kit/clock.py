@@ -12,6 +12,7 @@ import asyncpg
 
 from services.kit import db, telemetry
 from services.kit.config import Settings
+from services.kit.db import Connection
 
 CHANNEL = "kit_clock"
 RECONNECT_S_MAX = 5.0
@@ -34,13 +35,13 @@ class Reading(NamedTuple):
     speed: float | None
 
 
-async def now(conn: asyncpg.Connection) -> datetime:
+async def now(conn: Connection) -> datetime:
     """The time that business decisions are made with, UTC."""
     moment: datetime = await conn.fetchval("SELECT kit.now()")
     return moment.astimezone(UTC)
 
 
-async def read(conn: asyncpg.Connection) -> Reading:
+async def read(conn: Connection) -> Reading:
     """The time, and whether it is simulated."""
     row = await conn.fetchrow("SELECT mode, kit.now() AS now, speed FROM kit.clock")
     if row is None:
@@ -48,7 +49,7 @@ async def read(conn: asyncpg.Connection) -> Reading:
     return Reading(row["mode"], row["now"].astimezone(UTC), row["speed"])
 
 
-async def simulate(conn: asyncpg.Connection, at: datetime, speed: float | None = None) -> None:
+async def simulate(conn: Connection, at: datetime, speed: float | None = None) -> None:
     """From now on time stands at `at` until it is stepped. Needs the administrator's role."""
     await conn.execute(
         "UPDATE kit.clock SET mode = 'simulated', sim_now = $1, speed = $2", _aware(at), speed
@@ -56,7 +57,7 @@ async def simulate(conn: asyncpg.Connection, at: datetime, speed: float | None =
     await _tell(conn)
 
 
-async def step(conn: asyncpg.Connection, to: datetime) -> None:
+async def step(conn: Connection, to: datetime) -> None:
     """Move simulated time forward. Raises ClockError when it is real, or `to` lies behind."""
     status = await conn.execute(
         "UPDATE kit.clock SET sim_now = $1 WHERE mode = 'simulated' AND sim_now <= $1", _aware(to)
@@ -69,7 +70,7 @@ async def step(conn: asyncpg.Connection, to: datetime) -> None:
     await _tell(conn)
 
 
-async def real(conn: asyncpg.Connection) -> None:
+async def real(conn: Connection) -> None:
     """Real time again."""
     await conn.execute("UPDATE kit.clock SET mode = 'real', sim_now = NULL, speed = NULL")
     await _tell(conn)
@@ -127,7 +128,7 @@ class Ticker:
             event.set()
 
 
-async def _tell(conn: asyncpg.Connection) -> None:
+async def _tell(conn: Connection) -> None:
     await conn.execute("SELECT pg_notify($1, '')", CHANNEL)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -72,10 +73,14 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(service, settings, health, workers) as inside:
-            app.state.inside = inside
-            health.ready()
-            yield
+        try:
+            async with _running(service, settings, health, workers) as inside:
+                app.state.inside = inside
+                health.ready()
+                yield
+        except Exception as error:
+            log.critical("service_failed", error=error)
+            raise
 
     app = FastAPI(title=f"Yaoda {service.name}", version="1", lifespan=lifespan)
     install_problems(app)
@@ -135,12 +140,12 @@ async def _background(
     sweeper = Sweeper(
         shell, Guard(shell.pool, ends), shell.wakes.timers, shards, service.tick_kinds
     )
-    work = [relay.run(), sweeper.run(), ticker.run(), _watch(app, health)]
+    work = [relay.run, sweeper.run, ticker.run, partial(_watch, app, health)]
     if service.callers is not None:
         callers = service.callers(settings, shell.vault, shell.pool)
         calls = Calls(shell.pool, callers, shell.answer, shell.wakes.calls)
-        work.append(calls.run())
-    work += [worker(shell, settings, shell.extras) for worker in workers]
+        work.append(calls.run)
+    work += [partial(worker, shell, settings, shell.extras) for worker in workers]
     tasks = [asyncio.create_task(_fatal(part)) for part in work]
     try:
         yield
@@ -150,10 +155,10 @@ async def _background(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _fatal(work: Coroutine[Any, Any, None]) -> None:
+async def _fatal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Endless work that ends is a fault of ours: the supervisor starts the process anew."""
     try:
-        await work
+        await work()
     except asyncio.CancelledError:
         raise
     except BaseException as error:

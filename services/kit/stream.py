@@ -33,12 +33,14 @@ log = telemetry.logger(__name__)
 
 def create_app(settings: Settings, service: str) -> faust.App:
     """The faust app of one worker; its id is the consumer group, fixed for ever."""
+    folder = settings.home / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
     return faust.App(
         service,
         broker=f"kafka://{settings.kafka}",
         store="memory://",
         processing_guarantee="at_least_once",
-        datadir=str(settings.home / "faust" / f"{service}-{settings.slot}"),
+        datadir=str(folder / f"{service}-{settings.slot}"),
         table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -130,8 +132,11 @@ class BatchLoop:
         finally:
             if not getter.done():
                 getter.cancel()
-        log.critical("pump_ended")
-        os._exit(FATAL)
+        if not self._app.should_stop:
+            log.critical("pump_ended")
+            os._exit(FATAL)
+        await asyncio.Event().wait()
+        raise AssertionError("waited for the cancellation that a stop brings")
 
     async def _fill(self, batch: list[EventT[Any]]) -> None:
         deadline = time.monotonic() + LINGER_S

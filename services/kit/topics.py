@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from schemas import flow
 from services.kit import db
 from services.kit.config import Settings
+from services.kit.db import Connection
 from services.kit.migrate import SUPERUSER
 from services.kit.tenants import Tenants, TenantsError
 
@@ -64,7 +65,7 @@ async def _create_topics(settings: Settings, names: Sequence[str]) -> list[str]:
         if missing:
             _check_created(await admin.create_topics([_new_topic(name) for name in missing]))
         await _wait_until_led(admin, names)
-        await _check_configs(admin, [name for name in names if name in present])
+        await _check_configs(admin, names)
         return missing
     finally:
         await admin.close()
@@ -118,8 +119,6 @@ def _is_led(partitions: Sequence[Mapping[str, Any]]) -> bool:
 
 
 async def _check_configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    if not names:
-        return
     asked = [
         ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": ""}) for name in names
     ]
@@ -159,7 +158,7 @@ async def _create_positions(
 
 
 async def _add_positions(
-    conn: asyncpg.Connection,
+    conn: Connection,
     service: str,
     parts: Sequence[TopicPartition],
     starts: Mapping[TopicPartition, int],

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.values import Purpose, Sealed
 from services.kit import queries, telemetry
+from services.kit.db import Connection
 from services.kit.ids import new_id
 
 SQL = queries.load(__package__, "vault.sql")
@@ -74,13 +75,13 @@ class Vault:
             raise VaultError("master_key", f"{path}: not {KEY_BYTES * 2} hex digits") from None
 
     async def seal(
-        self, conn: asyncpg.Connection, order_id: UUID, purpose: Purpose, value: BaseModel
+        self, conn: Connection, order_id: UUID, purpose: Purpose, value: BaseModel
     ) -> Sealed[Any]:
         """Encrypt one value, under the order's key for that purpose."""
         return (await self.seal_many(conn, order_id, {purpose: value}))[purpose]
 
     async def seal_many(
-        self, conn: asyncpg.Connection, order_id: UUID, values: Mapping[Purpose, BaseModel]
+        self, conn: Connection, order_id: UUID, values: Mapping[Purpose, BaseModel]
     ) -> dict[Purpose, Sealed[Any]]:
         """Several purposes of one order in one round trip."""
         wanted = {(order_id, purpose): value for purpose, value in values.items()}
@@ -88,7 +89,7 @@ class Vault:
         return {purpose: sealed[order_id, purpose] for purpose in values}
 
     async def seal_batch(
-        self, conn: asyncpg.Connection, values: Mapping[tuple[UUID, Purpose], BaseModel]
+        self, conn: Connection, values: Mapping[tuple[UUID, Purpose], BaseModel]
     ) -> dict[tuple[UUID, Purpose], Sealed[Any]]:
         """Values of many orders in one round trip. Raises VaultError erased or not_allowed."""
         keys = await self._sealing_keys(conn, list(values))
@@ -97,14 +98,12 @@ class Vault:
             telemetry.count("vault_sealed_total", purpose=purpose)
         return sealed
 
-    async def open(
-        self, conn: asyncpg.Connection, sealed: Sealed[Any], model: type[ModelT]
-    ) -> ModelT:
+    async def open(self, conn: Connection, sealed: Sealed[Any], model: type[ModelT]) -> ModelT:
         """Decrypt. Raises VaultError unknown_key, erased, not_allowed, tampered, wrong_content."""
         return (await self.open_many(conn, [sealed], model))[0]
 
     async def open_many(
-        self, conn: asyncpg.Connection, sealed: Sequence[Sealed[Any]], model: type[ModelT]
+        self, conn: Connection, sealed: Sequence[Sealed[Any]], model: type[ModelT]
     ) -> list[ModelT]:
         """Decrypt values of many orders in at most one round trip; all or VaultError."""
         try:
@@ -121,7 +120,7 @@ class Vault:
         """A salted hash, hex: the same text is recognised again, but cannot be guessed from it."""
         return hmac.digest(self._salt, text.encode(), "sha256").hex()
 
-    async def forget(self, conn: asyncpg.Connection, order_id: UUID) -> int:
+    async def forget(self, conn: Connection, order_id: UUID) -> int:
         """Erase an order's keys for ever; returns how many. Raises VaultError not_allowed.
 
         Other processes may still hold an opened key for a minute.
@@ -135,7 +134,7 @@ class Vault:
         return erased
 
     async def _sealing_keys(
-        self, conn: asyncpg.Connection, names: Sequence[tuple[UUID, Purpose]]
+        self, conn: Connection, names: Sequence[tuple[UUID, Purpose]]
     ) -> dict[tuple[UUID, Purpose], _Key]:
         # New keys go along as candidates; where the order has a key already, that one comes back.
         made = {
@@ -156,9 +155,7 @@ class Vault:
             found[name] = own if own.key_id == row["key_id"] else self._unwrap(row)
         return found
 
-    async def _opening_keys(
-        self, conn: asyncpg.Connection, key_ids: Iterable[UUID]
-    ) -> dict[UUID, _Key]:
+    async def _opening_keys(self, conn: Connection, key_ids: Iterable[UUID]) -> dict[UUID, _Key]:
         found: dict[UUID, _Key] = {}
         missing: list[UUID] = []
         for key_id in key_ids:
