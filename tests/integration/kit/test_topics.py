@@ -12,6 +12,7 @@ from schemas import flow
 from services.kit import topics
 from services.kit.config import Settings
 from services.kit.ids import new_id
+from services.kit.tenants import Tenants
 from services.kit.topics import TopicsError, prepare
 from tests.databases import Database
 from tests.integration.kit.databases import connected, settings_for
@@ -30,7 +31,7 @@ async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
 @pytest.fixture
 def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """With a tenant and names of this test alone, as the broker is shared."""
-    prefix = new_id().hex[:8]
+    prefix = new_id().hex[-8:]
     monkeypatch.setattr(flow, "topics", lambda: (f"{prefix}.a.events", f"{prefix}.b.events"))
     readers = {"claim": (f"{prefix}.a.events",), "ops": flow.topics()}
     monkeypatch.setattr(flow, "inputs", lambda service: readers.get(service, ()))
@@ -108,7 +109,7 @@ async def test_without_tables_it_says_what_to_do(
 
 
 def test_the_whole_contract_is_created(database: Database) -> None:
-    tenants = topics.Tenants.load(database.instance.secrets / "tenants.json")
+    tenants = Tenants.load(database.instance.secrets / "tenants.json")
     names = topics.wanted_topics(tenants)
     assert set(flow.topics()) < set(names)
     assert len([name for name in names if name.startswith("partner.")]) == 6

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -133,8 +134,8 @@ async def test_an_opened_key_is_forgotten_after_a_minute(
         async with connected(database, "prescription") as other:
             await Vault(MASTER).forget(other, order)
         await warm.open(conn, sealed[Purpose.LABEL], Address)
-        later = module.time.monotonic() + module.CACHED_S_MAX
-        monkeypatch.setattr(module.time, "monotonic", lambda: later)
+        later = time.monotonic() + module.CACHED_S_MAX
+        monkeypatch.setattr(time, "monotonic", lambda: later)
         assert await refused(conn, warm, sealed[Purpose.LABEL]) == "erased"
 
 
