@@ -1,0 +1,254 @@
+"""What each answer of the payer and of the payment provider does to an order.
+
+An answer first becomes a fact, whatever was decided meanwhile; only when the attempt still goes
+forward does a refusal or an unknown outcome have a consequence of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.claim import DeclineReason, Split
+from services.claim.domain.notes import (
+    Captured,
+    DoubtCleared,
+    Held,
+    InDoubt,
+    Quoted,
+    Refunded,
+    Released,
+    Replied,
+    SettlementMade,
+    SettlementUndone,
+)
+from services.claim.domain.state import (
+    Attempt,
+    Phase,
+    State,
+)
+from services.claim.domain.work import Work, authorise, carry_on, decline, without_payer
+from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, TimerFired, stale
+
+SETTLE_TRIES_MAX = 2
+HOLD_TRIES_MAX = 2
+CAPTURE_TRIES_MAX = 3
+BAD_VOUCHER = frozenset({"token_expired", "token_unknown", "voucher_unreadable"})
+
+Response = Mapping[str, Any]
+
+
+def answer_call(state: State, message: CallAnswered, now: datetime, facts: Facts) -> Decision:
+    """Take the answer to the call in flight."""
+    call = state.call
+    if call is None or (call.kind, call.ref) != (message.kind, message.ref):
+        return stale(f"{message.kind} {message.ref} is not in flight")
+    work = Work(state, now, facts)
+    work.record(Replied(outcome=message.outcome.value))
+    match message.outcome:
+        case CallOutcome.DONE:
+            DONE[message.kind](work, message.response)
+        case CallOutcome.REFUSED:
+            REFUSED[message.kind](work, message.response)
+        case CallOutcome.UNKNOWN:
+            UNKNOWN[message.kind](work, message.ref)
+    return work.decision()
+
+
+def wake(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """The pause is over."""
+    if not state.rest or state.rest != timer.ref:
+        return stale("nothing rests for this timer")
+    work = Work(state, now, facts)
+    work.wake()
+    carry_on(work)
+    return work.decision()
+
+
+def _attempt(work: Work) -> Attempt:
+    attempt = work.state.attempt
+    assert attempt is not None
+    return attempt
+
+
+def _undecided(work: Work) -> bool:
+    """False when the end, or the loss of the attempt, was decided while the call was out."""
+    return work.state.forward is not None or work.state.phase is Phase.AUTHORISING
+
+
+def _eligible(work: Work, response: Response) -> None:
+    if _undecided(work):
+        authorise(work)
+    else:
+        carry_on(work)
+
+
+def _presettled(work: Work, response: Response) -> None:
+    split = Split.model_validate(response["split"])
+    work.record(Quoted(split=split, presettlement_id=response["presettlement_id"]))
+    carry_on(work)
+
+
+def _held(work: Work, response: Response) -> None:
+    attempt = _attempt(work)
+    assert attempt.split is not None
+    # The try that succeeded is the last one made.
+    ref = f"{attempt.number}.{work.state.tries['hold']}"
+    work.record(Held(attempt=attempt.number, ref=ref, cash_fen=attempt.split.cash_fen))
+    carry_on(work)
+
+
+def _settled(work: Work, response: Response) -> None:
+    attempt = _attempt(work)
+    assert attempt.split is not None
+    work.record(
+        SettlementMade(
+            attempt=attempt.number,
+            settlement_id=response["settlement_id"],
+            fund_fen=attempt.split.fund_fen,
+            account_fen=attempt.split.account_fen,
+        )
+    )
+    carry_on(work)
+
+
+def _captured(work: Work, response: Response) -> None:
+    attempt = _attempt(work)
+    assert attempt.split is not None
+    work.record(Captured(attempt=attempt.number, cash_fen=attempt.split.cash_fen))
+    carry_on(work)
+
+
+def _undone(work: Work, response: Response) -> None:
+    attempt = _attempt(work)
+    assert attempt.split is not None
+    work.record(
+        SettlementUndone(
+            attempt=attempt.number,
+            settlement_id=attempt.settlement_id,
+            fund_fen=attempt.split.fund_fen,
+            account_fen=attempt.split.account_fen,
+        )
+    )
+    carry_on(work)
+
+
+def _share_back(work: Work, response: Response) -> None:
+    """A doubtful hold was never in our ledger; a captured one is refunded, the rest released."""
+    attempt = _attempt(work)
+    if not attempt.hold_ref:
+        _reversed(work, response)
+        return
+    assert attempt.split is not None
+    number, cash_fen = attempt.number, attempt.split.cash_fen
+    back = Refunded if attempt.captured else Released
+    work.record(back(attempt=number, cash_fen=cash_fen))
+    carry_on(work)
+
+
+def _reversed(work: Work, response: Response) -> None:
+    """The doubtful call does not count: once more, or an end."""
+    attempt = _attempt(work)
+    doubt = attempt.doubt
+    assert doubt is not None
+    work.record(DoubtCleared())
+    if not _undecided(work):
+        carry_on(work)
+        return
+    tries = work.state.tries.get(doubt.kind, 0)
+    if doubt.kind == "presettle":
+        without_payer(work, DeclineReason.PAYER_UNAVAILABLE, "presettlement unanswered")
+    elif doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
+        decline(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
+    elif doubt.kind == "hold" and tries >= HOLD_TRIES_MAX:
+        decline(work, DeclineReason.PAYMENT_FAILED, "hold unanswered")
+    else:
+        work.rest(doubt.kind)
+
+
+def _payer_refused(work: Work, response: Response) -> None:
+    if not _undecided(work):
+        carry_on(work)
+        return
+    code = str(response.get("code", ""))
+    bad_voucher = code in BAD_VOUCHER
+    reason = DeclineReason.VOUCHER_REFUSED if bad_voucher else DeclineReason.NOT_ELIGIBLE
+    without_payer(work, reason, code)
+
+
+def _ends(reason: DeclineReason) -> Callable[[Work, Response], None]:
+    def refused(work: Work, response: Response) -> None:
+        if _undecided(work):
+            decline(work, reason, str(response.get("code", "")))
+        else:
+            carry_on(work)
+
+    return refused
+
+
+def _try_again(kind: str) -> Callable[[Work, object], None]:
+    """Money that must come home: asked for until it is there, ever more slowly."""
+
+    def again(work: Work, _: object) -> None:
+        work.rest(kind)
+
+    return again
+
+
+def _eligibility_unknown(work: Work, ref: str) -> None:
+    if _undecided(work):
+        without_payer(work, DeclineReason.PAYER_UNAVAILABLE, "eligibility unanswered")
+    else:
+        carry_on(work)
+
+
+def _doubtful(kind: str) -> Callable[[Work, str], None]:
+    def unknown(work: Work, ref: str) -> None:
+        work.record(InDoubt(kind=kind, ref=ref))
+        carry_on(work)
+
+    return unknown
+
+
+def _capture_unknown(work: Work, ref: str) -> None:
+    work.record(InDoubt(kind="capture", ref=ref))
+    if not _undecided(work):
+        carry_on(work)
+    elif work.state.tries["capture"] >= CAPTURE_TRIES_MAX:
+        decline(work, DeclineReason.PAYMENT_FAILED, "capture unanswered")
+    else:
+        work.rest("capture")
+
+
+DONE: Mapping[str, Callable[[Work, Response], None]] = {
+    "eligibility": _eligible,
+    "presettle": _presettled,
+    "hold": _held,
+    "settle": _settled,
+    "capture": _captured,
+    "reverse": _reversed,
+    "undo": _undone,
+    "release": _share_back,
+    "refund": _share_back,
+}
+REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
+    "eligibility": _payer_refused,
+    "presettle": _payer_refused,
+    "hold": _ends(DeclineReason.PAYMENT_FAILED),
+    "settle": _ends(DeclineReason.SETTLEMENT_REFUSED),
+    "capture": _ends(DeclineReason.PAYMENT_FAILED),
+    "reverse": _try_again("reverse"),
+    "undo": _try_again("undo"),
+    "release": _try_again("release"),
+    "refund": _try_again("refund"),
+}
+UNKNOWN: Mapping[str, Callable[[Work, str], None]] = {
+    "eligibility": _eligibility_unknown,
+    "presettle": _doubtful("presettle"),
+    "hold": _doubtful("hold"),
+    "settle": _doubtful("settle"),
+    "capture": _capture_unknown,
+    "reverse": _try_again("reverse"),
+    "undo": _try_again("undo"),
+    "release": _try_again("release"),
+    "refund": _try_again("refund"),
+}

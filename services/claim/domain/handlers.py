@@ -1,0 +1,346 @@
+"""What each fact from the other services, and the patient's answer, does to an order."""
+
+from datetime import datetime
+
+from schemas.claim import (
+    AnswerAsk,
+    CancelAnswered,
+    CancelForwarded,
+    DeclineReason,
+    PatientAnswered,
+)
+from schemas.delivery import (
+    AttemptFailed,
+    DeliveryCancelled,
+    ParcelDelivered,
+    ParcelReturned,
+    ParcelSealed,
+)
+from schemas.dispatch import DispatchCancelled, DispatchExhausted, PharmacyAssigned
+from schemas.review import CancelForwarded as ReviewCancelForwarded
+from schemas.review import ReviewApproved, ReviewCancelled, ReviewRejected
+from schemas.values import CancelCause, CancelResult, Outcome
+from services.claim.domain.notes import (
+    Assigned,
+    Assignment,
+    AttemptLost,
+    Ending,
+    Opened,
+    SealSeen,
+    SelfPaid,
+    ShareAccepted,
+)
+from services.claim.domain.state import (
+    Phase,
+    State,
+    Step,
+)
+from services.claim.domain.work import (
+    SELF_PAY_ASK,
+    SHARE_ASK,
+    Work,
+    authorise,
+    carry_on,
+    close,
+    decline,
+    go_on_self_paid,
+)
+from services.kit.decision import Decision, Facts, TimerFired, check_answer, early, invalid, stale
+
+FromDispatch = PharmacyAssigned | DispatchExhausted | DispatchCancelled
+FromDelivery = ParcelSealed | ParcelDelivered | ParcelReturned | AttemptFailed | DeliveryCancelled
+Judged = FromDelivery | PharmacyAssigned | DispatchCancelled
+
+
+def approve(state: State, message: ReviewApproved, now: datetime, facts: Facts) -> Decision:
+    """Uninsured orders go on at once; for the others the payer is asked."""
+    if refusal := _once(state):
+        return refusal
+    work = Work(state, now, facts)
+    order = message.order
+    work.record(Opened(order=order))
+    if order.insured:
+        voucher = order.voucher.model_dump(mode="json")
+        work.call("eligibility", payer_area=order.payer_area, voucher=voucher)
+    else:
+        authorise(work)
+    return work.decision()
+
+
+def reject(state: State, message: ReviewRejected, now: datetime, facts: Facts) -> Decision:
+    """Nothing was passed on, so there is nothing to undo."""
+    return _once(state) or _end(state, Outcome.REJECTED, now, facts)
+
+
+def cancel_reviewed(
+    state: State, message: ReviewCancelled, now: datetime, facts: Facts
+) -> Decision:
+    """Taken back while in review."""
+    return _once(state) or _end(state, _outcome(message.cause), now, facts)
+
+
+def cancel(state: State, message: ReviewCancelForwarded, now: datetime, facts: Facts) -> Decision:
+    """Ends an undecided order, walks on behind an authorised one, and is always answered."""
+    match state.phase:
+        case Phase.NEW:
+            return invalid("not_approved", "review forwards a cancellation only after its outcome")
+        case Phase.AUTHORISING:
+            work = Work(state, now, facts)
+            work.record(_answer(message, _result(message.cause)))
+            work.interrupt(Ending(outcome=_outcome(message.cause)))
+        case Phase.OPEN:
+            work = Work(state, now, facts)
+            work.record(
+                CancelForwarded(
+                    order_id=message.order_id,
+                    request_id=message.request_id,
+                    cause=message.cause,
+                    reason=message.reason,
+                )
+            )
+        case Phase.ENDING | Phase.CLOSED:
+            work = Work(state, now, facts)
+            work.record(_answer(message, CancelResult.ALREADY_ENDED))
+    return work.decision()
+
+
+def assign(state: State, message: PharmacyAssigned, now: datetime, facts: Facts) -> Decision:
+    """Prices the attempt, or keeps it until the money of the last one is home."""
+    number = message.attempt
+    if verdict := _before_assignment(state):
+        return verdict
+    if number <= state.last:
+        return stale(f"attempt {number} is known")
+    if state.live:
+        return early(f"attempt {state.last} is not known to have failed")
+    if number > state.last + 1:
+        return invalid("attempt_skipped", f"attempt {number} follows {state.last}")
+    work = Work(state, now, facts)
+    assignment = Assignment(number=number, pharmacy_id=message.pharmacy_id, prices=message.prices)
+    work.record(Assigned(assignment=assignment))
+    carry_on(work)
+    return work.decision()
+
+
+def exhaust(state: State, message: DispatchExhausted, now: datetime, facts: Facts) -> Decision:
+    """No pharmacy is left."""
+    if verdict := _before_assignment(state):
+        return verdict
+    if state.live:
+        return early(f"attempt {state.last} is not known to have failed")
+    return _end(state, Outcome.EXHAUSTED, now, facts)
+
+
+def cancel_dispatch(
+    state: State, message: DispatchCancelled, now: datetime, facts: Facts
+) -> Decision:
+    """Taken back before a pharmacy confirmed, or after it gave back."""
+    if verdict := _before_assignment(state):
+        return verdict
+    if message.attempt != state.last:
+        return invalid(
+            "attempt_skipped", f"cancelled at attempt {message.attempt}, last was {state.last}"
+        )
+    if state.live:
+        return early(f"attempt {state.last} is not known to have failed")
+    return _end(state, _outcome(message.cause), now, facts)
+
+
+def seal(state: State, message: ParcelSealed, now: datetime, facts: Facts) -> Decision:
+    """Settles with the scanned codes."""
+    if verdict := _of_current(state, message):
+        return verdict
+    attempt = state.forward
+    if attempt is None or attempt.step is not Step.PRICED:
+        return invalid("not_priced", f"attempt {message.attempt} cannot be sealed now")
+    if message.pharmacy_id != attempt.pharmacy_id:
+        return invalid("other_pharmacy", "sealed by another pharmacy than the assigned one")
+    work = Work(state, now, facts)
+    work.record(SealSeen(lines=message.lines))
+    carry_on(work)
+    return work.decision()
+
+
+def deliver(state: State, message: ParcelDelivered, now: datetime, facts: Facts) -> Decision:
+    """The good end."""
+    if verdict := _of_settled(state, message):
+        return verdict
+    work = Work(state, now, facts)
+    work.record(Ending(outcome=Outcome.DELIVERED))
+    close(work)
+    return work.decision()
+
+
+def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Facts) -> Decision:
+    """Everybody has the money back before the books close."""
+    if verdict := _of_settled(state, message):
+        return verdict
+    return _end(state, Outcome.RETURNED, now, facts)
+
+
+def fail(state: State, message: AttemptFailed, now: datetime, facts: Facts) -> Decision:
+    """The pharmacy gave back: its money comes home, dispatch looks for the next one."""
+    if verdict := _of_current(state, message):
+        return verdict
+    if not state.live:
+        return stale(f"attempt {message.attempt} is known to have failed")
+    work = Work(state, now, facts)
+    work.interrupt(AttemptLost(number=message.attempt))
+    return work.decision()
+
+
+def cancel_delivery(
+    state: State, message: DeliveryCancelled, now: datetime, facts: Facts
+) -> Decision:
+    """Taken back before the pharmacy confirmed, so before sealing."""
+    if verdict := _of_current(state, message):
+        return verdict
+    attempt = state.forward
+    sealed = attempt is not None and attempt.step in (Step.SETTLING, Step.SETTLED)
+    if sealed or not state.live:
+        return invalid("too_late", f"attempt {message.attempt} is sealed or was given back")
+    return _end(state, _outcome(message.cause), now, facts)
+
+
+def answer_ask(state: State, message: AnswerAsk, now: datetime, facts: Facts) -> Decision:
+    """The patient's choice; only the order's own hospital may bring it."""
+    actor = facts.actor.tenant_id if facts.actor else None
+    if state.case is None or actor != state.case.hospital_id:
+        return invalid("not_found", "no such order", status=404)
+    told = {
+        "order_id": str(message.order_id),
+        "ask_id": str(message.ask_id),
+        "answer": message.answer,
+    }
+    if state.answered == (message.ask_id, message.answer):
+        return stale("this answer is known", answer=told)
+    ask = state.ask if state.ask and state.ask.ask_id == message.ask_id else None
+    if refusal := check_answer(ask, message.answer):
+        return refusal
+    work = Work(state, now, facts)
+    _take_answer(work, message.answer, by_default=False)
+    return work.decision(answer=told)
+
+
+def answer_by_default(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """Nobody answered in time."""
+    if state.ask is None or str(state.ask.ask_id) != timer.ref:
+        return stale("the question is closed")
+    work = Work(state, now, facts)
+    _take_answer(work, state.ask.default, by_default=True)
+    return work.decision()
+
+
+def _take_answer(work: Work, answer: str, *, by_default: bool) -> None:
+    ask, reason = work.state.ask, work.state.ask_reason
+    assert ask is not None
+    work.close_question()
+    work.record(
+        PatientAnswered(
+            order_id=work.given.order_id,
+            ask_id=ask.ask_id,
+            kind=ask.kind,
+            answer=answer,
+            by_default=by_default,
+        )
+    )
+    match ask.kind, answer:
+        case kind, "accept" if kind == SHARE_ASK:
+            work.record(ShareAccepted(share_fen=_share_asked(work.state)))
+            carry_on(work)
+        case kind, "yes" if kind == SELF_PAY_ASK:
+            _accept_self_pay(work)
+        case _:
+            decline(work, reason or DeclineReason.NO_CONSENT, "by default" if by_default else "")
+
+
+def _share_asked(state: State) -> int:
+    assert state.attempt is not None
+    assert state.attempt.split is not None
+    return state.attempt.split.total_fen - state.attempt.split.fund_fen
+
+
+def _accept_self_pay(work: Work) -> None:
+    work.record(SelfPaid())
+    attempt = work.state.attempt
+    if attempt and attempt.total_fen > work.state.share_max_fen:
+        # The whole price stood in the question.
+        work.record(ShareAccepted(share_fen=attempt.total_fen))
+    go_on_self_paid(work)
+
+
+def _once(state: State) -> Decision | None:
+    """Review decides an order once."""
+    match state.phase:
+        case Phase.NEW:
+            return None
+        case Phase.CLOSED:
+            return stale("the order is closed")
+        case _:
+            return invalid("already_reviewed", "review has decided this order")
+
+
+def _on_the_road(state: State, missing: str) -> Decision | None:
+    """None when the order is with dispatch or delivery, as every fact of theirs supposes."""
+    match state.phase:
+        case Phase.NEW:
+            return early(missing)
+        case Phase.AUTHORISING:
+            return invalid("not_authorised", "claim has not passed this order on")
+        case Phase.CLOSED:
+            return stale("the order is closed")
+        case Phase.OPEN | Phase.ENDING:
+            return None
+
+
+def _before_assignment(state: State) -> Decision | None:
+    if verdict := _on_the_road(state, "the order has not come from review"):
+        return verdict
+    return stale("the order is ending") if state.phase is Phase.ENDING else None
+
+
+def _of_current(state: State, message: FromDelivery) -> Decision | None:
+    """None when the fact speaks of the attempt that stands, or of the last one that did."""
+    if verdict := _before_assignment(state):
+        return verdict
+    if message.attempt > state.last:
+        return early(f"attempt {message.attempt} has not come from dispatch")
+    if message.attempt < state.last:
+        return stale(f"attempt {message.attempt} is over")
+    return None
+
+
+def _of_settled(state: State, message: ParcelDelivered | ParcelReturned) -> Decision | None:
+    """None when this attempt's parcel may be on the road: no parcel leaves unpaid."""
+    if verdict := _on_the_road(state, "the order has not come from review"):
+        return verdict
+    if state.phase is Phase.OPEN and message.attempt > state.last:
+        return early(f"attempt {message.attempt} has not come from dispatch")
+    attempt = state.forward
+    settled = attempt is not None and attempt.step is Step.SETTLED
+    if not settled or message.attempt != state.last:
+        return invalid("not_settled", f"the parcel of attempt {message.attempt} was not paid")
+    return None
+
+
+def _end(state: State, outcome: Outcome, now: datetime, facts: Facts) -> Decision:
+    work = Work(state, now, facts)
+    work.interrupt(Ending(outcome=outcome))
+    return work.decision()
+
+
+def _outcome(cause: CancelCause) -> Outcome:
+    return Outcome.EXPIRED if cause is CancelCause.EXPIRY else Outcome.CANCELLED
+
+
+def _result(cause: CancelCause) -> CancelResult:
+    return CancelResult.EXPIRED if cause is CancelCause.EXPIRY else CancelResult.CANCELLED
+
+
+def _answer(message: ReviewCancelForwarded, result: CancelResult) -> CancelAnswered:
+    return CancelAnswered(
+        order_id=message.order_id,
+        request_id=message.request_id,
+        cause=message.cause,
+        result=result,
+    )

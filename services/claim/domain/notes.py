@@ -1,0 +1,169 @@
+"""Claim's private facts: they change the state and are audited, but never leave the service."""
+
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.claim import DeclineReason, Split
+from schemas.delivery import ScannedLine
+from schemas.values import LinePrice, Order, Outcome
+from services.kit.decision import Note
+
+
+class Part(BaseModel):
+    """An immutable piece of the state."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Assignment(Part):
+    """A pharmacy that accepted, with its prices."""
+
+    number: int
+    pharmacy_id: UUID
+    prices: tuple[LinePrice, ...]
+
+    @property
+    def total_fen(self) -> int:
+        """What all lines cost."""
+        return sum(line.unit_price_fen * line.quantity for line in self.prices)
+
+
+class Opened(Note):
+    """Review passed the order on."""
+
+    order: Order
+
+
+class Called(Note):
+    """An outside call is in flight."""
+
+    kind: str
+    ref: str
+
+
+class Replied(Note):
+    """The call in flight was answered, or given up as unknown."""
+
+    outcome: str
+
+
+class InDoubt(Note):
+    """Nobody could tell what became of a call."""
+
+    kind: str
+    ref: str
+
+
+class DoubtCleared(Note):
+    """The doubtful call is known not to count."""
+
+
+class Rested(Note):
+    """Nothing is done until the timer fires."""
+
+    ref: str
+
+
+class Woken(Note):
+    """The pause is over, or something more important came."""
+
+
+class Questioned(Note):
+    """Remembers what a refusal of the open question means."""
+
+    reason: DeclineReason
+
+
+class SelfPaid(Note):
+    """From here on the patient pays everything."""
+
+
+class ShareAccepted(Note):
+    """The patient took a larger share than first agreed."""
+
+    share_fen: int
+
+
+class Assigned(Note):
+    """A pharmacy accepted."""
+
+    assignment: Assignment
+
+
+class Quoted(Note):
+    """Who bears what at this pharmacy; no money moved."""
+
+    split: Split
+    presettlement_id: str = ""
+
+
+class SealSeen(Note):
+    """The parcel is sealed: these codes are to be settled."""
+
+    lines: tuple[ScannedLine, ...]
+
+
+class AttemptLost(Note):
+    """The attempt was given back: its money comes home."""
+
+    number: int
+
+
+class AttemptOver(Note):
+    """Nothing was moved for this attempt, so there was nothing to undo."""
+
+    number: int
+
+
+class Ending(Note):
+    """The outcome is decided; the books close when the money is home."""
+
+    outcome: Outcome
+
+
+class MoneyNote(Note):
+    """A movement of money; the ledger is written from these."""
+
+    attempt: int
+
+
+class Held(MoneyNote):
+    """The provider holds the patient's share."""
+
+    ref: str
+    cash_fen: int
+
+
+class Captured(MoneyNote):
+    """The held share went to the pharmacy."""
+
+    cash_fen: int
+
+
+class SettlementMade(MoneyNote):
+    """Fund and personal account pay the pharmacy."""
+
+    settlement_id: str
+    fund_fen: int
+    account_fen: int
+
+
+class SettlementUndone(MoneyNote):
+    """Fund and personal account have their money back."""
+
+    settlement_id: str
+    fund_fen: int
+    account_fen: int
+
+
+class Released(MoneyNote):
+    """The hold is let go, uncaptured as far as we ever knew."""
+
+    cash_fen: int
+
+
+class Refunded(MoneyNote):
+    """The captured share went back to the patient."""
+
+    cash_fen: int

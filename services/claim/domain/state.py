@@ -1,0 +1,300 @@
+"""What claim remembers of one order, and how each fact changes that."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from schemas.claim import (
+    Basis,
+    CancelAnswered,
+    CancelForwarded,
+    ClaimAuthorised,
+    ClaimDeclined,
+    ClaimPriced,
+    ClaimSettled,
+    ClaimUndone,
+    DeclineReason,
+    OrderClosed,
+    PatientAnswered,
+    PatientAsked,
+    Split,
+)
+from schemas.delivery import ScannedLine
+from schemas.message import Event
+from schemas.values import Order, Outcome, Sealed, Voucher
+from services.claim.domain.notes import (
+    Assigned,
+    Assignment,
+    AttemptLost,
+    AttemptOver,
+    Called,
+    Captured,
+    DoubtCleared,
+    Ending,
+    Held,
+    InDoubt,
+    Opened,
+    Part,
+    Questioned,
+    Quoted,
+    Refunded,
+    Released,
+    Replied,
+    Rested,
+    SealSeen,
+    SelfPaid,
+    SettlementMade,
+    SettlementUndone,
+    ShareAccepted,
+    Woken,
+)
+from services.kit.decision import Note, OpenAsk, open_ask
+
+
+class Phase(StrEnum):
+    """Where the order stands."""
+
+    NEW = "new"
+    AUTHORISING = "authorising"
+    OPEN = "open"
+    ENDING = "ending"
+    CLOSED = "closed"
+
+
+class Step(StrEnum):
+    """Where the money of the attempt stands, as long as it is not taken back."""
+
+    PRICING = "pricing"
+    PRICED = "priced"
+    SETTLING = "settling"
+    SETTLED = "settled"
+
+
+class CallId(Part):
+    """One outside call of this order; `ref` is attempt and try."""
+
+    kind: str
+    ref: str
+
+
+class Attempt(Assignment):
+    """An assignment and the money that was moved for it."""
+
+    step: Step = Step.PRICING
+    presettlement_id: str = ""
+    split: Split | None = None
+    codes: tuple[ScannedLine, ...] = ()
+    settlement_id: str = ""
+    hold_ref: str = ""
+    captured: bool = False
+    # A call whose outcome nobody could tell: it must be taken back, or asked again, first.
+    doubt: CallId | None = None
+    undone_settlement_id: str = ""
+    moved: bool = False
+
+
+class Case(Part):
+    """What is needed of the order until it ends."""
+
+    order_number: str
+    hospital_id: UUID
+    payer_area: str
+    self_pay: bool | None
+    voucher: Sealed[Voucher] | None
+
+
+class State(Part):
+    """One order. `last` is the highest attempt seen, `live` whether it still stands."""
+
+    phase: Phase = Phase.NEW
+    order: Order | None = None
+    case: Case | None = None
+    basis: Basis | None = None
+    share_max_fen: int = 0
+    last: int = 0
+    live: bool = False
+    attempt: Attempt | None = None
+    next: Assignment | None = None
+    call: CallId | None = None
+    rest: str = ""
+    tries: dict[str, int] = Field(default_factory=dict)
+    ask: OpenAsk | None = None
+    # What the open question stands for, should the patient refuse.
+    ask_reason: DeclineReason | None = None
+    answered: tuple[UUID, str] | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def forward(self) -> Attempt | None:
+        """The attempt whose money goes on; None when there is none or it is to be taken back."""
+        if self.phase is not Phase.OPEN or not self.live or self.next is not None:
+            return None
+        return self.attempt
+
+
+def initial() -> State:
+    """An order that claim has not heard of."""
+    return State()
+
+
+def evolve(state: State, fact: Event | Note) -> State:
+    """The only way state changes. Raises KeyError for a fact that is not claim's."""
+    changes = APPLY[type(fact)](state, fact)
+    return state.model_copy(update=changes) if changes else state
+
+
+Changes = dict[str, Any]
+
+
+def _nothing(state: State, fact: Event | Note) -> Changes:
+    return {}
+
+
+def _attempt(state: State, **changes: Any) -> Changes:
+    assert state.attempt is not None
+    return {"attempt": state.attempt.model_copy(update=changes)}
+
+
+def _opened(state: State, fact: Opened) -> Changes:
+    order = fact.order
+    case = Case(
+        order_number=order.order_number,
+        hospital_id=order.hospital_id,
+        payer_area=order.payer_area,
+        self_pay=order.consent.self_pay,
+        voucher=order.voucher,
+    )
+    basis = Basis.INSURED if order.insured else Basis.SELF_PAID
+    return {"phase": Phase.AUTHORISING, "order": order, "case": case, "basis": basis}
+
+
+def _called(state: State, fact: Called) -> Changes:
+    tries = {**state.tries, fact.kind: state.tries.get(fact.kind, 0) + 1}
+    return {"call": CallId(kind=fact.kind, ref=fact.ref), "tries": tries}
+
+
+def _in_doubt(state: State, fact: InDoubt) -> Changes:
+    return _attempt(state, doubt=CallId(kind=fact.kind, ref=fact.ref))
+
+
+def _self_paid(state: State, fact: SelfPaid) -> Changes:
+    assert state.case is not None
+    case = state.case.model_copy(update={"self_pay": True})
+    return {"basis": Basis.SELF_PAID, "case": case}
+
+
+def _authorised(state: State, fact: ClaimAuthorised) -> Changes:
+    return {
+        "phase": Phase.OPEN,
+        "order": None,
+        "basis": fact.basis,
+        "share_max_fen": fact.share_max_fen,
+        "tries": {},
+    }
+
+
+def _declined(state: State, fact: ClaimDeclined) -> Changes:
+    refused = fact.reason is DeclineReason.SETTLEMENT_REFUSED
+    outcome = Outcome.SETTLEMENT_REFUSED if refused else Outcome.DECLINED
+    return _ending(state, Ending(outcome=outcome))
+
+
+def _ending(state: State, fact: Ending) -> Changes:
+    return {"phase": Phase.ENDING, "outcome": fact.outcome, "next": None, **_OPEN_ENDS}
+
+
+def _assigned(state: State, fact: Assigned) -> Changes:
+    known: Changes = {"last": fact.assignment.number, "live": True}
+    if state.attempt is not None:
+        return {**known, "next": fact.assignment}
+    return {**known, "attempt": _begin(fact.assignment), "tries": {}}
+
+
+def _lost(state: State, fact: AttemptLost) -> Changes:
+    return {"live": False, "next": None, **_OPEN_ENDS}
+
+
+def _over(state: State, fact: AttemptOver | ClaimUndone) -> Changes:
+    begun = _begin(state.next) if state.next else None
+    return {"attempt": begun, "next": None, "tries": {}}
+
+
+def _begin(assignment: Assignment) -> Attempt:
+    return Attempt(
+        number=assignment.number, pharmacy_id=assignment.pharmacy_id, prices=assignment.prices
+    )
+
+
+def _quoted(state: State, fact: Quoted) -> Changes:
+    return _attempt(state, split=fact.split, presettlement_id=fact.presettlement_id)
+
+
+def _held(state: State, fact: Held) -> Changes:
+    return _attempt(state, hold_ref=fact.ref, moved=True)
+
+
+def _settlement(state: State, fact: SettlementMade) -> Changes:
+    return _attempt(state, settlement_id=fact.settlement_id, moved=True)
+
+
+def _undone(state: State, fact: SettlementUndone) -> Changes:
+    return _attempt(state, settlement_id="", undone_settlement_id=fact.settlement_id)
+
+
+def _share_back(state: State, fact: Released | Refunded) -> Changes:
+    return _attempt(state, hold_ref="", captured=False, doubt=None)
+
+
+def _asked(state: State, fact: PatientAsked) -> Changes:
+    return {"ask": open_ask(fact)}
+
+
+def _answered(state: State, fact: PatientAnswered) -> Changes:
+    return {"ask": None, "answered": (fact.ask_id, fact.answer)}
+
+
+def _closed(state: State, fact: OrderClosed) -> Changes:
+    """Only what answers a late message is kept: the order's sealed parts are let go."""
+    case = state.case.model_copy(update={"voucher": None}) if state.case else None
+    return {"phase": Phase.CLOSED, "outcome": fact.outcome, "order": None, "case": case}
+
+
+_OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": ""}
+
+APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
+    Opened: _opened,
+    Called: _called,
+    Replied: lambda state, fact: {"call": None},
+    InDoubt: _in_doubt,
+    DoubtCleared: lambda state, fact: _attempt(state, doubt=None),
+    Rested: lambda state, fact: {"rest": fact.ref},
+    Woken: lambda state, fact: {"rest": ""},
+    Questioned: lambda state, fact: {"ask_reason": fact.reason},
+    SelfPaid: _self_paid,
+    ShareAccepted: lambda state, fact: {"share_max_fen": fact.share_fen},
+    Assigned: _assigned,
+    Quoted: _quoted,
+    SealSeen: lambda state, fact: _attempt(state, step=Step.SETTLING, codes=fact.lines),
+    AttemptLost: _lost,
+    AttemptOver: _over,
+    Ending: _ending,
+    Held: _held,
+    Captured: lambda state, fact: _attempt(state, captured=True, doubt=None),
+    SettlementMade: _settlement,
+    SettlementUndone: _undone,
+    Released: _share_back,
+    Refunded: _share_back,
+    ClaimAuthorised: _authorised,
+    ClaimDeclined: _declined,
+    ClaimPriced: lambda state, fact: _attempt(state, step=Step.PRICED),
+    ClaimSettled: lambda state, fact: _attempt(state, step=Step.SETTLED),
+    ClaimUndone: _over,
+    CancelForwarded: _nothing,
+    CancelAnswered: _nothing,
+    PatientAsked: _asked,
+    PatientAnswered: _answered,
+    OrderClosed: _closed,
+}

@@ -1,0 +1,349 @@
+"""One decision in the making, and the one thing that comes next for the money of an order.
+
+At most one outside call of an order is in flight. What arrives meanwhile only changes the state
+(an end that was decided, a lost attempt, the next pharmacy); `carry_on` reads it once the call is
+answered. Forward, it starts the next missing thing: presettlement, question, hold, settlement,
+capture. Backward, it takes home what was moved, the payer's part first: reversal of what is in
+doubt, undo, refund or release; then the next pharmacy is priced, or the books close.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from schemas.claim import (
+    Basis,
+    ClaimAuthorised,
+    ClaimDeclined,
+    ClaimPriced,
+    ClaimSettled,
+    ClaimUndone,
+    DeclineReason,
+    OrderClosed,
+    PatientAsked,
+    Split,
+)
+from schemas.message import Event
+from services.claim.domain.notes import (
+    AttemptOver,
+    Called,
+    Questioned,
+    Quoted,
+    Rested,
+    SelfPaid,
+    Woken,
+)
+from services.claim.domain.state import (
+    Attempt,
+    Case,
+    Phase,
+    State,
+    Step,
+    evolve,
+)
+from services.kit.decision import (
+    ASK_TIMER,
+    Call,
+    Decision,
+    DropTimer,
+    Facts,
+    Note,
+    SetTimer,
+    applied,
+    ask_timer,
+)
+
+ASK_DEADLINE = timedelta(minutes=10)
+AGAIN_TIMER = "again"
+# A lease of the shell, in which an earlier call may still be on its way.
+PAUSE_MIN = timedelta(seconds=30)
+PAUSE_MAX = timedelta(minutes=10)
+SHARE_ASK = "share_above_consent"
+SELF_PAY_ASK = "self_pay"
+
+
+class Work:
+    """Collects facts, calls and timers; the state is always that after the facts so far."""
+
+    def __init__(self, state: State, now: datetime, facts: Facts) -> None:
+        self.state = state
+        self.now = now
+        self.given = facts
+        self._facts: list[Event | Note] = []
+        self._calls: list[Call] = []
+        self._timers: list[SetTimer | DropTimer] = []
+
+    @property
+    def case(self) -> Case:
+        """The order's own data; an order past NEW has them."""
+        assert self.state.case is not None
+        return self.state.case
+
+    def record(self, *facts: Event | Note) -> None:
+        """Make facts true."""
+        for fact in facts:
+            self._facts.append(fact)
+            self.state = evolve(self.state, fact)
+
+    def call(self, kind: str, **request: Any) -> None:
+        """Start an outside call, numbered by attempt and try."""
+        attempt = self.state.attempt
+        number = attempt.number if attempt else 0
+        ref = f"{number}.{self.state.tries.get(kind, 0) + 1}"
+        self.record(Called(kind=kind, ref=ref))
+        order_number = self.case.order_number
+        self._calls.append(
+            Call(kind, ref, {"order_number": order_number, "attempt": number, **request})
+        )
+
+    def rest(self, kind: str) -> None:
+        """Pause before `kind` is called again; longer each time."""
+        tries = self.state.tries.get(kind, 0)
+        pause = min(PAUSE_MIN * 2 ** max(tries - 1, 0), PAUSE_MAX)
+        attempt = self.state.attempt
+        ref = f"{kind}.{attempt.number if attempt else 0}.{tries}"
+        self.record(Rested(ref=ref))
+        self._timers.append(SetTimer(AGAIN_TIMER, self.now + pause, ref))
+
+    def wake(self) -> None:
+        """End a pause early: something more important came."""
+        if self.state.rest:
+            self._timers.append(DropTimer(AGAIN_TIMER, self.state.rest))
+            self.record(Woken())
+
+    def ask(self, kind: str, options: tuple[str, str], **facts: int) -> None:
+        """Ask the patient; the last option is the default."""
+        asked = PatientAsked(
+            order_id=self.given.order_id,
+            ask_id=self.given.ids[0],
+            kind=kind,
+            options=options,
+            default=options[-1],
+            deadline=self.now + ASK_DEADLINE,
+            facts=dict(facts),
+        )
+        self.record(asked)
+        self._timers.append(ask_timer(asked))
+
+    def close_question(self) -> None:
+        """The timer of the open question is no longer needed."""
+        if self.state.ask:
+            self._timers.append(DropTimer(ASK_TIMER, str(self.state.ask.ask_id)))
+
+    def interrupt(self, fact: Event | Note) -> None:
+        """Record a fact that ends what was being waited for, and go on from there."""
+        self.close_question()
+        self.wake()
+        self.record(fact)
+        carry_on(self)
+
+    def decision(self, answer: Mapping[str, Any] | None = None) -> Decision:
+        """What the shell shall make true."""
+        return applied(*self._facts, timers=self._timers, calls=self._calls, answer=answer)
+
+
+def authorise(work: Work) -> None:
+    """The order may go to dispatch, with the largest share the patient accepts."""
+    order = work.state.order
+    assert order is not None
+    assert work.state.basis is not None
+    work.record(
+        ClaimAuthorised(
+            order_id=work.given.order_id,
+            order=order,
+            basis=work.state.basis,
+            # Without a ceiling any share is put to the patient.
+            share_max_fen=order.consent.share_max_fen or 0,
+            authorised_at=work.now,
+        )
+    )
+
+
+def decline(work: Work, reason: DeclineReason, detail: str = "") -> None:
+    """Claim ends the order: later services let go at once, the books close after the money."""
+    number = work.state.attempt.number if work.state.attempt else 0
+    work.interrupt(
+        ClaimDeclined(
+            order_id=work.given.order_id, attempt=number, reason=reason, detail=detail[:200]
+        )
+    )
+
+
+def without_payer(work: Work, reason: DeclineReason, detail: str) -> None:
+    """The payer will not pay: the patient does, is asked, or the order ends for `reason`."""
+    match work.case.self_pay:
+        case True:
+            work.record(SelfPaid())
+            go_on_self_paid(work)
+        case None:
+            work.record(Questioned(reason=DeclineReason.NO_CONSENT))
+            attempt = work.state.attempt
+            known = {"total_fen": attempt.total_fen} if attempt else {}
+            work.ask(SELF_PAY_ASK, ("yes", "no"), **known)
+        case False:
+            decline(work, reason, detail)
+
+
+def go_on_self_paid(work: Work) -> None:
+    """Where the order stood when the payer dropped out."""
+    if work.state.phase is Phase.AUTHORISING:
+        authorise(work)
+    else:
+        carry_on(work)
+
+
+def carry_on(work: Work) -> None:
+    """Start the one thing that comes next, unless something is still open."""
+    state = work.state
+    if state.call or state.rest or state.ask:
+        return
+    if state.phase not in (Phase.OPEN, Phase.ENDING):
+        return
+    attempt = state.attempt
+    if attempt is None:
+        if state.phase is Phase.ENDING:
+            close(work)
+    elif state.forward is None:
+        _take_back(work, attempt)
+    else:
+        _FORWARD[attempt.step](work, attempt)
+
+
+def close(work: Work, detail: str = "") -> None:
+    """The one terminal fact."""
+    outcome = work.state.outcome
+    assert outcome is not None
+    order_id = work.given.order_id
+    work.record(
+        OrderClosed(order_id=order_id, outcome=outcome, attempt=work.state.last, detail=detail)
+    )
+
+
+def self_paid_split(total_fen: int) -> Split:
+    """All of it is cash."""
+    return Split(total_fen=total_fen, fund_fen=0, account_fen=0, cash_fen=total_fen)
+
+
+def share_of(split: Split) -> int:
+    """The patient's share: cash and personal account."""
+    return split.total_fen - split.fund_fen
+
+
+def _price(work: Work, attempt: Attempt) -> None:
+    split = attempt.split
+    if attempt.doubt:
+        _clear_doubt(work, attempt)
+    elif split is None and work.state.basis is Basis.INSURED:
+        work.call("presettle", **_sale(work, attempt))
+    elif split is None:
+        work.record(Quoted(split=self_paid_split(attempt.total_fen)))
+        carry_on(work)
+    elif share_of(split) > work.state.share_max_fen:
+        share, ceiling = share_of(split), work.state.share_max_fen
+        work.record(Questioned(reason=DeclineReason.SHARE_ABOVE_CONSENT))
+        work.ask(SHARE_ASK, ("accept", "decline"), share_fen=share, share_max_fen=ceiling)
+    elif split.cash_fen and not attempt.hold_ref:
+        work.call("hold", amount_fen=split.cash_fen)
+    else:
+        basis = work.state.basis
+        assert basis is not None
+        work.record(
+            ClaimPriced(
+                order_id=work.given.order_id, attempt=attempt.number, basis=basis, split=split
+            )
+        )
+
+
+def _settle(work: Work, attempt: Attempt) -> None:
+    split = attempt.split
+    assert split is not None
+    if attempt.doubt:
+        _clear_doubt(work, attempt)
+    elif work.state.basis is Basis.INSURED and not attempt.settlement_id:
+        codes = [line.model_dump(mode="json") for line in attempt.codes]
+        work.call(
+            "settle",
+            **_sale(work, attempt),
+            presettlement_id=attempt.presettlement_id,
+            codes=codes,
+            split=split.model_dump(),
+        )
+    elif split.cash_fen and not attempt.captured:
+        work.call("capture", hold_ref=attempt.hold_ref, amount_fen=split.cash_fen)
+    else:
+        number = attempt.number
+        settlement_id = attempt.settlement_id or f"self-paid-{work.given.order_id}-{number}"
+        work.record(
+            ClaimSettled(
+                order_id=work.given.order_id,
+                attempt=number,
+                settlement_id=settlement_id,
+                split=split,
+            )
+        )
+
+
+def _wait(work: Work, attempt: Attempt) -> None:
+    """Delivery has the next word."""
+
+
+_FORWARD: Mapping[Step, Callable[[Work, Attempt], None]] = {
+    Step.PRICING: _price,
+    Step.PRICED: _wait,
+    Step.SETTLING: _settle,
+    Step.SETTLED: _wait,
+}
+
+
+def _sale(work: Work, attempt: Attempt) -> dict[str, Any]:
+    voucher = work.case.voucher
+    assert voucher is not None
+    return {
+        "payer_area": work.case.payer_area,
+        "voucher": voucher.model_dump(mode="json"),
+        "pharmacy_id": str(attempt.pharmacy_id),
+        "lines": [line.model_dump(mode="json") for line in attempt.prices],
+    }
+
+
+def _clear_doubt(work: Work, attempt: Attempt) -> None:
+    """Presettlement and settlement are reversed by their original key, a hold is released by its.
+
+    A capture is idempotent at the provider: going forward it is simply asked again.
+    """
+    doubt = attempt.doubt
+    assert doubt is not None
+    if doubt.kind == "hold":
+        work.call("release", hold_ref=doubt.ref)
+    elif doubt.kind == "capture":
+        assert attempt.split is not None
+        work.call("capture", hold_ref=attempt.hold_ref, amount_fen=attempt.split.cash_fen)
+    else:
+        work.call("reverse", original_kind=doubt.kind, original_ref=doubt.ref)
+
+
+def _take_back(work: Work, attempt: Attempt) -> None:
+    doubt = attempt.doubt
+    if doubt and doubt.kind != "capture":
+        _clear_doubt(work, attempt)
+    elif attempt.settlement_id:
+        work.call("undo", settlement_id=attempt.settlement_id)
+    elif attempt.hold_ref:
+        # `refund` gives back whatever was taken under the hold, so it also settles a doubt.
+        kind = "refund" if attempt.captured or doubt else "release"
+        work.call(kind, hold_ref=attempt.hold_ref)
+    else:
+        work.record(_end_of(work, attempt))
+        carry_on(work)
+
+
+def _end_of(work: Work, attempt: Attempt) -> Event | Note:
+    if not attempt.moved:
+        return AttemptOver(number=attempt.number)
+    assert attempt.split is not None
+    return ClaimUndone(
+        order_id=work.given.order_id,
+        attempt=attempt.number,
+        settlement_id=attempt.undone_settlement_id or None,
+        split=attempt.split,
+    )

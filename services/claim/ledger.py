@@ -1,0 +1,76 @@
+"""Double entry in fen: each movement of money is one transfer whose entries sum to zero.
+
+`clearing` is the platform's account at the payment provider, where a held share rests. Fund and
+personal account pay the pharmacy directly. A negative amount left the account.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from schemas.message import Event
+from services.claim.domain.notes import (
+    Captured,
+    Held,
+    Refunded,
+    Released,
+    SettlementMade,
+    SettlementUndone,
+)
+from services.kit.decision import Note
+
+
+class Account(StrEnum):
+    """Whose money."""
+
+    PATIENT = "patient"
+    FUND = "fund"
+    PERSONAL = "personal_account"
+    PHARMACY = "pharmacy"
+    CLEARING = "clearing"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One movement; `entries` are account and signed fen, without zeros."""
+
+    attempt: int
+    kind: str
+    entries: tuple[tuple[Account, int], ...]
+
+
+def transfer_of(fact: Event | Note) -> Transfer | None:
+    """What a fact moves; None when it moves nothing."""
+    rule = RULES.get(type(fact))
+    return rule(fact) if rule else None
+
+
+def _move(fact: Any, kind: str, into: Account, sources: Mapping[Account, int]) -> Transfer | None:
+    taken = [(account, -fen) for account, fen in sources.items() if fen]
+    if not taken:
+        return None
+    entries = (*taken, (into, -sum(fen for _, fen in taken)))
+    return Transfer(fact.attempt, kind, entries)
+
+
+def _turned(transfer: Transfer | None) -> Transfer | None:
+    if transfer is None:
+        return None
+    entries = tuple((account, -fen) for account, fen in transfer.entries)
+    return Transfer(transfer.attempt, transfer.kind, entries)
+
+
+def _settlement(fact: SettlementMade | SettlementUndone, kind: str) -> Transfer | None:
+    sources = {Account.FUND: fact.fund_fen, Account.PERSONAL: fact.account_fen}
+    return _move(fact, kind, Account.PHARMACY, sources)
+
+
+RULES: Mapping[type, Callable[[Any], Transfer | None]] = {
+    Held: lambda f: _move(f, "hold", Account.CLEARING, {Account.PATIENT: f.cash_fen}),
+    Captured: lambda f: _move(f, "capture", Account.PHARMACY, {Account.CLEARING: f.cash_fen}),
+    SettlementMade: lambda f: _settlement(f, "settlement"),
+    SettlementUndone: lambda f: _turned(_settlement(f, "undo")),
+    Released: lambda f: _move(f, "release", Account.PATIENT, {Account.CLEARING: f.cash_fen}),
+    Refunded: lambda f: _move(f, "refund", Account.PATIENT, {Account.PHARMACY: f.cash_fen}),
+}
