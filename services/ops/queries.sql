@@ -1,0 +1,109 @@
+-- name: save_views
+INSERT INTO order_view AS v
+SELECT * FROM unnest(
+    $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::bool[], $10::int[], $11::uuid[], $12::int[], $13::timestamptz[], $14::timestamptz[],
+    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[]
+)
+ON CONFLICT (order_id) DO UPDATE SET
+    order_number = excluded.order_number, city = excluded.city, tier = excluded.tier,
+    promised_tier = excluded.promised_tier, place = excluded.place, outcome = excluded.outcome,
+    late = excluded.late, attempt = excluded.attempt, pharmacy_id = excluded.pharmacy_id,
+    parked = excluded.parked, submitted_at = excluded.submitted_at,
+    authorised_at = excluded.authorised_at, due_at = excluded.due_at,
+    delivered_at = excluded.delivered_at, closed_at = excluded.closed_at,
+    updated_at = excluded.updated_at
+
+-- name: add_timeline
+INSERT INTO timeline (order_id, seq, event_id, type, at, topic, part, record_offset, data)
+SELECT order_id, seq, event_id, type, at, topic, part, record_offset, data
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::int[],
+            $8::bigint[], $9::jsonb[]) WITH ORDINALITY
+     AS u(order_id, seq, event_id, type, at, topic, part, record_offset, data, n)
+ORDER BY n
+
+-- name: add_feed
+INSERT INTO feed (tenant_id, event_id, entry_type, subject, at, data)
+SELECT tenant_id, event_id, entry_type, subject, at, data
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::json[])
+     WITH ORDINALITY AS u(tenant_id, event_id, entry_type, subject, at, data, n)
+ORDER BY n
+
+-- name: save_owners
+INSERT INTO pharmacy_owner
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])
+ON CONFLICT (pharmacy_id) DO UPDATE
+SET tenant_id = excluded.tenant_id, city = excluded.city, name = excluded.name
+
+-- name: read_feed
+-- Only rows whose transaction is older than every one that still runs: no later commit can come before them.
+SELECT xid::text AS xid, number, event_id, entry_type, subject, at, data
+FROM feed
+WHERE tenant_id = $1 AND (xid, number) > ($2::text::xid8, $3::bigint)
+  AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY xid, number LIMIT $4
+
+-- name: read_all
+SELECT xid::text AS xid, number, event_id, type AS entry_type, order_id AS subject, at, data
+FROM timeline
+WHERE (xid, number) > ($1::text::xid8, $2::bigint)
+  AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY xid, number LIMIT $3
+
+-- name: feed_end
+SELECT xid::text AS xid, number FROM feed
+WHERE tenant_id = $1 AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY xid DESC, number DESC OFFSET $2 LIMIT 1
+
+-- name: all_end
+SELECT xid::text AS xid, number FROM timeline
+WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY xid DESC, number DESC OFFSET $1 LIMIT 1
+
+-- name: get_order
+SELECT v.tenant_id, v.pharmacy_id, o.name AS pharmacy_name, s.state
+FROM order_view v JOIN state s USING (order_id) LEFT JOIN pharmacy_owner o USING (pharmacy_id)
+WHERE v.order_id = $1 AND ($2::uuid IS NULL OR v.tenant_id = $2)
+
+-- name: get_timeline
+SELECT seq, event_id, type, at, topic, part, record_offset, data
+FROM timeline WHERE order_id = $1 AND ($2::text[] IS NULL OR type = ANY($2)) ORDER BY seq
+
+-- name: list_orders
+SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
+       submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+FROM order_view
+WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
+  AND ($3::text IS NULL OR place = $3) AND ($4::text IS NULL OR order_number = $4)
+ORDER BY order_id DESC LIMIT $5
+
+-- name: at_risk
+SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
+       submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+FROM order_view
+WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
+  AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
+ORDER BY extract(epoch FROM $3::timestamptz - authorised_at)
+       / greatest(extract(epoch FROM due_at - authorised_at), 1) DESC, order_id
+LIMIT $4
+
+-- name: counts
+SELECT place, coalesce(outcome, '') AS outcome, tier, count(*) AS orders,
+       count(*) FILTER (WHERE delivered_at IS NOT NULL) AS delivered,
+       count(*) FILTER (WHERE delivered_at IS NOT NULL AND NOT late) AS on_time,
+       count(*) FILTER (WHERE late OR overdue) AS late,
+       count(*) FILTER (WHERE running AND NOT late AND NOT overdue AND used >= $4) AS at_risk,
+       count(*) FILTER (WHERE parked > 0) AS parked
+FROM (
+    SELECT place, outcome, tier, delivered_at, late, parked, running,
+           coalesce(running AND due_at <= $3::timestamptz, false) AS overdue,
+           coalesce(extract(epoch FROM $3::timestamptz - authorised_at)
+               / greatest(extract(epoch FROM due_at - authorised_at), 1), 0) AS used
+    FROM (
+        SELECT place, outcome, tier, delivered_at, late, parked, due_at, authorised_at,
+               delivered_at IS NULL AND closed_at IS NULL AS running
+        FROM order_view
+        WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
+    ) AS orders
+) AS clocks
+GROUP BY 1, 2, 3

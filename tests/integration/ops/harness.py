@@ -1,0 +1,113 @@
+"""The read side on a real database, fed with records as Kafka would bring them."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from schemas import flow
+from schemas.envelope import Attributes, body_of, headers_of
+from schemas.message import Event
+from services.kit.config import Settings
+from services.kit.db import create_pool
+from services.kit.handler import Shell
+from services.kit.health import Health
+from services.kit.http import Gather, Inside, install_problems
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record
+from services.kit.tenants import Tenants
+from services.kit.vault import Vault
+from services.ops import api
+from services.ops.app import SERVICE
+from tests.databases import Database
+
+
+@dataclass
+class Ops:
+    """One ops process without its broker."""
+
+    shell: Shell
+    tenants: dict[str, UUID]
+    client: httpx.AsyncClient
+    tokens: dict[str, str]
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def record(self, fact: Event, tenant: UUID, at: datetime | None = None) -> Record:
+        """The next record of the fact's topic."""
+        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
+        offset = self.offsets.get((topic, part), 0)
+        self.offsets[topic, part] = offset + 1
+        attributes = Attributes(
+            id=new_id(),
+            type=fact.TYPE,
+            version=fact.VERSION,
+            source=f"/{topic}",
+            time=at or datetime.now(UTC),
+            subject=str(fact.key()),
+            tenant_id=tenant,
+            aggregate_version=offset + 1,
+        )
+        headers = tuple(headers_of(attributes))
+        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+
+    async def tell(self, facts: Iterable[Event], tenant: UUID) -> list[Record]:
+        """Apply facts as one batch."""
+        records = [self.record(fact, tenant) for fact in facts]
+        await self.shell.records(records)
+        return records
+
+    async def get(self, path: str, tenant: str = "operations", **query: Any) -> httpx.Response:
+        """Ask as a tenant."""
+        headers = {"Authorization": f"Bearer {self.tokens[tenant]}"}
+        return await self.client.get(path, headers=headers, params=query)
+
+
+@asynccontextmanager
+async def ops_on(database: Database) -> AsyncIterator[Ops]:
+    """The shell, the routes and the tenants of the session's instance."""
+    settings = settings_of(database)
+    pool = await create_pool(settings, "ops", min_size=1, max_size=8)
+    tenants = Tenants.load(settings.tenants_file)
+    tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
+    vault = Vault.load(settings.master_key_file)
+    async with SERVICE.extras(settings, pool) as extras:  # type: ignore[misc]
+        shell = Shell(
+            SERVICE, pool, vault=vault, tenants=tenants, health=Health("ops"), extras=extras
+        )
+        await _add_positions(database)
+        app = FastAPI()
+        install_problems(app)
+        app.include_router(api.router)
+        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, extras)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
+            ids = {actor.name: actor.tenant_id for actor in tenants.all()}
+            yield Ops(shell, ids, client, tokens)
+    await pool.close()
+
+
+def settings_of(database: Database, process: str = "ops") -> Settings:
+    """What the environment of that process says."""
+    values: dict[str, Any] = {
+        name.removeprefix("YAODA_").lower(): value
+        for name, value in database.env_for(process).items()
+    }
+    values["addresses"] = json.loads(values["addresses"])
+    return Settings(**values)
+
+
+async def _add_positions(database: Database) -> None:
+    rows = [(topic, part, 0) for topic in flow.inputs("ops") for part in range(flow.PARTITIONS)]
+    conn = await asyncpg.connect(database.dsn())
+    try:
+        statement = "INSERT INTO ops.position (topic, part, next_offset) VALUES ($1, $2, $3)"
+        await conn.executemany(statement, rows)
+    finally:
+        await conn.close()
