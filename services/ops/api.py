@@ -91,12 +91,11 @@ async def city_board(code: str, gate: OrderReader) -> Response:
 
 
 @router.get("/v1/summary")
-async def get_summary(gate: OrderReader) -> Response:
-    """Where all orders stand; cheap enough to be asked each second."""
+async def get_summary(gate: OrderReader, city: CityCode = None) -> Response:
+    """Where the orders stand; cheap enough to be asked each second."""
     now = await gate.clock_now()
-    return _json(
-        {"now": now, **summary(await gate.extras.counts.read(gate.pool, now, _own(gate), None))}
-    )
+    rows = await gate.extras.counts.read(gate.pool, now, _own(gate), city)
+    return _json({"now": now, **summary(rows)})
 
 
 @router.get("/v1/events")
@@ -158,7 +157,9 @@ def _own(gate: Door) -> UUID | None:
 
 def _page_file(name: str) -> Response:
     content, media_type = _load(name)
-    policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+    )
     headers = {
         "Content-Security-Policy": f"{policy}; base-uri 'none'; frame-ancestors 'none'",
         "Cache-Control": "no-cache",

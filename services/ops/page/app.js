@@ -259,11 +259,13 @@ async function refresh() {
 
 async function follow() {
   let cursor = "";
-  const mine = (page.stream = {});
-  while (page.stream === mine) {
+  const mine = new AbortController();
+  page.stream?.abort();
+  page.stream = mine;
+  while (!mine.signal.aborted) {
     try {
       const query = cursor ? `after=${cursor}` : `back=${EVENTS_SHOWN}`;
-      const answer = await ask(`v1/stream?${query}`, { headers: { Accept: "text/event-stream" } });
+      const answer = await ask(`v1/stream?${query}`, { headers: { Accept: "text/event-stream" }, signal: mine.signal });
       if (!answer.ok) throw new Refused(answer.status);
       page.live = true;
       showLive();
@@ -272,7 +274,7 @@ async function follow() {
         take(entry);
       });
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) return;
+      if (mine.signal.aborted || (error instanceof Refused && error.status === 401)) return;
     }
     page.live = false;
     showLive();
@@ -408,7 +410,8 @@ function show(name) {
 }
 
 function askToken(problem = "") {
-  page.stream = null;
+  page.stream?.abort();
+  page.token = "";
   sessionStorage.removeItem("token");
   document.querySelector("#token .problem").textContent = problem;
   show("door");
