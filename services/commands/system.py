@@ -18,6 +18,7 @@ from rich.table import Table
 
 from services.local.errors import DiskFull, LocalError, NotRunning, StartFailed
 from services.local.instance import Instance, holder, read_state
+from services.local.lag import lags
 from services.local.processes import DEMO, SERVICES
 from services.local.supervisor import System, running
 
@@ -107,8 +108,8 @@ def status(home: Path, as_json: bool) -> int:
     state = read_state(home) if holder(home) else {}
     rows: list[dict[str, Any]] = state.get("processes", [])
     if rows:
-        lags = asyncio.run(_lags(Instance.attached(home)))
-        rows = [{**row, "lag": lags.get(row["name"])} for row in rows]
+        behind = asyncio.run(_lags(Instance.attached(home)))
+        rows = [{**row, "lag": behind.get(row["name"])} for row in rows]
     if as_json:
         report = {"home": str(home), "running": bool(state), "url": state.get("url")}
         print(json.dumps({**report, "processes": rows}, indent=2))
@@ -130,13 +131,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-async def _lags(instance: Instance) -> dict[str, int | None]:
-    """Messages that each service has still to read, by what it has committed to the broker."""
-    from services.local.lag import lags
-
+async def _lags(instance: Instance) -> dict[str, int]:
+    """Unread messages by service; empty while the broker or the database is away."""
     try:
-        return await asyncio.wait_for(lags(instance.kafka, SERVICES), timeout=10)
-    except (TimeoutError, OSError, LocalError):
+        return await asyncio.wait_for(lags(instance.pg_dsn, instance.kafka), timeout=10)
+    except (TimeoutError, LocalError):
         return {}
 
 

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,28 @@ class Instance:
 
     async def start(self, progress: Callable[[str], None] = lambda _line: None) -> None:
         """Start Postgres and Kafka and wait until both answer; stops both if one fails."""
+        await self.start_with(_nothing(), progress)
+
+    async def start_with(
+        self, work: Coroutine[Any, Any, None], progress: Callable[[str], None]
+    ) -> None:
+        """The same, and do some work on the database while the slower broker is coming up."""
+
+        async def database() -> None:
+            try:
+                await self.postgres.start()
+                await work
+            finally:
+                work.close()
+
         try:
-            await asyncio.gather(self.postgres.start(), self.broker.start(progress))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(database())
+                both.create_task(self.broker.start(progress))
+        except BaseExceptionGroup as errors:
+            await self.stop()
+            # One sentence for a person: the first fault is the one that cancelled the other.
+            raise errors.exceptions[0] from None
         except BaseException:
             await self.stop()
             raise
@@ -178,6 +198,10 @@ class Instance:
             if name not in chosen:
                 chosen[name] = ports.pick(set(chosen.values()), remembered.get(name))
         return chosen
+
+
+async def _nothing() -> None:
+    return None
 
 
 def holder(home: Path) -> int | None:

@@ -1,35 +1,52 @@
-"""How far each consumer group is behind, as the broker knows it."""
+"""How far each service is behind: its own positions against the ends of its topics."""
 
-from collections.abc import Iterable
-
+import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.local.errors import LocalError
 
+HAS_POSITIONS = """
+SELECT schemaname FROM pg_tables WHERE tablename = 'position' ORDER BY schemaname
+"""
+POSITIONS = 'SELECT topic, part, next_offset FROM "{}".position'
 
-async def lags(bootstrap: str, groups: Iterable[str]) -> dict[str, int | None]:
-    """Unread messages by group; None for a group that never committed. Raises LocalError."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+Positions = dict[TopicPartition, int]
+
+
+async def lags(pg_dsn: str, bootstrap: str) -> dict[str, int]:
+    """Unread messages of each service that has positions. Raises LocalError."""
     try:
-        await admin.start()
-        await consumer.start()
-        return {group: await _lag(admin, consumer, group) for group in groups}
-    except KafkaError as error:
-        raise LocalError(f"The broker at {bootstrap} does not answer: {error}") from error
+        positions = await _positions(pg_dsn)
+        ends = await _ends(bootstrap, {part for read in positions.values() for part in read})
+    except (KafkaError, asyncpg.PostgresError, OSError) as error:
+        raise LocalError(f"PostgreSQL or Kafka does not answer: {error}") from error
+    return {
+        service: sum(max(0, ends[part] - offset) for part, offset in read.items())
+        for service, read in positions.items()
+    }
+
+
+async def _positions(pg_dsn: str) -> dict[str, Positions]:
+    connection = await asyncpg.connect(pg_dsn, timeout=5)
+    try:
+        services = [row[0] for row in await connection.fetch(HAS_POSITIONS)]
+        return {
+            service: {
+                TopicPartition(topic, part): offset
+                for topic, part, offset in await connection.fetch(POSITIONS.format(service))
+            }
+            for service in services
+        }
+    finally:
+        await connection.close()
+
+
+async def _ends(bootstrap: str, parts: set[TopicPartition]) -> Positions:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        ends: Positions = await consumer.end_offsets(list(parts))
+        return ends
     finally:
         await consumer.stop()
-        await admin.close()
-
-
-async def _lag(admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, group: str) -> int | None:
-    committed = await admin.list_consumer_group_offsets(group)
-    read: dict[TopicPartition, int] = {
-        partition: item.offset for partition, item in committed.items() if item.offset >= 0
-    }
-    if not read:
-        return None
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(list(read))
-    return sum(max(0, ends[partition] - offset) for partition, offset in read.items())

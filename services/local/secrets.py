@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import secrets
-import time
-import uuid
 from pathlib import Path
+
+from services.kit.ids import new_id
 
 TENANTS: dict[str, str] = {
     "hospital-a": "hospital",
@@ -35,15 +35,7 @@ def create_once(folder: Path) -> None:
 
 def _tenant(name: str, kind: str, token: str) -> dict[str, str]:
     digest = hashlib.sha256(token.encode()).hexdigest()
-    return {"tenant_id": _uuid7(), "name": name, "kind": kind, "token_sha256": digest}
-
-
-def _uuid7() -> str:
-    stamp = time.time_ns() // 1_000_000
-    value = (stamp << 80) | secrets.randbits(80)
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    return {"tenant_id": str(new_id()), "name": name, "kind": kind, "token_sha256": digest}
 
 
 def _write(path: Path, text: str) -> None:

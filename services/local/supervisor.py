@@ -172,11 +172,10 @@ class System:
         """
         try:
             self.progress("Starting PostgreSQL and Kafka")
-            await self.instance.start(self.progress)
+            await self.instance.start_with(self._prepare("migrate"), self.progress)
             self._supervise("postgres", self.instance.postgres)
             self._supervise("kafka", self.instance.broker)
-            if self.prepare:
-                await self._prepare()
+            await self._prepare("topics")
             self.progress("Starting the services")
             for name in self.names:
                 unit = self._service(name)
@@ -234,23 +233,15 @@ class System:
         """One row a process: name, pid, port, ready, restarts."""
         return [item.state() for item in self._units.values()]
 
-    async def _prepare(self) -> None:
-        """Schemas and topics; both programs do nothing where everything is there already."""
-        self.progress("Preparing schemas and topics")
-        modules = {"migrate": "services.kit.migrate", "topics": "services.kit.topics"}
-        results = await asyncio.gather(
-            *(
-                run_once(
-                    module,
-                    log=self.instance.logs / f"{name}.log",
-                    env=self._full_env(name),
-                )
-                for name, module in modules.items()
-            )
-        )
-        for name, (code, said) in zip(modules, results, strict=True):
-            if code != 0:
-                raise StartFailed(f"`python -m {modules[name]}` failed ({code}):\n{said}")
+    async def _prepare(self, name: str) -> None:
+        """Schemas or topics; both programs do nothing where everything is there already."""
+        if not self.prepare:
+            return
+        module = f"services.kit.{name}"
+        log = self.instance.logs / f"{name}.log"
+        code, said = await run_once(module, log=log, env=self._full_env(name))
+        if code != 0:
+            raise StartFailed(f"`python -m {module}` failed ({code}):\n{said}")
 
     def _full_env(self, name: str) -> dict[str, str]:
         return {**self.instance.full_env_for(name), **self.env.get(name, {})}
