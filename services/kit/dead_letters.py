@@ -6,11 +6,10 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import ORJSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.kit.decision import Verdict
-from services.kit.http import Door, Problem, door
+from services.kit.http import Door, JsonResponse, Problem, door
 from services.kit.store import SQL
 
 router = APIRouter(prefix="/v1/dlq", tags=["dead letters"])
@@ -30,33 +29,33 @@ async def list_parked(
     gate: Operator,
     state: Literal["parked", "behind", "refused", "replayed", "discarded"] | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> ORJSONResponse:
+) -> JsonResponse:
     """The newest first."""
     rows = await gate.pool.fetch(SQL["list_parked"], state, limit)
-    return ORJSONResponse({"messages": [_shown(row) for row in rows]})
+    return JsonResponse({"messages": [_shown(row) for row in rows]})
 
 
 @router.get("/{message_id}")
-async def show(message_id: UUID, gate: Operator) -> ORJSONResponse:
+async def show(message_id: UUID, gate: Operator) -> JsonResponse:
     """One, with its headers and body as they came."""
     row = await gate.pool.fetchrow(SQL["get_parked"], message_id)
     if row is None:
         raise Problem(404, "not_found", "no dead letter with this id", "message_id")
     body = bytes(row["body"] or b"")
     whole = {"headers": orjson.loads(row["headers"]), "body": body.decode("utf-8", "replace")}
-    return ORJSONResponse(_shown(row) | whole)
+    return JsonResponse(_shown(row) | whole)
 
 
 @router.post("/{message_id}/{action}")
 async def redrive(
     message_id: UUID, action: Literal["replay", "discard"], why: Redriven, gate: Operator
-) -> ORJSONResponse:
+) -> JsonResponse:
     """Feed it again, or give it up; then what waits behind it."""
     shell = gate.inside.shell
     result = await shell.redrive(message_id, gate.actor, why.reason, action)
     if result.verdict is Verdict.INVALID:
         raise Problem(result.status, result.code, result.detail, result.field)
-    return ORJSONResponse({"verdict": result.verdict, **result.answer})
+    return JsonResponse({"verdict": result.verdict, **result.answer})
 
 
 def _shown(row: asyncpg.Record) -> dict[str, Any]:

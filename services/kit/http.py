@@ -13,9 +13,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import ORJSONResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from schemas.message import Command
@@ -34,6 +35,14 @@ BATCH_MAX = 200
 QUEUE_MAX = 2000
 
 log = telemetry.logger(__name__)
+
+
+class JsonResponse(JSONResponse):
+    """JSON whose times are UTC with a Z, and whose ids may come from the driver."""
+
+    def render(self, content: Any) -> bytes:
+        """The driver's UUIDs are a class of their own, which orjson does not know."""
+        return orjson.dumps(content, default=str, option=orjson.OPT_UTC_Z)
 
 
 class Problem(Exception):
@@ -159,7 +168,7 @@ class Door:
         """Apply a command and answer it."""
         result = await self.result(command, key, status=status)
         with_ids = {name: value.format(**result.answer) for name, value in (headers or {}).items()}
-        return ORJSONResponse(dict(result.answer), status, headers=with_ids)
+        return JsonResponse(dict(result.answer), status, headers=with_ids)
 
     async def result(
         self, command: Command, key: UUID | None = None, *, status: int = 200
@@ -270,7 +279,7 @@ def problem_response(
         "code": code,
         "errors": list(errors),
     }
-    return ORJSONResponse(
+    return JsonResponse(
         body, status, headers=dict(headers or {}), media_type="application/problem+json"
     )
 
