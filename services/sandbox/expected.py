@@ -1,0 +1,218 @@
+"""An independent count of how a day should end: the same draws, none of the services' code.
+
+Known for each order: what its content provokes, what each person would do, who is in its way. Not
+known: which pharmacies were full, and how the machine's own time shifted races. So it walks the
+pharmacies nearest first, and splits a cancellation near the moment of confirmation in two.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from schemas.values import Outcome
+from services.sandbox.days import METRES_PER_DEGREE
+from services.sandbox.fates import Answer, Fates, Verdict
+from services.sandbox.goods import assortment
+from services.sandbox.scripts import Script, is_cold
+from services.sandbox.world import CLOSES, OPENS, Shop, World
+
+# How the product is documented to behave; a change there is a change here.
+OFFER_STANDS_S = {"30": 90.0, "60": 180.0, "emergency": 90.0}
+OFFER_STANDS_ELSE_S = 180.0
+OFFERS_MAX, ATTEMPTS_MAX = 10, 5
+ASK_DEADLINE_S = 600.0
+CONFIRM_WITHIN_S = 600.0
+NEAR_M = 5000.0
+SOON = timedelta(minutes=15)
+# What the services themselves take, and how far a race may shift either way.
+CLAIM_S, TICK_S, MARGIN_S = 1.0, 1.0, 20.0
+CORRECTIONS_MAX = 20
+
+RETURN_DEADLINE_S = 24 * 3600.0
+
+Shares = dict[Outcome, float]
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What is left of an order after review, and when; no line means rejected."""
+
+    seconds: float
+    codes: tuple[str, ...]
+    cold: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for a pharmacy: whether one sealed, and until when a cancellation counts."""
+
+    sealed: bool
+    open_until_s: float
+    gave_back_confirmed: bool
+
+
+class Expectation:
+    """Counts one world."""
+
+    def __init__(self, world: World, fates: Fates) -> None:
+        self._world = world
+        self._fates = fates
+        shops = world.shops
+        self._lat = np.array([shop.point.lat for shop in shops])
+        self._lon = np.array([shop.point.lon for shop in shops])
+        self._on_duty = np.array([shop.on_duty for shop in shops])
+        self._designated = np.array([shop.designated for shop in shops])
+        self._cold = np.array([shop.cold_chain for shop in shops])
+        self._open_24h = np.array([shop.open_24h for shop in shops])
+        self._stock = {
+            product.product_code: np.array([product.product_code in shop.stock for shop in shops])
+            for product in assortment()
+        }
+
+    def count(self, scripts: Iterable[Script]) -> dict[str, float]:
+        """Expected orders by outcome."""
+        total = dict.fromkeys((outcome.value for outcome in Outcome), 0.0)
+        for script in scripts:
+            for outcome, share in self.of(script).items():
+                total[outcome.value] += share
+        return total
+
+    def of(self, script: Script) -> Shares:
+        """How one order ends; shares sum to one."""
+        if script.must_reject is not None:
+            return {Outcome.REJECTED: 1.0}
+        reviewed = self._review(script)
+        if not reviewed.codes:
+            return self._or_cancelled(script, reviewed.seconds, {Outcome.REJECTED: 1.0})
+        shares: Shares = {}
+        for insured, share in self._bases(script):
+            ends = self._authorised(script, reviewed, insured)
+            for outcome, part in ends.items():
+                shares[outcome] = shares.get(outcome, 0.0) + share * part
+        return shares
+
+    def _review(self, script: Script) -> Reviewed:
+        sheets = list(script.submit.prescriptions)
+        seconds = 0.0
+        if script.seen_by_pharmacist:
+            passed, seconds = self._looked_at(script.number)
+            if not passed:
+                sheets = sheets[1:]
+        codes = tuple(line.product_code for sheet in sheets for line in sheet.lines)
+        return Reviewed(seconds, codes, any(map(is_cold, codes)))
+
+    def _looked_at(self, number: str) -> tuple[bool, float]:
+        """Whether the sheet that a person looks at passes, version by version, and when."""
+        seconds = 0.0
+        for version in range(1, CORRECTIONS_MAX):
+            verdict, wait = self._fates.review(number, 0, version)
+            seconds += wait
+            if verdict is not Verdict.RETURN:
+                return verdict is Verdict.APPROVE, seconds
+            corrected = self._fates.correction(number, 0, version)
+            if corrected is None:
+                return False, seconds + RETURN_DEADLINE_S
+            seconds += corrected
+        return False, seconds
+
+    def _bases(self, script: Script) -> list[tuple[bool | None, float]]:
+        """Insured, self-paid or (None) refused, with the share of each."""
+        if not script.insured:
+            return [(False, 1.0)]
+        payer = self._fates.profile.payer
+        refused = payer.declines + payer.token_expired
+        pays = script.submit.consent.self_pay
+        if pays is None:
+            answer = self._fates.patient_answer(script.number, "self_pay")
+            pays = answer is not None and answer[0]
+        return [(True, 1 - refused), (False if pays else None, refused)]
+
+    def _authorised(self, script: Script, reviewed: Reviewed, insured: bool | None) -> Shares:
+        start = reviewed.seconds + CLAIM_S
+        if insured is None:
+            return self._or_cancelled(script, start, {Outcome.DECLINED: 1.0})
+        search = self._search(script, reviewed, insured, start + TICK_S)
+        ends = self._paid(script, reviewed) if search.sealed else {Outcome.EXHAUSTED: 1.0}
+        if script.cancel_at is not None and search.gave_back_confirmed:
+            # Too late at first, but the mark is honoured when the pharmacy gives back.
+            ends = {Outcome.CANCELLED: 1.0}
+        return self._or_cancelled(script, search.open_until_s, ends)
+
+    def _paid(self, script: Script, reviewed: Reviewed) -> Shares:
+        """Once a pharmacy is found: the patient's money, then the door."""
+        number, patient = script.number, self._fates.profile.patient
+        if script.share_too_small or script.submit.consent.share_max_fen is None:
+            answer = self._fates.patient_answer(number, "share_above_consent")
+            if answer is None or not answer[0] or answer[1] > ASK_DEADLINE_S:
+                return {Outcome.DECLINED: 1.0}
+        back = self._fates.ending(number, reviewed.cold).reason is not None
+        end = Outcome.RETURNED if back else Outcome.DELIVERED
+        return {end: patient.pays_share, Outcome.DECLINED: 1 - patient.pays_share}
+
+    def _or_cancelled(self, script: Script, until_s: float, ends: Shares) -> Shares:
+        """A cancellation counts until then; near that moment it may go either way."""
+        if script.cancel_at is None:
+            return ends
+        at = (script.cancel_at - script.spec.placed_at).total_seconds()
+        share = min(1.0, max(0.0, (until_s + MARGIN_S - at) / (2 * MARGIN_S)))
+        shares = {outcome: part * (1 - share) for outcome, part in ends.items()}
+        shares[Outcome.CANCELLED] = shares.get(Outcome.CANCELLED, 0.0) + share
+        return shares
+
+    def _search(self, script: Script, reviewed: Reviewed, insured: bool, start: float) -> Search:
+        """Walk the pharmacies, nearest first, with what each of them would do."""
+        fates, number, seconds = self._fates, script.number, start
+        stands = OFFER_STANDS_S.get(script.spec.tier, OFFER_STANDS_ELSE_S)
+        confirmed_s, gave_back, attempt, offers = None, False, 0, 0
+        for shop in self._in_order(script, reviewed, insured, start):
+            offers += 1
+            if attempt >= ATTEMPTS_MAX or offers > OFFERS_MAX:
+                break
+            offer = fates.offer(number, shop.key, 1)
+            if offer.answer is not Answer.ACCEPT or offer.after_s > stands:
+                refused = offer.answer is Answer.REFUSE and offer.after_s <= stands
+                seconds += offer.after_s if refused else stands
+                continue
+            attempt, offers = attempt + 1, 0
+            confirms, wait = fates.own_review(number, shop.key, attempt)
+            seconds += offer.after_s + min(wait, CONFIRM_WITHIN_S)
+            if not confirms or wait > CONFIRM_WITHIN_S:
+                continue
+            confirmed_s = seconds if confirmed_s is None else confirmed_s
+            count = len(reviewed.codes)
+            if fates.missing_line(number, shop.key, attempt, count) is None:
+                return Search(True, confirmed_s, gave_back)
+            gave_back = True
+            seconds += fates.picking(number, shop.key, attempt, count, reviewed.cold)
+        return Search(False, seconds if confirmed_s is None else confirmed_s, gave_back)
+
+    def _in_order(
+        self, script: Script, reviewed: Reviewed, insured: bool, start: float
+    ) -> Iterator[Shop]:
+        """Pharmacies that could serve it: those in reach and open long enough, then the others."""
+        door, now = script.spec.door, script.spec.placed_at + timedelta(seconds=start)
+        soon, late = self._world.local(now + SOON), self._world.local(now + _promise(script))
+        north = (self._lat - door.lat) * METRES_PER_DEGREE
+        east = (self._lon - door.lon) * METRES_PER_DEGREE * np.cos(np.radians(door.lat))
+        far = np.hypot(north, east)
+        able = self._on_duty & (self._open_24h | _by_day(soon))
+        if insured:
+            able = able & self._designated
+        if reviewed.cold:
+            able = able & self._cold
+        for code in reviewed.codes:
+            able = able & self._stock[code]
+        left = np.flatnonzero(able)
+        second = ~((far <= NEAR_M) & (self._open_24h | _by_day(late)))
+        order = left[np.lexsort((far[left], second[left]))]
+        return (self._world.shops[int(n)] for n in order)
+
+
+def _by_day(local: datetime) -> bool:
+    return OPENS <= local.time() < CLOSES
+
+
+def _promise(script: Script) -> timedelta:
+    return timedelta(minutes={"30": 30, "emergency": 45}.get(script.spec.tier, 60))
