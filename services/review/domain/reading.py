@@ -1,0 +1,54 @@
+"""The rules read prescriptions: what they say becomes the step of a sheet."""
+
+import hashlib
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from schemas.prescription import ClinicalPatient, PrescriptionSheet
+from schemas.values import Order, OrderLine, Reason
+from services.review.domain.state import Sheet, Step
+from services.review.rules import Kind, Pack, Verdict, examine
+
+STEPS = {Kind.PASS: Step.APPROVED, Kind.REJECT: Step.REJECTED, Kind.LOOK: Step.PERSON}
+
+
+def read_sheet(
+    rules: Pack,
+    sheet: PrescriptionSheet,
+    patient: ClinicalPatient,
+    order: Order,
+    now: datetime,
+) -> Sheet:
+    """One prescription as the rules leave it."""
+    verdict = examine(rules, sheet, patient, now)
+    return Sheet(
+        prescription_id=sheet.prescription_id,
+        version=sheet.version,
+        step=STEPS[verdict.kind],
+        reasons=_reasons(verdict, lines_of(order, sheet.prescription_id)),
+        prescriber=hashed(sheet.prescriber.signer),
+        ends_at=sheet.issued_at + timedelta(days=sheet.valid_days),
+    )
+
+
+def lines_of(order: Order, prescription_id: UUID) -> tuple[OrderLine, ...]:
+    """The order's lines of one prescription, in the order of its sheet."""
+    return tuple(line for line in order.lines if line.prescription_id == prescription_id)
+
+
+def hashed(licence: str) -> str:
+    """Enough of a licence number to know it again."""
+    return hashlib.sha256(licence.strip().encode()).hexdigest()
+
+
+def _reasons(verdict: Verdict, lines: tuple[OrderLine, ...]) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(
+            code=finding.code,
+            rule_id=finding.rule_id,
+            rule_pack=verdict.rule_pack,
+            text=finding.text,
+            line_id=None if finding.line is None else lines[finding.line].line_id,
+        )
+        for finding in verdict.findings
+    )
