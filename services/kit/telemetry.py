@@ -34,18 +34,19 @@ from services.kit.config import Settings
 # Identifiers, codes, counts and durations only; never free text that a person typed.
 # fmt: off
 LOG_FIELDS = frozenset({
-    "event", "level", "time", "logger", "service", "pid", "slot", "order_id", "refused",
-    "error", "error_code", "frames", "action", "actor_kind", "age_s", "ask_id", "assigned",
-    "attempt", "attempts", "batch", "bytes", "causation_id", "channel", "city", "code",
-    "correlation_id", "count", "delay_s", "deadline", "due_at", "duration_ms", "end", "epoch",
-    "event_id", "events", "expected", "field", "fault", "first", "from_state", "generation",
-    "host", "http_status", "id", "kind", "lag", "last", "lease_s", "level_from", "listener",
-    "message_id", "message_type", "messages", "method", "missing", "next_offset", "offset",
-    "open", "outcome", "outbox_age_s", "part", "parts", "partition", "pause_s", "pharmacy_id",
-    "phase", "port", "position", "purpose", "queue", "reason_code", "role", "route", "rows",
-    "rule_id", "seq", "shard", "signal", "size", "source", "speed", "sqlstate", "stage",
-    "start", "state", "status", "step", "table", "task", "tenant_id", "tenant_kind", "timer",
-    "topic", "topics", "total", "type", "url_path", "verdict", "version", "waited_s", "worker",
+    "action", "actor_kind", "age_s", "answered", "ask_id", "assigned", "attempt", "attempts",
+    "batch", "bytes", "causation_id", "channel", "city", "code", "correlation_id", "count",
+    "deadline", "delay_s", "due_at", "duration_ms", "end", "epoch", "error", "error_code",
+    "event", "event_id", "events", "expected", "fault", "field", "first", "frames",
+    "from_state", "generation", "host", "http_status", "id", "kind", "lag", "last", "lease_s",
+    "level", "level_from", "listener", "logger", "message_id", "message_type", "messages",
+    "method", "missing", "next_offset", "offset", "open", "order_id", "orders", "outbox_age_s",
+    "outcome", "part", "partition", "parts", "pause_s", "pharmacies", "pharmacy_id", "phase",
+    "pid", "port", "position", "purpose", "queue", "reason_code", "refused", "role", "route",
+    "rows", "rule_id", "seq", "service", "shard", "signal", "size", "slot", "source", "speed",
+    "spent_ms", "sqlstate", "stage", "start", "state", "status", "step", "table", "task",
+    "tenant_id", "tenant_kind", "time", "timer", "topic", "topics", "total", "type",
+    "unanswered", "url_path", "verdict", "version", "waited_s", "worker",
 })
 # fmt: on
 _TEXT_MAX = 200

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -51,8 +51,11 @@ async def prepare(settings: Settings, superuser: str = SUPERUSER) -> list[str]:
     """Create what is missing; returns the topics created. Raises TopicsError or TenantsError."""
     names = wanted_topics(Tenants.load(settings.tenants_file))
     created = await _create_topics(settings, names)
-    read = sorted({topic for service in flow.SERVICES for topic in flow.inputs(service)})
-    await _create_positions(settings, superuser, await _log_starts(settings, read))
+    read = {topic for service in flow.SERVICES for topic in flow.inputs(service)}
+    # A log that was born a moment ago begins at zero: asking for it takes seconds.
+    starts = dict.fromkeys(_parts(read & set(created)), 0)
+    starts |= await _log_starts(settings, _parts(read - set(created)))
+    await _create_positions(settings, superuser, starts)
     return created
 
 
@@ -62,11 +65,12 @@ async def _create_topics(settings: Settings, names: Sequence[str]) -> list[str]:
     try:
         present = set(await admin.list_topics())
         missing = [name for name in names if name not in present]
+        created: list[str] = []
         if missing:
-            _check_created(await admin.create_topics([_new_topic(name) for name in missing]))
+            created = _created(await admin.create_topics([_new_topic(name) for name in missing]))
         await _wait_until_led(admin, names)
         await _check_configs(admin, names)
-        return missing
+        return created
     finally:
         await admin.close()
 
@@ -87,11 +91,13 @@ def _new_topic(name: str) -> NewTopic:
     )
 
 
-def _check_created(response: Any) -> None:
+def _created(response: Any) -> list[str]:
+    """The topics that are new; another run may have been quicker with some."""
     for topic, code, *message in response.topic_errors:
         if code not in (0, _EXISTS):
             why = message[0] if message and message[0] else f"error {code}"
             raise TopicsError(f"{topic} cannot be created: {why}")
+    return [topic for topic, code, *_ in response.topic_errors if code == 0]
 
 
 async def _wait_until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
@@ -132,11 +138,18 @@ async def _check_configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> No
                 )
 
 
-async def _log_starts(settings: Settings, names: Sequence[str]) -> dict[TopicPartition, int]:
+def _parts(names: Iterable[str]) -> list[TopicPartition]:
+    return [TopicPartition(name, part) for name in names for part in range(flow.PARTITIONS)]
+
+
+async def _log_starts(
+    settings: Settings, parts: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    if not parts:
+        return {}
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, client_id="yaoda-topics")
     await consumer.start()
     try:
-        parts = [TopicPartition(name, part) for name in names for part in range(flow.PARTITIONS)]
         starts: dict[TopicPartition, int] = await consumer.beginning_offsets(parts)
         return starts
     finally:

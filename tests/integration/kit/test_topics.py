@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from schemas import flow
 from services.kit import topics
@@ -57,7 +57,7 @@ async def test_topics_and_positions_appear_once(
 ) -> None:
     created = await prepare(settings)
     assert len(created) == 3
-    assert created[2].startswith("partner.")
+    assert [name.startswith("partner.") for name in sorted(created)] == [False, False, True]
     found = {t["topic"]: t["partitions"] for t in await admin.describe_topics(created)}
     assert {name: len(parts) for name, parts in found.items()} == dict.fromkeys(created, 12)
     a, b = flow.topics()
@@ -79,6 +79,24 @@ async def test_a_position_that_exists_is_left_alone(
     await producer.stop()
     await prepare(settings)
     assert (flow.topics()[0], 3, 7) in await positions(database, "claim")
+
+
+async def test_a_service_that_comes_later_begins_at_the_start_of_the_log(
+    database: Database, settings: Settings, admin: AIOKafkaAdminClient, kafka: str
+) -> None:
+    await prepare(settings)
+    name = flow.topics()[0]
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    for _ in range(3):
+        await producer.send_and_wait(name, b"x", partition=4)
+    await producer.stop()
+    await admin.delete_records({TopicPartition(name, 4): RecordsToDelete(2)})
+    async with connected(database, "claim") as conn:
+        await conn.execute("DELETE FROM position")
+    assert await prepare(settings) == []
+    found = {part: offset for _, part, offset in await positions(database, "claim")}
+    assert found == {**dict.fromkeys(range(12), 0), 4: 2}
 
 
 async def test_a_wrong_partition_count_is_an_error(

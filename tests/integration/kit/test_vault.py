@@ -192,3 +192,19 @@ async def test_a_sealed_part_survives_the_contract(database: Database) -> None:
     async with connected(database, "delivery") as conn:
         again = Sealed[Address].model_validate_json(text)
         assert await Vault(MASTER).open(conn, again, Address) == HOME
+
+
+async def test_a_data_key_cannot_be_lent_to_another_order(database: Database) -> None:
+    _, sealed = await sealed_order(database)
+    _, other = await sealed_order(database)
+    one, two = sealed[Purpose.LABEL], other[Purpose.LABEL]
+    async with connected(database, "claim", user="yaoda") as owner:
+        await owner.execute(
+            "UPDATE kit.data_key a SET wrapped = b.wrapped FROM kit.data_key b"
+            " WHERE a.key_id = $1 AND b.key_id = $2",
+            one.key_id,
+            two.key_id,
+        )
+    async with connected(database, "delivery") as conn:
+        assert await refused(conn, Vault(MASTER), one) == "tampered"
+        assert await Vault(MASTER).open(conn, two, Address) == HOME
