@@ -71,7 +71,9 @@ def signature(signer: str = "D-1", at: datetime = NOW, **changes: Any) -> dict[s
     }
 
 
-def sheet(number: int = 1, *lines: dict[str, Any], at: datetime = NOW, **changes: Any) -> Any:
+def sheet(
+    number: int = 1, *lines: dict[str, Any], at: datetime = NOW, **changes: Any
+) -> dict[str, Any]:
     """One prescription that every rule passes, as JSON."""
     return {
         "prescription_id": str(prescription_id(number)),

@@ -1,0 +1,142 @@
+"""Orders in review: what the rules clear, refuse, or show to a person."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from schemas.prescription import (
+    CancelRequested,
+    ClinicalOrder,
+    PrescriptionCorrected,
+    PrescriptionIssued,
+    PrescriptionSheet,
+)
+from schemas.review import DecideCase, TakeCase
+from schemas.values import CancelCause
+from services.kit.decision import Actor, Facts, TimerFired
+from services.kit.spec import NOW, ORDER_ID, Given, Outcome, facts_for, given
+from services.prescription.making import corrected_order
+from services.review import domain
+from tests.unit.prescription.examples import (
+    REQUEST,
+    clinical,
+    issued,
+    line,
+    line_id,
+    prescription_id,
+    sealed,
+    sheet,
+    submission,
+)
+
+REVIEWERS = Actor(UUID("01950000-0000-7000-8000-0000000000b1"), "reviewer", "reviewers")
+OTHERS = Actor(UUID("01950000-0000-7000-8000-0000000000b2"), "reviewer", "reviewers-2")
+PHARMACIST, COLLEAGUE = "P-100", "P-200"
+LEASE = UUID("01950000-0000-7000-8000-0000000000d1")
+DEADLINE = NOW + timedelta(hours=2)
+
+
+def clear(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """A prescription that the rules pass."""
+    return sheet(number, line("metformin"), **changes)
+
+
+def banned(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """A prescription that the rules refuse."""
+    return sheet(number, line("warfarin"), **changes)
+
+
+def doubtful(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """A prescription that a person must look at."""
+    fields = {
+        "long_term": True,
+        "long_term_reason": "慢性病稳定期",
+        "patient_confirmed_long_term": True,
+        **changes,
+    }
+    return sheet(number, line("amlodipine", days=56), **fields)
+
+
+def an_issue(*sheets: dict[str, Any]) -> tuple[PrescriptionIssued, Facts]:
+    """The fact and what lookup opens of it."""
+    command = submission(*sheets)
+    return issued(command), facts_for(found=clinical(command))
+
+
+def in_review(*sheets: dict[str, Any]) -> Outcome:
+    """After the rules have read these prescriptions."""
+    event, facts = an_issue(*sheets)
+    return given(domain).when(event, facts=facts)
+
+
+def a_correction(
+    body: dict[str, Any], before: tuple[dict[str, Any], ...], version: int = 2
+) -> tuple[PrescriptionCorrected, Facts]:
+    """The fact that a hospital's correction becomes."""
+    command = submission(*before)
+    fixed = PrescriptionSheet.model_validate({**body, "version": version})
+    ids = tuple(line_id(50 + n) for n in range(len(fixed.lines)))
+    event = PrescriptionCorrected(
+        order_id=ORDER_ID,
+        prescription_id=fixed.prescription_id,
+        version=version,
+        order=corrected_order(issued(command).order, fixed, ids),
+        clinical=sealed(5),
+    )
+    known = clinical(command)
+    sheets = tuple(
+        fixed if old.prescription_id == fixed.prescription_id else old
+        for old in known.prescriptions
+    )
+    return event, facts_for(found=ClinicalOrder(patient=known.patient, prescriptions=sheets))
+
+
+def take(pharmacist: str = PHARMACIST) -> TakeCase:
+    """Take the case in hand."""
+    return TakeCase(order_id=ORDER_ID, pharmacist=pharmacist)
+
+
+def desk(actor: Actor = REVIEWERS) -> Facts:
+    """What the shell hands in with a command from the desk; a fresh lease has the first id."""
+    return facts_for(ids=[LEASE] * 8, actor=actor)
+
+
+def choice(decision: str, number: int = 1, **changes: Any) -> DecideCase:
+    """A decision on one prescription."""
+    return DecideCase.model_validate(
+        {
+            "order_id": ORDER_ID,
+            "prescription_id": prescription_id(number),
+            "version": 1,
+            "pharmacist": PHARMACIST,
+            "lease": LEASE,
+            "code": "" if decision == "approve" else "2-5",
+            **changes,
+            "decision": decision,
+        }
+    )
+
+
+def cancel(cause: CancelCause = CancelCause.PATIENT, request: UUID = REQUEST) -> CancelRequested:
+    """The wish of patient, prescriber or clock."""
+    return CancelRequested(order_id=ORDER_ID, request_id=request, cause=cause)
+
+
+def deadline(number: int = 1) -> TimerFired:
+    """No correction came."""
+    return TimerFired(domain.CORRECTION, str(prescription_id(number)), DEADLINE)
+
+
+def after(outcome: Outcome) -> Given:
+    """Go on from the state after an outcome."""
+    return Given(domain, outcome.state)
+
+
+def taken(*sheets: dict[str, Any]) -> Outcome:
+    """In review, and a pharmacist has the case in hand."""
+    return in_review(*sheets).and_when(take(), facts=desk())
+
+
+def returned(*sheets: dict[str, Any]) -> Outcome:
+    """In review, and the first prescription went back to the doctor."""
+    return taken(*sheets).and_when(choice("return"), facts=desk())
