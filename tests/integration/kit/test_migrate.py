@@ -55,6 +55,18 @@ async def test_an_absent_database_is_created(empty_database: Database) -> None:
         await conn.close()
 
 
+async def test_roles_get_the_password_of_the_settings(empty_database: Database) -> None:
+    await migrate_all(settings_for(empty_database).model_copy(update={"pg_password": "a'b\\c"}))
+    conn = await asyncpg.connect(empty_database.dsn())
+    try:
+        rows = await conn.fetch("SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin")
+        stored = {row["rolname"]: row["rolpassword"] for row in rows}
+        for role in (*SERVICES, *migrate.SIMULATORS):
+            assert stored[role].startswith("SCRAM-SHA-256$")
+    finally:
+        await conn.close()
+
+
 async def test_a_service_reaches_its_own_schema_only(database: Database) -> None:
     for role in SERVICES:
         conn = await asyncpg.connect(database.dsn(role))
