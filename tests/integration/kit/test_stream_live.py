@@ -1,0 +1,249 @@
+"""Workers of a toy service on a live broker: what faust does to us, what the shell makes of it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from schemas import flow
+from schemas.message import Event
+from services.local.instance import Instance, infrastructure
+from services.local.ports import pick
+from tests.integration.kit import toy
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+TOPIC = "review.events"
+
+
+class Ground:
+    """A broker and a database of the test's own, and workers of the toy on them."""
+
+    def __init__(self, instance: Instance, admin: asyncpg.Connection, producer: Any) -> None:
+        self.instance = instance
+        self.admin = admin
+        self.producer = producer
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Put events on the topic of their producer, each on the partition of its key."""
+        for event in events:
+            record = toy.record(event, 0)
+            await self.producer.send_and_wait(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=record.part,
+                headers=list(record.headers),
+            )
+
+    async def approvals(self) -> dict[UUID, int]:
+        """How often each order was approved in the toy's state."""
+        rows = await self.admin.fetch("SELECT order_id, state FROM claim.state")
+        return {
+            row["order_id"]: toy.State.model_validate_json(row["state"]).approvals for row in rows
+        }
+
+    async def settled(self, orders: Sequence[UUID]) -> None:
+        """Wait until every order has its one effect."""
+        await until(lambda: self._all(orders))
+
+    async def _all(self, orders: Sequence[UUID]) -> bool:
+        seen = await self.approvals()
+        return all(order in seen for order in orders)
+
+    @asynccontextmanager
+    async def worker(self, slot: int = 0, **env: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+        """One process of the toy; killed at the end if it still lives."""
+        port = pick(set())
+        own = {"YAODA_SLOT": str(slot), "YAODA_HTTP_PORT": str(port), **env}
+        command = [sys.executable, "-m", "tests.integration.kit.toy_process"]
+        process = subprocess.Popen(  # noqa: ASYNC220
+            command, env={**self.instance.full_env_for("claim"), **own}
+        )
+        try:
+            await until(lambda: ready(port, process))
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+async def ready(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """The worker says so, or has ended."""
+    if process.poll() is not None:
+        return True
+    try:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition; the test's time-out is the bound."""
+    while not await condition():
+        await asyncio.sleep(0.1)
+
+
+def run(module: str, env: dict[str, str]) -> None:
+    """One of the kit's tools, to its end."""
+    subprocess.run([sys.executable, "-m", module], env=env, check=True)
+
+
+@pytest.fixture
+async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
+    """Real topics, positions at zero."""
+    async with infrastructure(tmp_path / "home") as instance:
+        env = instance.full_env_for("migrate")
+        await asyncio.to_thread(run, "services.kit.migrate", env)
+        await asyncio.to_thread(run, "services.kit.topics", env)
+        admin = await asyncpg.connect(instance.pg_dsn)
+        producer = AIOKafkaProducer(bootstrap_servers=instance.kafka, acks="all")
+        await producer.start()
+        yield Ground(instance, admin, producer)
+        await producer.stop()
+        await admin.close()
+
+
+def orders(count: int, *parts: int) -> list[UUID]:
+    """Fresh orders, spread over these partitions."""
+    return [toy.order_in(parts[i % len(parts)]) for i in range(count)]
+
+
+async def commit(ground: Ground, offsets: dict[int, int]) -> None:
+    """Put the group's committed offsets somewhere, as a fault of faust would."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=ground.instance.kafka, group_id="claim", enable_auto_commit=False
+    )
+    await consumer.start()
+    partitions = {TopicPartition(TOPIC, part): at for part, at in offsets.items()}
+    consumer.assign(list(partitions))
+    await consumer.commit({tp: OffsetAndMetadata(at, "") for tp, at in partitions.items()})
+    await consumer.stop()
+
+
+async def test_a_skipping_commit_is_rewound_on_several_partitions(ground: Ground) -> None:
+    placed = orders(300, 0, 1, 2)
+    await ground.publish([toy.approved(order) for order in placed])
+    await commit(ground, {0: 50, 1: 70, 2: 0})
+
+    async with ground.worker() as worker:
+        await ground.settled(placed)
+        later = orders(60, 0, 1, 2)
+        await ground.publish([toy.approved(order) for order in later])
+        await ground.settled(later)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait) in (0, -signal.SIGTERM)
+
+    assert set((await ground.approvals()).values()) == {1}
+    assert len(await ground.approvals()) == 360
+
+
+@pytest.mark.parametrize("point", ["P1", "P2", "P3", "P4"])
+async def test_a_kill_at_any_point_of_a_batch_leaves_one_effect_each(
+    ground: Ground, point: str
+) -> None:
+    placed = orders(200, 0, 3, 7)
+    async with ground.worker(FAULT=f"{point}:2:kill") as worker:
+        await ground.publish([toy.approved(order) for order in placed])
+        assert await asyncio.to_thread(worker.wait) == -signal.SIGKILL
+
+    async with ground.worker():
+        await ground.settled(placed)
+
+    assert set((await ground.approvals()).values()) == {1}
+    position = await ground.admin.fetchval(
+        "SELECT sum(next_offset) FROM claim.position WHERE topic = $1", TOPIC
+    )
+    assert position == 200
+
+
+async def test_two_workers_share_and_hand_over_without_a_second_effect(ground: Ground) -> None:
+    first, second, third = (orders(120, *range(flow.PARTITIONS)) for _ in range(3))
+    async with ground.worker(0):
+        await ground.publish([toy.approved(order) for order in first])
+        async with ground.worker(1) as joined:
+            await ground.publish([toy.approved(order) for order in second])
+            await ground.settled([*first, *second])
+            joined.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(joined.wait)
+            await ground.publish([toy.approved(order) for order in third])
+            await ground.settled(third)
+
+    assert set((await ground.approvals()).values()) == {1}
+    assert len(await ground.approvals()) == 360
+
+
+async def test_a_worker_with_the_same_name_fences_the_old_one(ground: Ground) -> None:
+    placed = orders(60, 0, 1)
+    async with ground.worker(0) as old, ground.worker(0) as new:
+        await ground.publish([toy.approved(order) for order in placed])
+        await ground.settled(placed)
+        ended = await asyncio.to_thread(old.wait)
+
+        assert new.poll() is None
+        assert ended != 0
+    assert set((await ground.approvals()).values()) == {1}
+
+
+async def test_a_quick_restart_keeps_the_assignment(ground: Ground) -> None:
+    placed = orders(40, 0, 1)
+    async with ground.worker(0) as first:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    await ground.publish([toy.approved(order) for order in placed])
+
+    async with ground.worker(0):
+        await ground.settled(placed)
+
+    assert set((await ground.approvals()).values()) == {1}
+
+
+async def test_what_was_committed_while_the_broker_was_away_is_published_after(
+    ground: Ground,
+) -> None:
+    placed = orders(30, 0, 1)
+    async with ground.worker(0):
+        await ground.publish([toy.approved(order, "timer") for order in placed])
+        await ground.settled(placed)
+        ground.instance.broker.child.kill()
+        await ground.admin.execute("UPDATE claim.timer SET due_at = now()")
+        await asyncio.sleep(1)
+        await ground.instance.broker.start()
+        await until(lambda: published(ground, 30))
+
+    unread = await closings(ground.instance.kafka)
+    assert sorted(unread) == sorted(placed)
+
+
+async def published(ground: Ground, count: int) -> bool:
+    """So many rows of the outbox are on their topic."""
+    sql = "SELECT count(*) FROM claim.outbox WHERE published_at IS NOT NULL"
+    return bool(await ground.admin.fetchval(sql) == count)
+
+
+async def closings(bootstrap: str) -> list[UUID]:
+    """The orders of all OrderClosed events on the topic, once each by event id."""
+    consumer = AIOKafkaConsumer(
+        "claim.events", bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    found: dict[bytes, UUID] = {}
+    while batch := await consumer.getmany(timeout_ms=3000):
+        for records in batch.values():
+            for record in records:
+                found[dict(record.headers)["ce_id"]] = UUID(record.key.decode())
+    await consumer.stop()
+    return list(found.values())
