@@ -30,7 +30,7 @@ SOON = timedelta(minutes=15)
 CLAIM_S, TICK_S, MARGIN_S = 1.0, 1.0, 20.0
 CORRECTIONS_MAX = 20
 
-RETURN_DEADLINE_S = 24 * 3600.0
+RETURN_DEADLINE_S = 7200.0
 
 Shares = dict[Outcome, float]
 

@@ -1,0 +1,36 @@
+"""Where a report was made: versions and machine."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from services.local.maven import KAFKA_VERSION
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on."""
+    names = ("yaoda", "faust-streaming", "aiokafka", "asyncpg", "pydantic")
+    packages = {name: version(name) for name in names}
+    return {"python": platform.python_version(), "kafka": KAFKA_VERSION, **packages}
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory and kernel."""
+    return {
+        "cores": psutil.cpu_count(),
+        "cpu": _cpu_name(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(found, platform.machine())
