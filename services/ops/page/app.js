@@ -243,16 +243,19 @@ function note(data) {
 
 async function refresh() {
   if (document.hidden || $("tower").hidden) return;
+  let answers;
   try {
-    const [counts, risk] = await Promise.all([
+    answers = await Promise.all([
       get("v1/summary", { city: page.city }),
       get("v1/at-risk", { city: page.city, limit: 50 }),
     ]);
-    drawSummary(counts);
-    drawRisk(risk);
   } catch (error) {
+    // A server that is away for a moment is asked again; the live sign says so meanwhile.
     if (error instanceof Refused && (error.status === 401 || error.status === 403)) askToken(words().badToken);
+    return;
   }
+  drawSummary(answers[0]);
+  drawRisk(answers[1]);
 }
 
 // ---- the feed
