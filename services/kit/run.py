@@ -140,7 +140,8 @@ async def _background(
     sweeper = Sweeper(
         shell, Guard(shell.pool, ends), shell.wakes.timers, shards, service.tick_kinds
     )
-    work = [relay.run, sweeper.run, ticker.run, partial(_watch, app, health)]
+    work: list[Callable[[], Coroutine[Any, Any, None]]] = [relay.run, sweeper.run, ticker.run]
+    work.append(partial(_watch, app, health))
     if service.callers is not None:
         callers = service.callers(settings, shell.vault, shell.pool)
         calls = Calls(shell.pool, callers, shell.answer, shell.wakes.calls)
