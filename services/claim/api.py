@@ -1,0 +1,70 @@
+"""Claim over HTTP: the patient's answers, one claim, and the ledger's totals."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from schemas.claim import AnswerAsk
+from services.claim import store
+from services.claim.domain import State
+from services.kit.http import Door, Problem, door
+
+router = APIRouter(tags=["claim"])
+
+
+@router.post("/v1/asks/answer")
+async def answer(command: AnswerAsk, gate: Annotated[Door, Depends(door("hospital"))]) -> Response:
+    """The patient's answer; 404 for another hospital's order, 409 when the question is closed."""
+    return await gate.send(command, key=command.order_id)
+
+
+@router.get("/v1/claims/{order_id}")
+async def claim(
+    order_id: UUID, gate: Annotated[Door, Depends(door("hospital", "operator"))]
+) -> dict[str, Any]:
+    """Where the money of one order stands; amounts in fen."""
+    tenant_id = None if gate.actor.kind == "operator" else gate.actor.tenant_id
+    async with gate.pool.acquire() as conn:
+        state = await store.load_claim(conn, order_id, tenant_id)
+        if state is None:
+            raise Problem(404, "not_found", "no such order")
+        return {**_shown(order_id, state), "transfers": await store.load_transfers(conn, order_id)}
+
+
+@router.get("/v1/ledger/summary")
+async def ledger(gate: Annotated[Door, Depends(door("operator"))]) -> dict[str, Any]:
+    """Totals over all orders, for the check against payer and payment provider."""
+    async with gate.pool.acquire() as conn:
+        return await store.ledger_summary(conn)
+
+
+def _shown(order_id: UUID, state: State) -> dict[str, Any]:
+    attempt = state.attempt
+    shown = (
+        attempt.model_dump(
+            mode="json",
+            include={
+                "number",
+                "step",
+                "pharmacy_id",
+                "split",
+                "settlement_id",
+                "captured",
+                "doubt",
+            },
+        )
+        if attempt
+        else None
+    )
+    return {
+        "order_id": str(order_id),
+        "phase": state.phase,
+        "basis": state.basis,
+        "share_max_fen": state.share_max_fen,
+        "attempts": state.last,
+        "attempt": shown,
+        "waits_for": state.call.kind if state.call else None,
+        "ask": state.ask.model_dump(mode="json") if state.ask else None,
+        "outcome": state.outcome,
+    }

@@ -1,0 +1,14 @@
+"""Wiring of claim."""
+
+from services.claim import domain, ports, store
+from services.kit.service import Service
+
+SERVICE = Service(
+    name="claim",
+    state_type=domain.State,
+    initial=domain.initial,
+    decide=domain.decide,
+    evolve=domain.evolve,
+    project=store.project,
+    callers=ports.callers,
+)

@@ -1,0 +1,292 @@
+"""What the simulated payer and payment provider share: calls by key, latency and faults.
+
+A call is answered once: the same key gets the same answer, another body under it HTTP 409. Faults
+come from the profile, drawn by name, and from `POST /misbehave` while it runs. A 5xx and a hang
+happen before the call takes effect, a silence after it.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import asyncpg
+import uvicorn
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.kit.config import Settings
+from services.kit.db import Connection, create_pool
+from services.kit.health import Health
+from services.sandbox.profile import PROFILES, Profile, draw, load
+
+SILENCE_S_MAX = 60.0
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+KNOWN = "SELECT request_hash, reply FROM call WHERE key = $1"
+REMEMBER = "INSERT INTO call (key, kind, request_hash, reply) VALUES ($1, $2, $3, $4)"
+KILL = """
+INSERT INTO call (key, kind, request_hash, reply) VALUES ($1, 'dead', '', $2)
+ON CONFLICT (key) DO UPDATE SET kind = 'dead', request_hash = '', reply = excluded.reply
+"""
+
+Reply = dict[str, Any]
+
+
+class Body(BaseModel):
+    """A call's body; what it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_number: str
+
+
+class Refusal(Exception):
+    """A business refusal: what the call had begun is rolled back."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code)
+        self.reply: Reply = {"result": "refused", "code": code, "message": message}
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong of itself, as shares of calls."""
+
+    error_5xx: float = 0.0
+    silent: float = 0.0
+
+
+class Misbehave(BaseModel):
+    """A fault on demand, until another is ordered; queries falter only when `query` is named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fault: Literal["none", "err", "hang", "silent"] = "none"
+    kinds: tuple[str, ...] = Field(default=(), description="none named: all")
+    share: float = Field(default=1.0, ge=0, le=1)
+
+
+Act = Callable[[Connection, str, Any], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of call: the shape of its body, and what it does."""
+
+    body: type[Body]
+    act: Act
+
+
+def order_of(key: str) -> str:
+    """The caller's order: the first part of an idempotency key."""
+    return key.partition(":")[0]
+
+
+def short_id(prefix: str, key: str) -> str:
+    """An id that the same key always gets."""
+    return f"{prefix}-{hashlib.blake2b(key.encode(), digest_size=10).hexdigest()}"
+
+
+async def kill(conn: Connection, key: str) -> None:
+    """Whatever arrives under this key from now on is refused."""
+    dead = Refusal("reversed", "this call was taken back")
+    await conn.execute(KILL, key, json.dumps(dead.reply))
+
+
+async def lock(conn: Connection, key: str) -> None:
+    """Until the end of the transaction nobody else works on this key."""
+    await conn.execute(LOCK, key)
+
+
+class FarSide:
+    """One simulated institution."""
+
+    def __init__(
+        self, name: str, profile: Profile, seed: int, kinds: Mapping[str, Kind], faults: Faults
+    ) -> None:
+        self.name = name
+        self.profile = profile
+        self.seed = seed
+        self._pool: asyncpg.Pool | None = None
+        self._kinds = kinds
+        self._faults = faults
+        self._misbehave = Misbehave()
+        self._seen: Counter[str] = Counter()
+
+    def draw(self, *what: object) -> float:
+        """A number in [0, 1) that depends on the seed and the names alone."""
+        return draw(self.seed, self.name, *what)
+
+    def misbehave(self, fault: Misbehave) -> None:
+        """From now on."""
+        self._misbehave = fault
+
+    @property
+    def misbehaviour(self) -> Misbehave:
+        """What was ordered last."""
+        return self._misbehave
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """Its own database role."""
+        assert self._pool is not None
+        return self._pool
+
+    def open(self, pool: asyncpg.Pool) -> None:
+        """Take the connections that the process has made."""
+        self._pool = pool
+
+    async def falter(self, kind: str, key: str, request: Request) -> None:
+        """A query can only be disturbed on demand. Raises HTTPException."""
+        if kind in self._misbehave.kinds:
+            if self._misbehave.fault == "err":
+                raise HTTPException(503, "out of order")
+            await _silence(request)
+
+    async def receive(self, kind: str, key: str, request: Request) -> Reply:
+        """One call, with everything that may go wrong. Raises HTTPException."""
+        if kind not in self._kinds:
+            raise HTTPException(404, "no such call")
+        content = await request.body()
+        try:
+            body = self._kinds[kind].body.model_validate_json(content)
+        except ValidationError as error:
+            raise HTTPException(422, error.errors(include_url=False, include_input=False)) from None
+        fate = (body.order_number, key.partition(":")[2])
+        self._seen[key] += 1
+        await asyncio.sleep(self.profile.payer.latency.seconds(self.draw("latency", *fate)))
+        fault = self._fault(kind, fate, self._seen[key])
+        if fault == "err":
+            raise HTTPException(503, "out of order")
+        if fault == "hang":
+            await _silence(request)
+        reply = await self._once(kind, key, content, body)
+        if fault == "silent":
+            await _silence(request)
+        return reply
+
+    async def query(self, key: str) -> Reply:
+        """The answer that this key has. Raises HTTPException 404."""
+        row = await self.pool.fetchrow(KNOWN, key)
+        if row is None:
+            raise HTTPException(404, "no such call")
+        answer: Reply = json.loads(row["reply"])
+        return answer
+
+    def _fault(self, kind: str, fate: tuple[str, str], seen: int) -> str:
+        ordered = self._misbehave
+        named = not ordered.kinds or kind in ordered.kinds
+        if (
+            ordered.fault != "none"
+            and named
+            and self.draw("on demand", *fate, seen) < ordered.share
+        ):
+            return ordered.fault
+        if self.draw("5xx", *fate, seen) < self._faults.error_5xx:
+            return "err"
+        # Only the first time: who asks again gets the answer that was made.
+        if seen == 1 and self.draw("silent", *fate) < self._faults.silent:
+            return "silent"
+        return "none"
+
+    async def _once(self, kind: str, key: str, content: bytes, body: Body) -> Reply:
+        request_hash = hashlib.sha256(kind.encode() + content).hexdigest()
+        async with self.pool.acquire() as conn, conn.transaction():
+            await lock(conn, key)
+            row = await conn.fetchrow(KNOWN, key)
+            if row is not None:
+                if row["request_hash"] not in ("", request_hash):
+                    raise HTTPException(409, "this key was used for another request")
+                known: Reply = json.loads(row["reply"])
+                return known
+            try:
+                async with conn.transaction():
+                    reply = await self._kinds[kind].act(conn, key, body)
+            except Refusal as refusal:
+                reply = refusal.reply
+            await conn.execute(REMEMBER, key, kind, request_hash, json.dumps(reply))
+            return reply
+
+
+async def _silence(request: Request) -> None:
+    """Hold the line until the caller gives up."""
+    waited = 0.0
+    while waited < SILENCE_S_MAX and not await request.is_disconnected():
+        await asyncio.sleep(0.2)
+        waited += 0.2
+    raise HTTPException(504, "too slow")
+
+
+def routes(side: FarSide) -> APIRouter:
+    """The institution's interface."""
+    router = APIRouter()
+
+    @router.get("/v1/calls")
+    async def query(key: str, request: Request) -> Reply:
+        await side.falter("query", key, request)
+        return await side.query(key)
+
+    @router.post("/v1/{kind}")
+    async def call(kind: str, request: Request) -> Reply:
+        key = request.headers.get("Idempotency-Key", "")
+        if not key:
+            raise HTTPException(400, "send an Idempotency-Key")
+        return await side.receive(kind, key, request)
+
+    @router.post("/misbehave")
+    async def misbehave(fault: Misbehave) -> Misbehave:
+        side.misbehave(fault)
+        return fault
+
+    @router.get("/misbehave")
+    async def misbehaviour() -> Misbehave:
+        return side.misbehaviour
+
+    return router
+
+
+def create_app(side: FarSide, settings: Settings, role: str, *routers: APIRouter) -> FastAPI:
+    """The ASGI app of one institution; `role` is its database role and schema."""
+    health = Health(side.name, consumes=False)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool = await create_pool(settings, role, min_size=1, max_size=4)
+        side.open(pool)
+        health.set_ping(lambda: pool.fetchval("SELECT 1"))
+        health.ready()
+        try:
+            yield
+        finally:
+            pool.terminate()
+
+    app = FastAPI(title=f"Yaoda sandbox: {side.name}", version="1", lifespan=lifespan)
+    for router in (*routers, routes(side), health.router):
+        app.include_router(router)
+    return app
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Until SIGTERM."""
+    uvicorn.run(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def surroundings() -> tuple[Profile, int]:
+    """Profile and seed of this process, from SANDBOX_PROFILE (a file) and SANDBOX_SEED."""
+    path = os.environ.get("SANDBOX_PROFILE") or PROFILES / "standard.toml"
+    return load(Path(path)), int(os.environ.get("SANDBOX_SEED") or 1)

@@ -1,0 +1,315 @@
+"""The insurer: eligibility, presettlement, settlement with traceability codes, undo and reversal.
+
+The share of the fund is flat by charge class of the catalogue: A 80 %, B 64 %, C nothing, rounded
+half up a line. Deductibles and ceilings are not simulated. A drawn part of the insured has a
+personal account with a drawn balance, new for each voucher. Presettling moves no money.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.values import Fen, TraceCode
+from services.catalogue import ChargeClass, product
+from services.kit import telemetry
+from services.kit.config import Settings
+from services.kit.db import Connection
+from services.sandbox.far_side import (
+    Body,
+    FarSide,
+    Faults,
+    Kind,
+    Refusal,
+    Reply,
+    create_app,
+    kill,
+    lock,
+    order_of,
+    serve,
+    short_id,
+    surroundings,
+)
+from services.sandbox.profile import Profile, draw
+
+ROLE = "sandbox_payer"
+FUND_PERCENT = {ChargeClass.A: 80, ChargeClass.B: 64, ChargeClass.C: 0}
+HAS_ACCOUNT = 0.40
+BALANCE_FEN_MAX = 10_000
+
+SETTLEMENT_OF_KEY = "SELECT id FROM settlement WHERE key = $1"
+TAKE_PRESETTLEMENT = "SELECT * FROM presettlement WHERE id = $1 FOR UPDATE"
+TAKE_SETTLEMENT = "SELECT * FROM settlement WHERE id = $1 FOR UPDATE"
+SELL = """
+INSERT INTO sold_code (code, settlement_id) SELECT code, $2 FROM unnest($1::text[]) AS new (code)
+ON CONFLICT (code) DO NOTHING RETURNING code
+"""
+PRESETTLE = """
+INSERT INTO presettlement (id, order_ref, lines, total_fen, fund_fen, account_fen, cash_fen, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'open')
+"""
+SETTLE = """
+INSERT INTO settlement (id, key, presettlement_id, order_ref, order_number, attempt, pharmacy_id,
+                        total_fen, fund_fen, account_fen, cash_fen, state)
+SELECT $1, $2, id, order_ref, $4, $5, $6, total_fen, fund_fen, account_fen, cash_fen, 'settled'
+FROM presettlement WHERE id = $3
+"""
+TOTALS = """
+SELECT count(*) FILTER (WHERE state = 'settled') AS settled,
+       count(*) FILTER (WHERE state = 'undone') AS undone,
+       coalesce(sum(fund_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS fund_fen,
+       coalesce(sum(account_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS account_fen
+FROM settlement
+"""
+ORDERS = """
+SELECT order_ref, order_number, count(*) AS settlements,
+       coalesce(sum(fund_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS fund_fen,
+       coalesce(sum(account_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS account_fen
+FROM settlement GROUP BY order_ref, order_number ORDER BY order_ref
+"""
+
+
+class Line(BaseModel):
+    """One drug, priced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line_id: str
+    product_code: str
+    quantity: int = Field(gt=0)
+    unit_price_fen: Fen
+
+
+class Codes(BaseModel):
+    """The codes scanned for one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line_id: str
+    product_code: str
+    codes: tuple[TraceCode, ...]
+
+
+class Person(Body):
+    """Who asks."""
+
+    payer_area: str
+    token: str
+    person_name: str
+    certificate_number: str
+
+
+class Sale(Person):
+    """What is bought where."""
+
+    attempt: int
+    pharmacy_id: str
+    lines: tuple[Line, ...] = Field(min_length=1)
+
+
+class Settlement(Sale):
+    """The sale, with what was scanned."""
+
+    presettlement_id: str
+    codes: tuple[Codes, ...]
+
+
+class Undo(Body):
+    """A known settlement is taken back."""
+
+    settlement_id: str
+
+
+class Reverse(Body):
+    """A call of unknown outcome is taken back, and refused should it still arrive."""
+
+    original_key: str
+
+
+def declines(profile: Profile, seed: int, token: str) -> bool:
+    """Whether the holder of this voucher is not insured."""
+    return draw(seed, "payer", "declines", token) < profile.payer.declines
+
+
+def expired(profile: Profile, seed: int, token: str) -> bool:
+    """Whether this voucher is too old."""
+    return draw(seed, "payer", "token expired", token) < profile.payer.token_expired
+
+
+def fund_share(lines: Sequence[Line]) -> int:
+    """What the fund pays, in fen; drugs outside the catalogue are class C."""
+    return sum(_fund_of(line) for line in lines)
+
+
+def _fund_of(line: Line) -> int:
+    known = product(line.product_code)
+    percent = FUND_PERCENT[known.charge_class] if known else 0
+    return (line.unit_price_fen * line.quantity * percent + 50) // 100
+
+
+def balance_fen(seed: int, token: str) -> int:
+    """The personal account behind a voucher."""
+    if draw(seed, "payer", "has account", token) >= HAS_ACCOUNT:
+        return 0
+    return int(draw(seed, "payer", "balance", token) * BALANCE_FEN_MAX)
+
+
+class Payer:
+    """The insurer's decisions."""
+
+    def __init__(self, profile: Profile, seed: int) -> None:
+        faults = Faults(profile.payer.error_5xx, profile.payer.accepts_then_silent)
+        kinds = {
+            "eligibility": Kind(Person, self.eligibility),
+            "presettle": Kind(Sale, self.presettle),
+            "settle": Kind(Settlement, self.settle),
+            "undo": Kind(Undo, self.undo),
+            "reverse": Kind(Reverse, self.reverse),
+        }
+        self._profile, self._seed = profile, seed
+        self.side = FarSide("payer", profile, seed, kinds, faults)
+
+    async def eligibility(self, conn: Connection, key: str, body: Person) -> Reply:
+        """Whether the voucher is good and its holder insured."""
+        if not body.token:
+            raise Refusal("token_unknown", "no voucher was presented")
+        if expired(self._profile, self._seed, body.token):
+            raise Refusal("token_expired", "the voucher is too old")
+        if declines(self._profile, self._seed, body.token):
+            raise Refusal("not_insured", "no insurance in force")
+        return {"result": "done", "payer_area": body.payer_area}
+
+    async def presettle(self, conn: Connection, key: str, body: Sale) -> Reply:
+        """Compute who bears what; the settlement must be of the same sale."""
+        presettlement_id = short_id("PS", key)
+        split = self._split(body)
+        await conn.execute(
+            PRESETTLE,
+            presettlement_id,
+            order_of(key),
+            _lines_json(body.lines),
+            *(split[name] for name in ("total_fen", "fund_fen", "account_fen", "cash_fen")),
+        )
+        return {"result": "done", "presettlement_id": presettlement_id, "split": split}
+
+    async def settle(self, conn: Connection, key: str, body: Settlement) -> Reply:
+        """Fund and account pay, against codes that nobody sold before."""
+        row = await conn.fetchrow(TAKE_PRESETTLEMENT, body.presettlement_id)
+        if row is None or row["order_ref"] != order_of(key):
+            raise Refusal("no_presettlement", "this sale was not presettled")
+        if row["state"] != "open":
+            raise Refusal("presettlement_used", f"this presettlement is {row['state']}")
+        if json.loads(row["lines"]) != json.loads(_lines_json(body.lines)):
+            raise Refusal("sale_changed", "prices or quantities are not those presettled")
+        _check_codes(body)
+        settlement_id = short_id("ST", key)
+        await conn.execute(
+            SETTLE,
+            settlement_id,
+            key,
+            body.presettlement_id,
+            body.order_number,
+            body.attempt,
+            body.pharmacy_id,
+        )
+        await _sell(conn, settlement_id, body)
+        await conn.execute("UPDATE presettlement SET state = 'settled' WHERE id = $1", row["id"])
+        names = ("total_fen", "fund_fen", "account_fen", "cash_fen")
+        split = {name: row[name] for name in names}
+        return {"result": "done", "settlement_id": settlement_id, "split": split}
+
+    async def undo(self, conn: Connection, key: str, body: Undo) -> Reply:
+        """All three parts go back; undone twice is undone once."""
+        row = await conn.fetchrow(TAKE_SETTLEMENT, body.settlement_id)
+        if row is None or row["order_ref"] != order_of(key):
+            raise Refusal("no_settlement", "this settlement is unknown here")
+        await _undo(conn, row["id"])
+        return {"result": "done"}
+
+    async def reverse(self, conn: Connection, key: str, body: Reverse) -> Reply:
+        """What the call did is undone, and it can no longer do anything."""
+        if order_of(body.original_key) != order_of(key):
+            raise Refusal("not_yours", "the call belongs to another order")
+        await lock(conn, body.original_key)
+        settlement_id = await conn.fetchval(SETTLEMENT_OF_KEY, body.original_key)
+        if settlement_id is not None:
+            await _undo(conn, settlement_id)
+        presettlement_id = short_id("PS", body.original_key)
+        await conn.execute(
+            "UPDATE presettlement SET state = 'void' WHERE id = $1 AND state = 'open'",
+            presettlement_id,
+        )
+        await kill(conn, body.original_key)
+        return {"result": "done", "reversed": settlement_id is not None}
+
+    async def ledger(self) -> dict[str, Any]:
+        """What fund and accounts have paid and not got back, in all and by order."""
+        totals = await self.side.pool.fetchrow(TOTALS)
+        orders = await self.side.pool.fetch(ORDERS)
+        return {"totals": dict(totals or {}), "orders": [dict(row) for row in orders]}
+
+    def _split(self, body: Sale) -> dict[str, int]:
+        total = sum(line.unit_price_fen * line.quantity for line in body.lines)
+        fund = fund_share(body.lines)
+        account = min(total - fund, balance_fen(self._seed, body.token))
+        return {
+            "total_fen": total,
+            "fund_fen": fund,
+            "account_fen": account,
+            "cash_fen": total - fund - account,
+        }
+
+
+def _check_codes(body: Settlement) -> None:
+    scanned = {item.line_id: item for item in body.codes}
+    for line in body.lines:
+        item = scanned.get(line.line_id)
+        if item is None or len(item.codes) != line.quantity:
+            raise Refusal("codes_missing", "each pack needs its traceability code")
+    codes = [code for item in body.codes for code in item.codes]
+    if len(set(codes)) < len(codes):
+        raise Refusal("code_repeated", "a code stands twice in this sale")
+
+
+async def _sell(conn: Connection, settlement_id: str, body: Settlement) -> None:
+    # Sorted, so that two sales of the same packs cannot wait for each other.
+    codes = sorted(code for item in body.codes for code in item.codes)
+    sold = await conn.fetch(SELL, codes, settlement_id)
+    if len(sold) < len(codes):
+        raise Refusal("code_sold", "a code was sold before")
+
+
+async def _undo(conn: Connection, settlement_id: str) -> None:
+    # The presettlement is open again: a settlement that is tried once more is of the same sale.
+    await conn.execute(
+        "UPDATE presettlement SET state = 'open' "
+        "WHERE id = (SELECT presettlement_id FROM settlement WHERE id = $1 AND state = 'settled')",
+        settlement_id,
+    )
+    await conn.execute("UPDATE settlement SET state = 'undone' WHERE id = $1", settlement_id)
+    await conn.execute("DELETE FROM sold_code WHERE settlement_id = $1", settlement_id)
+
+
+def _lines_json(lines: Sequence[Line]) -> str:
+    return json.dumps([line.model_dump() for line in sorted(lines, key=lambda line: line.line_id)])
+
+
+def router_of(payer: Payer) -> APIRouter:
+    """What the check reads."""
+    router = APIRouter()
+    router.get("/ledger")(payer.ledger)
+    return router
+
+
+def main() -> None:
+    """Run the payer of a sandbox."""
+    settings = Settings()
+    telemetry.configure(settings, "payer")
+    payer = Payer(*surroundings())
+    serve(create_app(payer.side, settings, ROLE, router_of(payer)), settings)
+
+
+if __name__ == "__main__":
+    main()
