@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import ORJSONResponse
 
 from schemas.prescription import ClinicalOrder
 from schemas.review import DecideCase, TakeCase
 from services.kit import telemetry
-from services.kit.http import Door, Problem, door
+from services.kit.http import Door, JsonResponse, Problem, door
 from services.review import view
 from services.review.domain import State
 from services.review.store import QUERIES
@@ -31,7 +30,7 @@ async def queue(
     """What waits for a person, emergencies first, then the longest wait."""
     now = await gate.clock_now()
     rows = await gate.pool.fetch(QUERIES["list_cases"], state, city, now, limit)
-    return ORJSONResponse({"cases": [dict(row) for row in rows]})
+    return JsonResponse({"cases": [dict(row) for row in rows]})
 
 
 @router.get("/v1/reviews/{order_id}")
@@ -42,7 +41,7 @@ async def show(order_id: UUID, gate: Reviewer) -> Response:
     if row is None or state.order is None:
         raise Problem(404, "unknown_order", "no such order in review", "order_id")
     opened = await _opened(gate, order_id, state) if state.end is None else {}
-    return ORJSONResponse(view.case(state, opened, blocked=row["blocked_by"] is not None))
+    return JsonResponse(view.case(state, opened, blocked=row["blocked_by"] is not None))
 
 
 @router.post("/v1/reviews/take")

@@ -1,0 +1,177 @@
+"""Processes of services without their broker, on a real database; time stands still."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from fastapi import APIRouter, FastAPI
+
+from schemas import flow
+from schemas.envelope import Attributes, headers_of
+from schemas.message import Command
+from services.kit import clock
+from services.kit.config import Settings
+from services.kit.db import create_pool
+from services.kit.handler import Shell
+from services.kit.health import Health
+from services.kit.http import Gather, Inside, install_problems
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record, Service
+from services.kit.spec import NOW
+from services.kit.tenants import Tenants
+from services.kit.vault import Vault
+from tests.databases import Database
+
+
+@dataclass
+class Process:
+    """One service's shell and routes; its topics are in the hands of the test."""
+
+    shell: Shell
+    client: httpx.AsyncClient
+    tokens: dict[str, str]
+    tenants: dict[str, UUID]
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    seen: int = 0
+
+    async def post(
+        self, path: str, body: Any, tenant: str, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """A command as that tenant."""
+        sent = body.model_dump(mode="json") if isinstance(body, Command) else body
+        return await self.client.post(
+            path, json=sent, headers={**self.auth(tenant), **(headers or {})}
+        )
+
+    async def get(self, path: str, tenant: str) -> httpx.Response:
+        """Ask as that tenant."""
+        return await self.client.get(path, headers=self.auth(tenant))
+
+    def auth(self, tenant: str) -> dict[str, str]:
+        """Who asks."""
+        return {"Authorization": f"Bearer {self.tokens[tenant]}"}
+
+    async def follow(self, other: "Process") -> None:
+        """Read what another service has published since the last time, as Kafka would bring it."""
+        rows = await other.shell.pool.fetch(
+            "SELECT * FROM outbox WHERE id > $1 ORDER BY id", self.seen
+        )
+        topics = flow.inputs(self.shell.service.name)
+        await self.shell.records([self._of_row(row) for row in rows if row["topic"] in topics])
+        self.seen = rows[-1]["id"] if rows else self.seen
+
+    async def intake(self, command: Command, tenant: str) -> None:
+        """A command over the service's intake topic."""
+        message_id = new_id()
+        attributes = Attributes(
+            id=message_id,
+            type=command.TYPE,
+            version=command.VERSION,
+            source="/partner",
+            time=NOW,
+            subject=str(message_id),
+            tenant_id=self.tenants[tenant],
+        )
+        topic = f"{self.shell.service.name}.intake"
+        headers = tuple(headers_of(attributes))
+        body = command.model_dump_json().encode()
+        await self.shell.records([self._record(topic, message_id, headers, body)])
+
+    async def fire(self) -> int:
+        """Fire every timer that is due."""
+        rows = await self.shell.pool.fetch(
+            "SELECT t.*, s.tenant_id FROM timer t JOIN state s USING (order_id) "
+            "WHERE due_at <= kit.now() ORDER BY due_at"
+        )
+        if rows:
+            await self.shell.timers(rows)
+        return len(rows)
+
+    async def events(self, order_id: UUID) -> list[str]:
+        """The types that went out for one order, in order."""
+        sql = "SELECT type FROM outbox WHERE key = $1 AND topic NOT LIKE '%.replies' ORDER BY id"
+        rows = await self.shell.pool.fetch(sql, order_id)
+        return [row["type"].partition(".")[2] for row in rows]
+
+    async def bodies(self, event_type: str) -> list[dict[str, Any]]:
+        """The bodies of one type, in order."""
+        sql = "SELECT body FROM outbox WHERE type = $1 ORDER BY id"
+        rows = await self.shell.pool.fetch(sql, event_type)
+        return [json.loads(row["body"]) for row in rows]
+
+    def _of_row(self, row: asyncpg.Record) -> Record:
+        attributes = Attributes(
+            id=row["event_id"],
+            type=row["type"],
+            version=row["version"],
+            source=f"/{row['topic']}",
+            time=row["time"],
+            subject=str(row["key"]),
+            tenant_id=row["tenant_id"],
+        )
+        return self._record(row["topic"], row["key"], tuple(headers_of(attributes)), row["body"])
+
+    def _record(self, topic: str, key: UUID, headers: Any, body: bytes) -> Record:
+        part = partition_of(key)
+        offset = self.offsets.get((topic, part), 0)
+        self.offsets[topic, part] = offset + 1
+        return Record(topic, part, offset, str(key).encode(), body, headers)
+
+
+@asynccontextmanager
+async def running(
+    database: Database, service: Service, router: APIRouter
+) -> AsyncIterator[Process]:
+    """A process with positions at zero."""
+    settings = settings_for(database, service.name)
+    await _prepare(database, service.name)
+    tenants = Tenants.load(settings.tenants_file)
+    tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
+    vault = Vault.load(settings.master_key_file)
+    pool = await create_pool(settings, service.name, min_size=1, max_size=8)
+    shell = Shell(service, pool, vault=vault, tenants=tenants, health=Health(service.name))
+    app = FastAPI()
+    install_problems(app)
+    app.include_router(router)
+    app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
+        yield Process(shell, client, tokens, ids)
+    await pool.close()
+
+
+async def set_time(database: Database, moment: datetime) -> None:
+    """Step the one clock."""
+    conn = await asyncpg.connect(database.dsn())
+    try:
+        await clock.step(conn, moment)
+    finally:
+        await conn.close()
+
+
+def settings_for(database: Database, service: str) -> Settings:
+    """The settings of one process."""
+    values: dict[str, Any] = {
+        name.removeprefix("YAODA_").lower(): value
+        for name, value in database.env_for(service).items()
+    }
+    values["addresses"] = json.loads(values["addresses"])
+    return Settings(**values)
+
+
+async def _prepare(database: Database, service: str) -> None:
+    conn = await asyncpg.connect(database.dsn())
+    try:
+        await clock.simulate(conn, NOW)
+        statement = f"INSERT INTO {service}.position (topic, part, next_offset) VALUES ($1, $2, 0)"
+        rows = [(topic, part) for topic in flow.inputs(service) for part in range(flow.PARTITIONS)]
+        await conn.executemany(statement, rows)
+    finally:
+        await conn.close()

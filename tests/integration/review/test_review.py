@@ -1,0 +1,195 @@
+"""From the hospital's HTTP call through the pharmacists' desk to the one outcome."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from schemas.prescription import CancelOrder, CorrectPrescription, PrescriptionSheet
+from schemas.review import TakeCase
+from schemas.values import CancelCause
+from services.kit.ids import new_id
+from services.kit.spec import NOW
+from services.prescription import api as prescription_api
+from services.prescription.app import SERVICE as PRESCRIPTION
+from services.review import api
+from services.review.app import SERVICE
+from tests.databases import Database
+from tests.integration.prescription.harness import Process, running, set_time
+from tests.unit.prescription.examples import drug, submission_body
+from tests.unit.review.examples import banned, clear, doubtful
+
+pytestmark = pytest.mark.live
+
+
+@dataclass
+class Road:
+    """A hospital's door and the pharmacists' desk."""
+
+    hospital: Process
+    desk: Process
+
+    async def submit(self, *sheets: dict[str, Any], number: str = "A-1") -> UUID:
+        """Submit an order and let review read it."""
+        sent = submission_body(*sheets, order_number=number)
+        key = {"Idempotency-Key": str(new_id())}
+        answer = await self.hospital.post("/v1/prescriptions", sent, "hospital-a", key)
+        assert answer.status_code == 202, answer.text
+        await self.desk.follow(self.hospital)
+        return UUID(answer.json()["order_id"])
+
+    async def take(self, order_id: UUID, pharmacist: str = "P-1") -> Any:
+        """A pharmacist takes the case."""
+        command = TakeCase(order_id=order_id, pharmacist=pharmacist)
+        return await self.desk.post("/v1/reviews/take", command, "reviewers")
+
+    async def decide(self, order_id: UUID, decision: str, **changes: Any) -> Any:
+        """Take the case and decide its first waiting prescription."""
+        case = (await self.take(order_id)).json()
+        sent = {
+            "order_id": str(order_id),
+            "prescription_id": case["prescriptions"][0]["prescription_id"],
+            "version": case["prescriptions"][0]["version"],
+            "pharmacist": "P-1",
+            "lease": case["lease"],
+            "decision": decision,
+            "code": "" if decision == "approve" else "2-5",
+            **changes,
+        }
+        return await self.desk.post("/v1/reviews/decide", sent, "reviewers")
+
+    async def queue(self, state: str = "waiting") -> list[str]:
+        """The orders in one part of the queue."""
+        answer = await self.desk.get(f"/v1/reviews?state={state}", "reviewers")
+        return [case["order_id"] for case in answer.json()["cases"]]
+
+
+@pytest.fixture
+async def road(database: Database) -> AsyncIterator[Road]:
+    async with AsyncExitStack() as stack:
+        hospital = await stack.enter_async_context(
+            running(database, PRESCRIPTION, prescription_api.router)
+        )
+        desk = await stack.enter_async_context(running(database, SERVICE, api.router))
+        yield Road(hospital, desk)
+
+
+def fresh(made: dict[str, Any]) -> dict[str, Any]:
+    """The same prescription under a new id."""
+    return {**made, "prescription_id": str(new_id())}
+
+
+async def test_rules_alone_approve_and_reject(road: Road) -> None:
+    approved = await road.submit(fresh(clear()), fresh(banned()))
+    assert await road.desk.events(approved) == ["ReviewApproved"]
+    (event,) = await road.desk.bodies("review.ReviewApproved")
+    codes = [item["product_code"] for item in event["order"]["lines"]]
+    assert codes == [drug("metformin").product_code]
+    rejected = await road.submit(fresh(banned()), number="A-2")
+    assert await road.desk.events(rejected) == ["ReviewRejected"]
+    assert await road.queue("all") == []
+
+
+async def test_a_person_takes_opens_and_approves(road: Road) -> None:
+    order_id = await road.submit(fresh(doubtful()))
+    assert await road.queue() == [str(order_id)]
+    assert (await road.take(order_id)).status_code == 200
+    assert (await road.take(order_id, "P-2")).json()["code"] == "case_taken"
+    assert (await road.queue(), await road.queue("taken")) == ([], [str(order_id)])
+    case = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()
+    assert case["patient"]["birth_date"] == "1980-05-17"
+    (written,) = case["prescriptions"]
+    assert written["content"]["lines"][0]["days"] == 56
+    assert [reason["rule_id"] for reason in written["reasons"]] == ["L02-assess"]
+    answer = await road.decide(order_id, "approve")
+    assert answer.status_code == 200, answer.text
+    assert await road.desk.events(order_id) == ["ReviewEscalated", "ReviewApproved"]
+    assert await road.queue("all") == []
+    ended = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()
+    assert "patient" not in ended
+    assert "content" not in ended["prescriptions"][0]
+
+
+async def test_the_desk_is_the_reviewers_alone(road: Road) -> None:
+    order_id = await road.submit(fresh(doubtful()))
+    path = f"/v1/reviews/{order_id}"
+    assert (await road.desk.get(path, "hospital-a")).status_code == 403
+    assert (await road.desk.get(path, "operations")).status_code == 403
+    assert (await road.desk.get("/v1/reviews", "chain-a")).status_code == 403
+    assert (await road.desk.get(f"/v1/reviews/{new_id()}", "reviewers")).status_code == 404
+
+
+async def test_back_to_the_doctor_and_corrected(road: Road) -> None:
+    one = fresh(doubtful())
+    order_id = await road.submit(one, fresh(clear()))
+    assert (await road.decide(order_id, "return", reason="剂量过大")).status_code == 200
+    assert await road.queue("returned") == [str(order_id)]
+    fixed = {**clear(), "prescription_id": one["prescription_id"], "version": 2}
+    command = CorrectPrescription(
+        order_id=order_id, prescription=PrescriptionSheet.model_validate(fixed)
+    )
+    await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    assert await road.desk.events(order_id) == [
+        "ReviewEscalated",
+        "ReviewReturned",
+        "ReviewApproved",
+    ]
+    assert await road.desk.shell.pool.fetchval("SELECT count(*) FROM timer") == 0
+
+
+async def test_a_corrected_case_shows_the_corrected_text(road: Road) -> None:
+    one = fresh(doubtful())
+    order_id = await road.submit(one)
+    await road.decide(order_id, "return")
+    fixed = {**doubtful(), "prescription_id": one["prescription_id"], "version": 2}
+    fixed["lines"][0]["days"], fixed["lines"][0]["quantity"] = 84, 3
+    command = CorrectPrescription(
+        order_id=order_id, prescription=PrescriptionSheet.model_validate(fixed)
+    )
+    await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    case = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()
+    (written,) = case["prescriptions"]
+    assert (written["version"], written["content"]["lines"][0]["days"]) == (2, 84)
+    assert (await road.decide(order_id, "approve")).status_code == 200
+
+
+async def test_no_correction_in_time(road: Road, database: Database) -> None:
+    order_id = await road.submit(fresh(doubtful()))
+    await road.decide(order_id, "return")
+    await set_time(database, NOW + timedelta(hours=2))
+    assert await road.desk.fire() == 1
+    assert await road.desk.events(order_id) == [
+        "ReviewEscalated",
+        "ReviewReturned",
+        "ReviewRejected",
+    ]
+
+
+async def test_cancelled_in_review_and_after_it(road: Road) -> None:
+    waiting = await road.submit(fresh(doubtful()))
+    passed = await road.submit(fresh(clear()), number="A-2")
+    for order_id in (waiting, passed):
+        command = CancelOrder(order_id=order_id, request_id=new_id(), cause=CancelCause.PATIENT)
+        await road.hospital.post("/v1/prescriptions/cancel", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    ended = ["ReviewEscalated", "ReviewCancelled", "CancelAnswered"]
+    assert await road.desk.events(waiting) == ended
+    assert await road.desk.events(passed) == ["ReviewApproved", "CancelForwarded"]
+    assert await road.queue("all") == []
+
+
+async def test_kafka_carries_the_desks_commands(road: Road) -> None:
+    order_id = await road.submit(fresh(doubtful()))
+    await road.desk.intake(TakeCase(order_id=order_id, pharmacist="P-1"), "reviewers")
+    (reply,) = await road.desk.bodies("review.CommandAnswered")
+    assert reply["accepted"] is True
+    assert await road.queue("taken") == [str(order_id)]
+    await road.desk.intake(TakeCase(order_id=order_id, pharmacist="P-1"), "hospital-a")
+    reply = (await road.desk.bodies("review.CommandAnswered"))[-1]
+    assert (reply["accepted"], reply["code"]) == (False, "not_allowed")
