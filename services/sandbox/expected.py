@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from schemas.values import Outcome
+from services.sandbox import goods, payer, payment
 from services.sandbox.days import METRES_PER_DEGREE
 from services.sandbox.fates import Answer, Fates, Verdict
-from services.sandbox.goods import assortment
 from services.sandbox.scripts import Script, is_cold
 from services.sandbox.world import CLOSES, OPENS, Shop, World
 
@@ -40,8 +40,13 @@ class Reviewed:
     """What is left of an order after review, and when; no line means rejected."""
 
     seconds: float
-    codes: tuple[str, ...]
+    packs: tuple[tuple[str, int], ...]
     cold: bool
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The products, a line each."""
+        return tuple(code for code, _ in self.packs)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Expectation:
         self._open_24h = np.array([shop.open_24h for shop in shops])
         self._stock = {
             product.product_code: np.array([product.product_code in shop.stock for shop in shops])
-            for product in assortment()
+            for product in goods.assortment()
         }
 
     def count(self, scripts: Iterable[Script]) -> dict[str, float]:
@@ -86,12 +91,7 @@ class Expectation:
         reviewed = self._review(script)
         if not reviewed.codes:
             return self._or_cancelled(script, reviewed.seconds, {Outcome.REJECTED: 1.0})
-        shares: Shares = {}
-        for insured, share in self._bases(script):
-            ends = self._authorised(script, reviewed, insured)
-            for outcome, part in ends.items():
-                shares[outcome] = shares.get(outcome, 0.0) + share * part
-        return shares
+        return self._authorised(script, reviewed, self._insured(script))
 
     def _review(self, script: Script) -> Reviewed:
         sheets = list(script.submit.prescriptions)
@@ -100,8 +100,9 @@ class Expectation:
             passed, seconds = self._looked_at(script.number)
             if not passed:
                 sheets = sheets[1:]
-        codes = tuple(line.product_code for sheet in sheets for line in sheet.lines)
-        return Reviewed(seconds, codes, any(map(is_cold, codes)))
+        lines = [line for sheet in sheets for line in sheet.lines]
+        packs = tuple((line.product_code, line.quantity) for line in lines)
+        return Reviewed(seconds, packs, any(is_cold(code) for code, _ in packs))
 
     def _looked_at(self, number: str) -> tuple[bool, float]:
         """Whether the sheet that a person looks at passes, version by version, and when."""
@@ -117,39 +118,63 @@ class Expectation:
             seconds += corrected
         return False, seconds
 
-    def _bases(self, script: Script) -> list[tuple[bool | None, float]]:
-        """Insured, self-paid or (None) refused, with the share of each."""
-        if not script.insured:
-            return [(False, 1.0)]
-        payer = self._fates.profile.payer
-        refused = payer.declines + payer.token_expired
+    def _insured(self, script: Script) -> bool | None:
+        """Whether the payer pays; False is self-paid, None the end."""
+        voucher, (profile, seed) = script.submit.voucher, (self._fates.profile, self._fates.seed)
+        if voucher is None:
+            return False
+        token = voucher.token
+        if not (payer.declines(profile, seed, token) or payer.expired(profile, seed, token)):
+            return True
         pays = script.submit.consent.self_pay
         if pays is None:
             answer = self._fates.patient_answer(script.number, "self_pay")
             pays = answer is not None and answer[0]
-        return [(True, 1 - refused), (False if pays else None, refused)]
+        return False if pays else None
 
     def _authorised(self, script: Script, reviewed: Reviewed, insured: bool | None) -> Shares:
         start = reviewed.seconds + CLAIM_S
         if insured is None:
             return self._or_cancelled(script, start, {Outcome.DECLINED: 1.0})
         search = self._search(script, reviewed, insured, start + TICK_S)
-        ends = self._paid(script, reviewed) if search.sealed else {Outcome.EXHAUSTED: 1.0}
+        ends = self._paid(script, reviewed, insured) if search.sealed else {Outcome.EXHAUSTED: 1.0}
         if script.cancel_at is not None and search.gave_back_confirmed:
             # Too late at first, but the mark is honoured when the pharmacy gives back.
             ends = {Outcome.CANCELLED: 1.0}
         return self._or_cancelled(script, search.open_until_s, ends)
 
-    def _paid(self, script: Script, reviewed: Reviewed) -> Shares:
+    def _paid(self, script: Script, reviewed: Reviewed, insured: bool) -> Shares:
         """Once a pharmacy is found: the patient's money, then the door."""
-        number, patient = script.number, self._fates.profile.patient
-        if script.share_too_small or script.submit.consent.share_max_fen is None:
-            answer = self._fates.patient_answer(number, "share_above_consent")
+        number, fates = script.number, self._fates
+        share, cash = self._share_fen(script, reviewed, insured)
+        limit = script.submit.consent.share_max_fen
+        if share > (limit or 0):
+            answer = fates.patient_answer(number, "share_above_consent")
             if answer is None or not answer[0] or answer[1] > ASK_DEADLINE_S:
                 return {Outcome.DECLINED: 1.0}
-        back = self._fates.ending(number, reviewed.cold).reason is not None
-        end = Outcome.RETURNED if back else Outcome.DELIVERED
-        return {end: patient.pays_share, Outcome.DECLINED: 1 - patient.pays_share}
+        if cash > 0 and not payment.pays(fates.profile, fates.seed, number):
+            return {Outcome.DECLINED: 1.0}
+        if fates.ending(number, reviewed.cold).reason is not None:
+            return {Outcome.RETURNED: 1.0}
+        return {Outcome.DELIVERED: 1.0}
+
+    def _share_fen(self, script: Script, reviewed: Reviewed, insured: bool) -> tuple[int, int]:
+        """The patient's share and the cash in it, at catalogue prices."""
+        lines = [
+            payer.Line(
+                line_id=str(n),
+                product_code=code,
+                quantity=quantity,
+                unit_price_fen=goods.price_fen(code),
+            )
+            for n, (code, quantity) in enumerate(reviewed.packs)
+        ]
+        total = sum(line.unit_price_fen * line.quantity for line in lines)
+        if not insured or script.submit.voucher is None:
+            return total, total
+        share = total - payer.fund_share(lines)
+        balance = payer.balance_fen(self._fates.seed, script.submit.voucher.token)
+        return share, share - min(share, balance)
 
     def _or_cancelled(self, script: Script, until_s: float, ends: Shares) -> Shares:
         """A cancellation counts until then; near that moment it may go either way."""

@@ -97,6 +97,11 @@ def assortment() -> tuple[Product, ...]:
     return tuple(wanted[code] for code in sorted(wanted))
 
 
+def price_fen(product_code: str) -> int:
+    """The catalogue's price of a pack; pharmacies ask a few per cent more or less."""
+    return products()[product_code].default_price_fen
+
+
 def _everyday() -> Iterable[Product]:
     return (
         p

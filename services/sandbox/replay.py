@@ -272,7 +272,7 @@ def _named(look: Look) -> str:
 
 def _simulator_env(options: Options) -> dict[str, str]:
     profile = str(Path(options.profile).resolve())
-    return {"YAODA_SANDBOX_PROFILE": profile, "YAODA_SANDBOX_SEED": str(options.seed)}
+    return {"SANDBOX_PROFILE": profile, "SANDBOX_SEED": str(options.seed)}
 
 
 def _wipe(home: Path) -> None:
