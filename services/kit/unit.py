@@ -365,7 +365,8 @@ class Unit:
         reply = self.own_type("CommandAnswered")(
             command_id=incoming.id,
             accepted=result.verdict is not Verdict.INVALID,
-            order_id=entry.key,
+            # A repeated submission is told the order it made the first time.
+            order_id=result.answer.get("order_id", entry.key),
             code=result.code,
             detail=str(result.answer.get("token", "")) or result.detail[:500],
             field=result.field,

@@ -129,6 +129,15 @@ async def test_kafka_carries_the_same_commands(process: Process) -> None:
     assert reply["field"] == "prescriptions.0.lines.0.product_code"
 
 
+async def test_a_submission_repeated_over_kafka_is_told_its_first_order(process: Process) -> None:
+    command = submission(sheet(1, prescription_id=str(new_id())))
+    for _ in range(2):
+        await process.intake(command, "hospital-a")
+    (issued,) = await process.bodies("prescription.PrescriptionIssued")
+    replies = await process.bodies("prescription.CommandAnswered")
+    assert [reply["order_id"] for reply in replies] == [issued["order_id"]] * 2
+
+
 async def test_a_correction_keeps_what_it_does_not_touch(process: Process) -> None:
     one, two = str(new_id()), str(new_id())
     sheets = [sheet(1, prescription_id=one), sheet(2, line("metformin"), prescription_id=two)]
