@@ -92,12 +92,12 @@ class Connection(asyncio.Protocol):
             raise Unreachable(str(self._lost))
         self._transport.write(data)
         if self._writable is not None:
-            await asyncio.shield(self._writable)
+            await self._writable
 
     async def head(self) -> None:
         """Wait for status and headers. Raises Unreachable."""
         assert self._head is not None, "begin first"
-        await asyncio.shield(self._head)
+        await self._head
 
     async def read(self) -> bytes:
         """The next piece of the answer's body, b'' at its end. Raises Unreachable when cut off."""
