@@ -62,13 +62,15 @@ async def test_commits_are_durable_settings(infra: Instance) -> None:
     assert int(version) >= 180000
 
 
-async def test_databases_of_two_tests_are_apart(empty_database: Database, infra: Instance) -> None:
-    """A fresh database has no table of ours and is not the instance's own."""
-    connection = await asyncpg.connect(empty_database.dsn())
-    tables = await connection.fetchval(
-        "SELECT count(*) FROM pg_tables"
-        " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-    )
-    await connection.close()
-    assert tables == 0
-    assert empty_database.dsn() != infra.pg_dsn
+async def test_a_database_comes_migrated_or_empty(
+    database: Database, empty_database: Database
+) -> None:
+    """Each test has its own; a service's role sees its own tables in the migrated one alone."""
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'claim'"
+    migrated = await asyncpg.connect(database.dsn("claim"))
+    empty = await asyncpg.connect(empty_database.dsn("claim"))
+    counts = [await connection.fetchval(tables) for connection in (migrated, empty)]
+    await migrated.close()
+    await empty.close()
+    assert counts[0] > 5
+    assert counts[1] == 0

@@ -25,16 +25,14 @@ from services.local.supervisor import System, running
 
 pytestmark = pytest.mark.live
 
-SUPERVISOR = """
-import asyncio, sys
+COMMAND = """
+import sys
+from pathlib import Path
+from services.commands import system
 from services.local import processes
-from services.local.processes import Process
-from services.local.supervisor import running
-processes.BY_NAME["echo"] = Process("echo", "tests.integration.local.echo")
-async def main():
-    async with running(sys.argv[1], ["echo"], prepare=False):
-        await asyncio.sleep(300)
-asyncio.run(main())
+processes.BY_NAME["echo"] = processes.Process("echo", "tests.integration.local.echo")
+system.SERVICES = ("echo",)
+system.up(Path(sys.argv[1]), None)
 """
 
 
@@ -47,9 +45,9 @@ def _echo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Child]:
-    """A supervisor in a process of its own, ready."""
+    """`yaoda up` in a process of its own, with one small service."""
     child = Child(
-        [sys.executable, "-c", SUPERVISOR, str(tmp_path / "home")],
+        [sys.executable, "-c", COMMAND, str(tmp_path / "home")],
         log=tmp_path / "supervisor.log",
         env={**os.environ, "PYTHONPATH": str(CLONE)},
     )
@@ -57,26 +55,17 @@ def supervisor(tmp_path: Path) -> Iterator[Child]:
     child.kill()
 
 
-async def test_a_killed_child_is_started_again_and_keeps_its_data(tmp_path: Path) -> None:
-    """Kafka, Postgres and a service each get SIGKILL; all come back on the same ports."""
-    async with running(tmp_path / "a home", ["echo"], prepare=False) as system:
+async def test_a_killed_child_comes_back_and_a_held_one_stays_down(tmp_path: Path) -> None:
+    """Kafka, Postgres and a service each get SIGKILL; all come back with their data."""
+    async with running(tmp_path / "a home", ["echo", "echo.1"], prepare=False) as system:
         await _remember(system)
         for name in ("kafka", "postgres", "echo"):
             pid = system.kill(name)
             assert await system.wait_replaced(name, pid) != pid
             assert system.restarts(name) >= 1
         await _recall(system)
-        rows = {row["name"]: row for row in read_state(system.home)["processes"]}
-    assert {name: row["ready"] for name, row in rows.items()} == {
-        "postgres": True,
-        "kafka": True,
-        "echo": True,
-    }
-
-
-async def test_a_held_child_stays_down_until_released(tmp_path: Path) -> None:
-    """Hold is a stop that the supervisor does not mend."""
-    async with running(tmp_path / "home", ["echo", "echo.1"], prepare=False) as system:
+        rows = {row["name"]: row["ready"] for row in read_state(system.home)["processes"]}
+        assert rows == {"postgres": True, "kafka": True, "echo": True, "echo.1": True}
         await system.hold("echo")
         await asyncio.sleep(1)
         with pytest.raises(LookupError):
@@ -95,13 +84,28 @@ async def test_a_program_that_cannot_start_is_named(tmp_path: Path) -> None:
     assert _pids_of(home) == []
 
 
-async def test_stopping_leaves_no_process(tmp_path: Path, supervisor: Child) -> None:
-    """SIGTERM to the supervisor ends all of its children."""
+async def test_an_impatient_ctrl_c_leaves_no_process(tmp_path: Path, supervisor: Child) -> None:
+    """Several signals at once: the clean-up is done once and whole, and it is no failure."""
     home = tmp_path / "home"
     children = await _children(home, supervisor)
-    # Cancelled by the signal, the loop unwinds through `running`.
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        supervisor.send(number)
+        await asyncio.sleep(0.1)
+    assert await supervisor.wait(15)
+    assert supervisor.exit_code == 0, supervisor.log_tail()
+    assert [pid for pid in children if psutil.pid_exists(pid)] == []
+    assert (read_state(home)["supervisor"], read_state(home)["url"]) == (None, None)
+
+
+async def test_ctrl_c_while_starting_leaves_no_process(tmp_path: Path, supervisor: Child) -> None:
+    """The broker is not up yet when the person changes their mind."""
+    children: list[int] = []
+    while len(children) < 2:
+        await asyncio.sleep(0.05)
+        children = [child.pid for child in psutil.Process(supervisor.pid).children()]
     supervisor.send(signal.SIGINT)
     assert await supervisor.wait(15)
+    assert supervisor.exit_code == 0, supervisor.log_tail()
     assert [pid for pid in children if psutil.pid_exists(pid)] == []
 
 
