@@ -1,1 +1,1 @@
-"""Cities and pharmacies as dispatch must know them: areas, hours, abilities, prices, stock counts."""
+"""Cities and pharmacies as dispatch must know them: areas, hours, prices, stock counts."""

@@ -1,0 +1,76 @@
+"""Until when a pharmacy stays open, from its weekly openings in local time. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from schemas.network import Pharmacy
+
+# Openings end on the day they begin: one that closes in the last minute reads as midnight,
+# so that a pharmacy can be open across it.
+LAST_MINUTE = time(23, 59)
+HORIZON = timedelta(hours=24)
+CLOSED = float("-inf")
+
+
+Hours = tuple[tuple[time, time], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The hours of one pharmacy, by weekday from Monday; many pharmacies share the same."""
+
+    timezone: str
+    week: tuple[Hours, ...]
+    holidays: frozenset[date]
+
+
+def schedule_of(pharmacy: Pharmacy) -> Schedule:
+    """The part of the record that says when it is open."""
+    week = tuple(_hours(pharmacy, weekday) for weekday in range(1, 8))
+    return Schedule(pharmacy.timezone, week, frozenset(pharmacy.holidays))
+
+
+def _hours(pharmacy: Pharmacy, weekday: int) -> Hours:
+    if pharmacy.open_24h:
+        return ((time(0), LAST_MINUTE),)
+    return tuple(sorted((o.opens, o.closes) for o in pharmacy.openings if o.weekday == weekday))
+
+
+def open_until(schedule: Schedule, now: datetime) -> float:
+    """Unix time until which it is open without a break, a day ahead at most, or CLOSED."""
+    end: datetime | None = None
+    for opens, closes in _intervals(schedule, now):
+        if end is None:
+            if opens <= now < closes:
+                end = closes
+        elif opens <= end:
+            end = max(end, closes)
+        else:
+            break
+    return CLOSED if end is None else end.timestamp()
+
+
+def _intervals(schedule: Schedule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Openings as instants, ascending, from yesterday until the horizon is passed."""
+    zone = ZoneInfo(schedule.timezone)
+    day = now.astimezone(zone).date() - timedelta(days=1)
+    while True:
+        start = _instant(day, time(0), zone)
+        if start > now + HORIZON:
+            return
+        if day not in schedule.holidays:
+            for opens, closes in schedule.week[day.weekday()]:
+                yield _instant(day, opens, zone), _closing(day, closes, zone)
+        day += timedelta(days=1)
+
+
+def _closing(day: date, closes: time, zone: ZoneInfo) -> datetime:
+    if closes >= LAST_MINUTE:
+        return _instant(day + timedelta(days=1), time(0), zone)
+    return _instant(day, closes, zone)
+
+
+def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, at, zone).astimezone(UTC)

@@ -1,0 +1,219 @@
+"""A due match becomes an offer, a fall of the tier, another try later, or the end."""
+
+from datetime import datetime
+
+from schemas.claim import Basis
+from schemas.dispatch import (
+    DispatchExhausted,
+    OfferMade,
+    OfferWithdrawn,
+    PromiseBroken,
+    PromiseChanged,
+    ShortageRegistered,
+)
+from schemas.message import Event
+from schemas.values import GateCode, Order, Stage
+from services.dispatch.domain import promise
+from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
+from services.dispatch.domain.found import Matched, Recounted
+from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
+from services.kit.decision import (
+    Decision,
+    DropTimer,
+    Facts,
+    SetTimer,
+    TimerFired,
+    applied,
+    stale,
+)
+
+MATCH, OFFER, PROMISE, RECHECK = "match", "offer", "promise", "recheck"
+PASSING_GATES = frozenset({GateCode.CLOSED, GateCode.NO_PHARMACIST, GateCode.CAPACITY})
+
+
+def wanted(state: State) -> Wanted:
+    """The order as the match must see it: its tier and those below, with their deadlines."""
+    order, authorised_at = required(state)
+    return Wanted(
+        order_id=order.order_id,
+        point=order.point,
+        lines=order.lines,
+        insured=state.basis is Basis.INSURED,
+        rungs=tuple(
+            Rung(tier, promise.due(tier, authorised_at)) for tier in promise.ladder(state.tier)
+        ),
+        out=frozenset(state.out),
+    )
+
+
+def match_now(state: State, now: datetime) -> SetTimer:
+    """Hand the order to the next tick of its city."""
+    return SetTimer(MATCH, now, state.city)
+
+
+def promise_timer(state: State) -> SetTimer:
+    """Watch the promised time."""
+    return SetTimer(PROMISE, _due(state))
+
+
+def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """The city's tick reached this order."""
+    if state.phase is not Phase.SEEKING:
+        return stale(f"nothing to match: {state.phase}")
+    if not isinstance(facts.found, Matched):
+        return applied(timers=[match_now(state, now)])
+    match = facts.found.match
+    falls, fallen = _fall(state, match.falls)
+    timers = [promise_timer(fallen)] if falls else []
+    if state.offers_this_attempt >= promise.OFFERS_MAX:
+        return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:])
+    if match.choice is not None:
+        return _offer(fallen, falls, match.choice, now, facts, timers)
+    last = match.falls[-1]
+    if last.reason in PASSING_GATES and now < _due(fallen):
+        later = SetTimer(MATCH, now + promise.RETRY_AFTER, state.city)
+        return applied(*falls, timers=[*timers, later])
+    return _exhausted(state, falls, last.reason, (last,))
+
+
+def _fall(state: State, falls: tuple[Fall, ...]) -> tuple[tuple[PromiseChanged, ...], State]:
+    """One PromiseChanged for each failed tier that has another one below it."""
+    _, authorised_at = required(state)
+    events: list[PromiseChanged] = []
+    for fall in falls:
+        below = promise.NEXT_TIER.get(fall.tier)
+        if below is None:
+            break
+        changed = PromiseChanged(
+            order_id=_order(state).order_id,
+            tier_from=fall.tier,
+            tier_to=below,
+            due_at=promise.due(below, authorised_at),
+            reason=fall.reason,
+            evidence=fall.evidence,
+        )
+        events.append(changed)
+        state = evolve(state, changed)
+    return tuple(events), state
+
+
+def _offer(
+    state: State,
+    falls: tuple[PromiseChanged, ...],
+    choice: Choice,
+    now: datetime,
+    facts: Facts,
+    timers: list[SetTimer],
+) -> Decision:
+    order = _order(state)
+    expires_at = now + promise.OFFER_STANDS[state.tier]
+    offer_id = facts.ids[0]
+    chosen = Chosen(offer_id=offer_id, point=choice.point, slot=choice.slot)
+    made = OfferMade(
+        order_id=order.order_id,
+        offer_id=offer_id,
+        offer_number=state.offers + 1,
+        pharmacy_id=choice.pharmacy_id,
+        pharmacy_tenant=choice.tenant_id,
+        tier=state.tier,
+        insured=state.basis is Basis.INSURED,
+        prices=choice.prices,
+        distance_m=choice.distance_m,
+        expires_at=expires_at,
+        due_at=_due(state),
+        considered=choice.evidence,
+    )
+    expiry = SetTimer(OFFER, expires_at, str(offer_id))
+    return applied(*falls, chosen, made, timers=[*timers, expiry])
+
+
+def _exhausted(
+    state: State,
+    falls: tuple[PromiseChanged, ...],
+    reason: GateCode,
+    evidence: tuple[Fall, ...],
+) -> Decision:
+    return applied(
+        *falls,
+        *exhausted(state, reason, evidence[0] if evidence else None),
+        timers=[DropTimer(PROMISE)],
+    )
+
+
+def exhausted(state: State, reason: GateCode, last: Fall | None = None) -> tuple[Event, ...]:
+    """The end of the ladder; a shortage is registered when stock was missing everywhere."""
+    order = _order(state)
+    end = DispatchExhausted(
+        order_id=order.order_id, reason=reason, evidence=last.evidence if last else ()
+    )
+    if reason is not GateCode.NO_STOCK or not order.consent.shortage_registration:
+        return (end,)
+    products = tuple(sorted({line.product_code for line in order.lines}))
+    shortage = ShortageRegistered(order_id=order.order_id, city=order.city, products=products)
+    return (end, shortage)
+
+
+def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """Too late without a pharmacy; said once for each promised time."""
+    if state.phase not in (Phase.SEEKING, Phase.OFFERED):
+        return stale(f"the promise is no longer timed here: {state.phase}")
+    if timer.due_at < _due(state) or state.broken:
+        return stale("this promise was changed or is already broken")
+    return applied(
+        PromiseBroken(
+            order_id=_order(state).order_id,
+            tier=state.tier,
+            due_at=_due(state),
+            stage=Stage.DISPATCH,
+            city=_order(state).city,
+        )
+    )
+
+
+def recheck_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """A count fell below what is reserved: an offer not yet accepted gives way."""
+    offer = state.offer
+    if state.phase is not Phase.OFFERED or offer is None or str(offer.offer_id) != timer.ref:
+        return stale("this offer no longer stands")
+    if not isinstance(facts.found, Recounted) or not facts.found.short:
+        return stale("the count suffices again")
+    return applied(
+        withdrawn(state, "the stock count fell below what is reserved"),
+        timers=[DropTimer(OFFER, timer.ref), match_now(state, now)],
+    )
+
+
+def withdrawn(state: State, reason: str) -> OfferWithdrawn:
+    """The open offer is taken back."""
+    offer = open_offer(state)
+    return OfferWithdrawn(
+        order_id=_order(state).order_id,
+        offer_id=offer.offer_id,
+        pharmacy_id=offer.pharmacy_id,
+        pharmacy_tenant=offer.tenant_id,
+        reason=reason,
+    )
+
+
+def open_offer(state: State) -> Offer:
+    """The offer that stands. Raises ValueError when there is none: a broken state."""
+    if state.offer is None:
+        raise ValueError(f"no offer in phase {state.phase}")
+    return state.offer
+
+
+def required(state: State) -> tuple[Order, datetime]:
+    """The order and its authorisation. Raises ValueError when there is none: a broken state."""
+    if state.order is None or state.authorised_at is None:
+        raise ValueError(f"no order in phase {state.phase}")
+    return state.order, state.authorised_at
+
+
+def _order(state: State) -> Order:
+    return required(state)[0]
+
+
+def _due(state: State) -> datetime:
+    if state.due_at is None:
+        raise ValueError(f"no promise in phase {state.phase}")
+    return state.due_at

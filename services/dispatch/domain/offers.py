@@ -1,0 +1,158 @@
+"""A pharmacy accepts or refuses an offer, or nobody answers."""
+
+import hashlib
+from datetime import datetime
+
+from schemas.dispatch import (
+    AcceptOffer,
+    AnswerAsk,
+    DeclineOffer,
+    OfferDeclined,
+    OfferExpired,
+    PharmacyAssigned,
+)
+from services.dispatch.domain.matching import (
+    OFFER,
+    PROMISE,
+    RECHECK,
+    match_now,
+    open_offer,
+    required,
+)
+from services.dispatch.domain.state import OfferEnd, Phase, State, Tokened
+from services.kit.decision import (
+    Decision,
+    DropTimer,
+    Facts,
+    TimerFired,
+    applied,
+    invalid,
+    stale,
+)
+
+CLOSED_BECAUSE = {
+    OfferEnd.DECLINED: "you refused this offer; it went to another pharmacy",
+    OfferEnd.EXPIRED: "nobody answered in time; the offer went to another pharmacy",
+    OfferEnd.WITHDRAWN: "the offer was taken back",
+    OfferEnd.FAILED: "this assignment was given back",
+}
+
+
+def accept(state: State, command: AcceptOffer, now: datetime, facts: Facts) -> Decision:
+    """The first answer in time wins; asked again, the pharmacy gets the same token."""
+    if refusal := _not_theirs(state, command, facts):
+        return refusal
+    offer = state.offer
+    if offer is None or offer.offer_id != command.offer_id:
+        return _closed(state, command)
+    if state.phase is Phase.ASSIGNED:
+        return stale("already accepted", _accepted(state.attempt, state.token))
+    if state.phase is not Phase.OFFERED:
+        return invalid("offer_closed", "the order ended; the offer was taken back")
+    if now > offer.expires_at:
+        return invalid("offer_closed", CLOSED_BECAUSE[OfferEnd.EXPIRED])
+    return _assign(state, now, facts)
+
+
+def decline(state: State, command: DeclineOffer, now: datetime, facts: Facts) -> Decision:
+    """The pharmacy is out for this order; the next tick looks for another."""
+    if refusal := _not_theirs(state, command, facts):
+        return refusal
+    answer = {"offer_id": str(command.offer_id), "state": OfferEnd.DECLINED.value}
+    offer = state.offer
+    if offer is None or offer.offer_id != command.offer_id:
+        if _past_end(state, command) is OfferEnd.DECLINED:
+            return stale("already refused", answer)
+        return _closed(state, command)
+    if state.phase is not Phase.OFFERED:
+        return invalid("offer_closed", "the offer was accepted; give the assignment back instead")
+    event = OfferDeclined(
+        order_id=command.order_id,
+        offer_id=offer.offer_id,
+        pharmacy_id=offer.pharmacy_id,
+        pharmacy_tenant=offer.tenant_id,
+        code=command.code,
+        products=command.products,
+    )
+    return applied(event, timers=[*_offer_timers_gone(state), match_now(state, now)], answer=answer)
+
+
+def answer_ask(state: State, command: AnswerAsk, now: datetime, facts: Facts) -> Decision:
+    """Dispatch asks the patient nothing yet."""
+    return invalid("not_offered_yet", "dispatch does not ask the patient yet", status=501)
+
+
+def offer_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """Nobody answered; the pharmacy is out for this order."""
+    offer = state.offer
+    if state.phase is not Phase.OFFERED or offer is None or str(offer.offer_id) != timer.ref:
+        return stale("this offer no longer stands")
+    event = OfferExpired(
+        order_id=facts.order_id,
+        offer_id=offer.offer_id,
+        pharmacy_id=offer.pharmacy_id,
+        pharmacy_tenant=offer.tenant_id,
+    )
+    return applied(event, timers=[*_offer_timers_gone(state), match_now(state, now)])
+
+
+def _assign(state: State, now: datetime, facts: Facts) -> Decision:
+    order, authorised_at = required(state)
+    offer = open_offer(state)
+    attempt = state.attempt + 1
+    assigned = PharmacyAssigned(
+        order_id=order.order_id,
+        attempt=attempt,
+        offer_id=offer.offer_id,
+        pharmacy_id=offer.pharmacy_id,
+        pharmacy_tenant=offer.tenant_id,
+        pharmacy_point=offer.point,
+        token_sha256=hashlib.sha256(facts.secret.encode()).hexdigest(),
+        prices=offer.prices,
+        tier=state.tier,
+        due_at=state.due_at or authorised_at,
+        order=order,
+        basis=state.basis,
+        share_max_fen=state.share_max_fen,
+    )
+    return applied(
+        Tokened(token=facts.secret),
+        assigned,
+        timers=[*_offer_timers_gone(state), DropTimer(PROMISE)],
+        answer=_accepted(attempt, facts.secret),
+    )
+
+
+def _accepted(attempt: int, token: str) -> dict[str, object]:
+    return {"attempt": attempt, "token": token}
+
+
+def _offer_timers_gone(state: State) -> list[DropTimer]:
+    ref = str(open_offer(state).offer_id)
+    return [DropTimer(OFFER, ref), DropTimer(RECHECK, ref)]
+
+
+def _not_theirs(state: State, command: AcceptOffer | DeclineOffer, facts: Facts) -> Decision | None:
+    """What another chain may see, or nobody ever offered, does not exist for the asker."""
+    asker = facts.actor.tenant_id if facts.actor else None
+    known = [(past.offer_id, past.pharmacy_id, past.tenant_id) for past in state.past]
+    if state.offer is not None:
+        known.append((state.offer.offer_id, state.offer.pharmacy_id, state.offer.tenant_id))
+    for offer_id, pharmacy_id, tenant_id in known:
+        if offer_id != command.offer_id or tenant_id != asker:
+            continue
+        if pharmacy_id == command.pharmacy_id:
+            return None
+        detail = "this offer was made to another pharmacy of yours"
+        return invalid("other_pharmacy", detail, field="pharmacy_id", status=422)
+    return invalid("not_found", "no such offer", field="offer_id", status=404)
+
+
+def _past_end(state: State, command: AcceptOffer | DeclineOffer) -> OfferEnd | None:
+    ends = [past.end for past in state.past if past.offer_id == command.offer_id]
+    return ends[-1] if ends else None
+
+
+def _closed(state: State, command: AcceptOffer | DeclineOffer) -> Decision:
+    end = _past_end(state, command) or OfferEnd.WITHDRAWN
+    return invalid("offer_closed", CLOSED_BECAUSE[end])

@@ -1,0 +1,53 @@
+"""Policy: minutes promised, what a tier falls back to, how long an offer stands. Plain data."""
+
+from datetime import datetime, timedelta
+
+from schemas.values import Tier
+
+MINUTES: dict[Tier, int] = {
+    Tier.MIN_30: 30,
+    Tier.MIN_60: 60,
+    Tier.EMERGENCY: 45,
+    Tier.CITYWIDE: 180,
+}
+NEXT_TIER: dict[Tier, Tier] = {
+    Tier.MIN_30: Tier.MIN_60,
+    Tier.MIN_60: Tier.CITYWIDE,
+    Tier.EMERGENCY: Tier.CITYWIDE,
+}
+OFFER_STANDS: dict[Tier, timedelta] = {
+    Tier.MIN_30: timedelta(seconds=90),
+    Tier.MIN_60: timedelta(seconds=180),
+    Tier.EMERGENCY: timedelta(seconds=90),
+    Tier.CITYWIDE: timedelta(seconds=180),
+}
+CITYWIDE_OPEN_FOR = timedelta(minutes=15)
+RETRY_AFTER = timedelta(minutes=5)
+SLOT = timedelta(minutes=10)
+OFFERS_MAX = 10
+ATTEMPTS_MAX = 5
+
+
+def due(tier: Tier, authorised_at: datetime) -> datetime:
+    """When the parcel must be at the door; every tier counts from authorisation."""
+    return authorised_at + timedelta(minutes=MINUTES[tier])
+
+
+def ladder(tier: Tier) -> tuple[Tier, ...]:
+    """The tier and what it falls back to, in order."""
+    steps = [tier]
+    while steps[-1] in NEXT_TIER:
+        steps.append(NEXT_TIER[steps[-1]])
+    return tuple(steps)
+
+
+def open_until(tier: Tier, due_at: datetime, now: datetime) -> datetime:
+    """How long a pharmacy must stay open to take the order."""
+    if tier is Tier.CITYWIDE:
+        return now + CITYWIDE_OPEN_FOR
+    return max(due_at, now)
+
+
+def slot_of(now: datetime) -> datetime:
+    """Start of the ten-minute slot whose capacity an offer uses."""
+    return now.replace(minute=now.minute - now.minute % 10, second=0, microsecond=0)

@@ -1,0 +1,202 @@
+"""What other services tell about an order: authorised, declined, cancelled, failed, closed."""
+
+from datetime import datetime
+
+from schemas import claim
+from schemas.claim import ClaimAuthorised, ClaimDeclined, OrderClosed
+from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
+from schemas.dispatch import CancelAnswered, CancelForwarded, DispatchCancelled, PromiseMade
+from schemas.message import Event
+from schemas.prescription import PrescriptionIssued
+from schemas.values import CancelCause, CancelResult, GateCode, Outcome
+from services.dispatch.domain import promise
+from services.dispatch.domain.matching import (
+    MATCH,
+    OFFER,
+    PROMISE,
+    RECHECK,
+    exhausted,
+    match_now,
+    promise_timer,
+    withdrawn,
+)
+from services.dispatch.domain.state import (
+    Authorised,
+    Ended,
+    Failed,
+    Foreseen,
+    Marked,
+    Phase,
+    Sealed,
+    State,
+    Stock,
+)
+from services.kit.decision import (
+    Decision,
+    DropTimer,
+    Facts,
+    Note,
+    SetTimer,
+    applied,
+    early,
+    invalid,
+    stale,
+)
+
+NOT_YET = frozenset({Phase.UNKNOWN, Phase.FORESEEN})
+TAKEN_ALONG = frozenset({Outcome.DELIVERED, Outcome.RETURNED})
+ENDED_AS = {CancelCause.EXPIRY: CancelResult.EXPIRED}
+
+
+def issued(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) -> Decision:
+    """Look-ahead only: nothing is reserved or offered."""
+    if state.phase is not Phase.UNKNOWN:
+        return stale(f"already {state.phase}")
+    return applied(Foreseen(city=event.order.city))
+
+
+def authorised(state: State, event: ClaimAuthorised, now: datetime, facts: Facts) -> Decision:
+    """The platform's clock starts: make the promise and hand the order to its city."""
+    if state.phase not in NOT_YET:
+        return stale(f"already {state.phase}")
+    tier = event.order.tier
+    due_at = promise.due(tier, event.authorised_at)
+    note = Authorised(
+        order=event.order,
+        basis=event.basis,
+        share_max_fen=event.share_max_fen,
+        authorised_at=event.authorised_at,
+    )
+    made = PromiseMade(
+        order_id=event.order_id, tier=tier, authorised_at=event.authorised_at, due_at=due_at
+    )
+    timers = [SetTimer(MATCH, now, event.order.city), SetTimer(PROMISE, due_at)]
+    return applied(note, made, timers=timers)
+
+
+def declined(state: State, event: ClaimDeclined, now: datetime, facts: Facts) -> Decision:
+    """The money side ended the order: let go at once."""
+    if state.phase is Phase.ENDED:
+        return stale(f"already ended: {state.ended}")
+    if event.attempt > state.attempt:
+        detail = f"attempt {event.attempt} was never assigned, the last was {state.attempt}"
+        return invalid("unknown_attempt", detail, field="attempt")
+    return _end(state, Ended(why="declined"), "the claim was declined")
+
+
+def closed(state: State, event: OrderClosed, now: datetime, facts: Facts) -> Decision:
+    """The end of the order; for one never seen, a tombstone."""
+    if state.phase is Phase.ENDED:
+        return stale(f"already ended: {state.ended}")
+    # Sealing may still be unread here, but what reached the patient is off the shelf.
+    stock = Stock.GONE if event.outcome in TAKEN_ALONG else Stock.BACK
+    return _end(state, Ended(why=event.outcome.value, stock=stock), "the order was closed")
+
+
+def cancel(state: State, event: claim.CancelForwarded, now: datetime, facts: Facts) -> Decision:
+    """Before the assignment it ends here; after it delivery decides, and the mark stays."""
+    match state.phase:
+        case Phase.UNKNOWN | Phase.FORESEEN:
+            detail = "a cancellation stands behind its authorisation on the same topic"
+            return invalid("not_authorised", detail)
+        case Phase.ENDED:
+            return applied(_answer(event, CancelResult.ALREADY_ENDED))
+        case Phase.ASSIGNED:
+            return _forward(state, event)
+        case Phase.SEEKING | Phase.OFFERED:
+            result = ENDED_AS.get(event.cause, CancelResult.CANCELLED)
+            ended = _cancelled(state, event.cause)
+            open_offer = _withdraw(state, "the order was cancelled")
+            return applied(
+                *open_offer, ended, _answer(event, result), timers=_all_timers_gone(state)
+            )
+
+
+def failed(state: State, event: AttemptFailed, now: datetime, facts: Facts) -> Decision:
+    """The pharmacy gave back: honour the mark, try the next one, or give up."""
+    if not_now := _not_live(state, event.attempt):
+        return not_now
+    note = Failed(attempt=event.attempt)
+    if state.mark is not None:
+        return applied(note, _cancelled(state, state.mark.cause))
+    if event.attempt >= promise.ATTEMPTS_MAX:
+        return applied(note, *exhausted(state, GateCode.REFUSED))
+    timers = [match_now(state, now)]
+    if state.due_at is not None and state.due_at > now and not state.broken:
+        timers.append(promise_timer(state))
+    return applied(note, timers=timers)
+
+
+def sealed(state: State, event: ParcelSealed, now: datetime, facts: Facts) -> Decision:
+    """The packs are off the shelf until the next count knows it."""
+    if not_now := _not_live(state, event.attempt):
+        return not_now
+    if state.sealed:
+        return stale("already sealed")
+    return applied(Sealed(attempt=event.attempt))
+
+
+def delivery_cancelled(
+    state: State, event: DeliveryCancelled, now: datetime, facts: Facts
+) -> Decision:
+    """Delivery took the order back before the pharmacy confirmed; claim closes it."""
+    if not_now := _not_live(state, event.attempt):
+        return not_now
+    return applied(Ended(why="cancelled"))
+
+
+def _not_live(state: State, attempt: int) -> Decision | None:
+    """None when the fact is about the assignment that stands."""
+    if state.phase is Phase.ENDED:
+        return stale(f"already ended: {state.ended}")
+    if attempt > state.attempt:
+        return early(f"attempt {attempt} is not assigned yet")
+    if attempt < state.attempt or state.phase is not Phase.ASSIGNED:
+        return stale(f"attempt {attempt} is over")
+    return None
+
+
+def _end(state: State, ended: Ended, reason: str) -> Decision:
+    events: tuple[Event | Note, ...] = (*_withdraw(state, reason), ended)
+    return applied(*events, timers=_all_timers_gone(state))
+
+
+def _withdraw(state: State, reason: str) -> tuple[Event, ...]:
+    return (withdrawn(state, reason),) if state.phase is Phase.OFFERED else ()
+
+
+def _cancelled(state: State, cause: CancelCause) -> DispatchCancelled:
+    if state.order is None:
+        raise ValueError(f"no order in phase {state.phase}")
+    return DispatchCancelled(order_id=state.order.order_id, cause=cause, attempt=state.attempt)
+
+
+def _forward(state: State, event: claim.CancelForwarded) -> Decision:
+    forwarded = CancelForwarded(
+        order_id=event.order_id,
+        request_id=event.request_id,
+        cause=event.cause,
+        reason=event.reason,
+        attempt=state.attempt,
+    )
+    if state.mark is not None:
+        if state.mark.request_id == event.request_id:
+            return stale("already forwarded")
+        return applied(forwarded)
+    return applied(Marked(request_id=event.request_id, cause=event.cause), forwarded)
+
+
+def _answer(event: claim.CancelForwarded, result: CancelResult) -> CancelAnswered:
+    return CancelAnswered(
+        order_id=event.order_id, request_id=event.request_id, cause=event.cause, result=result
+    )
+
+
+def _all_timers_gone(state: State) -> list[DropTimer]:
+    timers: list[DropTimer] = []
+    if state.phase in (Phase.SEEKING, Phase.OFFERED):
+        timers += [DropTimer(MATCH, state.city), DropTimer(PROMISE)]
+    if state.phase is Phase.OFFERED and state.offer is not None:
+        ref = str(state.offer.offer_id)
+        timers += [DropTimer(OFFER, ref), DropTimer(RECHECK, ref)]
+    return timers

@@ -1,0 +1,283 @@
+"""What dispatch remembers of an order, and the private facts that change it."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.claim import Basis
+from schemas.dispatch import (
+    CancelForwarded,
+    DispatchCancelled,
+    DispatchExhausted,
+    OfferDeclined,
+    OfferExpired,
+    OfferMade,
+    OfferWithdrawn,
+    PharmacyAssigned,
+    PromiseBroken,
+    PromiseChanged,
+    PromiseMade,
+)
+from schemas.message import Event
+from schemas.values import CancelCause, CityCode, GeoPoint, LinePrice, Order, Tier
+from services.kit.decision import Note
+
+
+class Phase(StrEnum):
+    """Where an order stands here."""
+
+    UNKNOWN = "unknown"
+    FORESEEN = "foreseen"
+    SEEKING = "seeking"
+    OFFERED = "offered"
+    ASSIGNED = "assigned"
+    ENDED = "ended"
+
+
+class OfferEnd(StrEnum):
+    """What became of an offer that no longer stands."""
+
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    FAILED = "failed"
+
+
+class Foreseen(Note):
+    """An issued order that may come; nothing is offered before it is authorised."""
+
+    city: CityCode
+
+
+class Authorised(Note):
+    """The order as claim let it through."""
+
+    order: Order
+    basis: Basis
+    share_max_fen: int
+    authorised_at: datetime
+
+
+class Chosen(Note):
+    """What the contract's `OfferMade` leaves out: where the pharmacy is, and the slot used."""
+
+    offer_id: UUID
+    point: GeoPoint
+    slot: datetime
+
+
+class Tokened(Note):
+    """The clear fencing token, kept so that a repeated accept gets the same answer."""
+
+    token: str
+
+
+class Marked(Note):
+    """A cancellation that delivery must decide; honoured when the attempt fails."""
+
+    request_id: UUID
+    cause: CancelCause
+
+
+class Failed(Note):
+    """The pharmacy gave the attempt back; it is out for this order."""
+
+    attempt: int
+
+
+class Sealed(Note):
+    """The reserved packs are in the parcel."""
+
+    attempt: int
+
+
+class Stock(StrEnum):
+    """What becomes of the packs that an ended order still holds."""
+
+    BACK = "back"
+    GONE = "gone"
+
+
+class Ended(Note):
+    """Nothing more will happen here; also the tombstone of an order never seen."""
+
+    why: str
+    stock: Stock = Stock.BACK
+
+
+class Offer(BaseModel):
+    """An offer that stands, or the accepted one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    offer_id: UUID
+    number: int
+    pharmacy_id: UUID
+    tenant_id: UUID
+    point: GeoPoint
+    slot: datetime
+    prices: tuple[LinePrice, ...]
+    expires_at: datetime
+
+
+class PastOffer(BaseModel):
+    """Enough to answer who comes too late, in plain words."""
+
+    model_config = ConfigDict(frozen=True)
+
+    offer_id: UUID
+    pharmacy_id: UUID
+    tenant_id: UUID
+    end: OfferEnd
+
+
+class Mark(BaseModel):
+    """The first cancellation that was forwarded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_id: UUID
+    cause: CancelCause
+
+
+class State(BaseModel):
+    """One order. For the key of a pharmacy or city it stays as it began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: Phase = Phase.UNKNOWN
+    city: str = ""
+    order: Order | None = None
+    basis: Basis = Basis.SELF_PAID
+    share_max_fen: int = 0
+    authorised_at: datetime | None = None
+    tier: Tier = Tier.MIN_60
+    due_at: datetime | None = None
+    broken: bool = False
+    attempt: int = 0
+    offers: int = 0
+    offers_this_attempt: int = 0
+    offer: Offer | None = None
+    chosen: Chosen | None = None
+    sealed: bool = False
+    token: str = ""
+    out: tuple[UUID, ...] = ()
+    past: tuple[PastOffer, ...] = ()
+    mark: Mark | None = None
+    ended: str = ""
+
+
+def initial() -> State:
+    """Never heard of."""
+    return State()
+
+
+def evolve(state: State, event: Event | Note) -> State:
+    """The state after a fact; facts about pharmacies and cities leave no trace here."""
+    match event:
+        case Foreseen():
+            return _with(state, phase=Phase.FORESEEN, city=event.city)
+        case Authorised():
+            return _authorised(state, event)
+        case PromiseMade():
+            return _with(state, tier=event.tier, due_at=event.due_at, broken=False)
+        case PromiseChanged():
+            return _with(state, tier=event.tier_to, due_at=event.due_at, broken=False)
+        case PromiseBroken():
+            return _with(state, broken=True)
+        case Chosen():
+            return _with(state, chosen=event)
+        case OfferMade():
+            return _offered(state, event)
+        case _:
+            return _evolve_outcome(state, event)
+
+
+def _evolve_outcome(state: State, event: Event | Note) -> State:
+    match event:
+        case OfferDeclined():
+            return _offer_gone(state, OfferEnd.DECLINED, out=True)
+        case OfferExpired():
+            return _offer_gone(state, OfferEnd.EXPIRED, out=True)
+        case OfferWithdrawn():
+            return _offer_gone(state, OfferEnd.WITHDRAWN, out=False)
+        case Failed():
+            gone = _offer_gone(state, OfferEnd.FAILED, out=True)
+            return _with(gone, offers_this_attempt=0, token="", sealed=False)
+        case Tokened():
+            return _with(state, token=event.token)
+        case PharmacyAssigned():
+            return _with(state, phase=Phase.ASSIGNED, attempt=event.attempt, sealed=False)
+        case Sealed():
+            return _with(state, sealed=True)
+        case Marked():
+            return _with(state, mark=Mark(request_id=event.request_id, cause=event.cause))
+        case Ended():
+            return _with(state, phase=Phase.ENDED, ended=event.why)
+        case DispatchExhausted():
+            return _with(state, phase=Phase.ENDED, ended="exhausted")
+        case DispatchCancelled():
+            return _with(state, phase=Phase.ENDED, ended="cancelled")
+        case CancelForwarded() | _:
+            return state
+
+
+def _authorised(state: State, event: Authorised) -> State:
+    return _with(
+        state,
+        phase=Phase.SEEKING,
+        city=event.order.city,
+        order=event.order,
+        basis=event.basis,
+        share_max_fen=event.share_max_fen,
+        authorised_at=event.authorised_at,
+    )
+
+
+def _offered(state: State, event: OfferMade) -> State:
+    chosen = state.chosen
+    if chosen is None or chosen.offer_id != event.offer_id:
+        raise ValueError("an offer without its choice")
+    offer = Offer(
+        offer_id=event.offer_id,
+        number=event.offer_number,
+        pharmacy_id=event.pharmacy_id,
+        tenant_id=event.pharmacy_tenant,
+        point=chosen.point,
+        slot=chosen.slot,
+        prices=event.prices,
+        expires_at=event.expires_at,
+    )
+    return _with(
+        state,
+        phase=Phase.OFFERED,
+        offer=offer,
+        chosen=None,
+        offers=event.offer_number,
+        offers_this_attempt=state.offers_this_attempt + 1,
+    )
+
+
+def _offer_gone(state: State, end: OfferEnd, *, out: bool) -> State:
+    offer = state.offer
+    if offer is None:
+        raise ValueError(f"no offer to be {end}")
+    past = PastOffer(
+        offer_id=offer.offer_id,
+        pharmacy_id=offer.pharmacy_id,
+        tenant_id=offer.tenant_id,
+        end=end,
+    )
+    return _with(
+        state,
+        phase=Phase.SEEKING,
+        offer=None,
+        out=(*state.out, offer.pharmacy_id) if out else state.out,
+        past=(*state.past, past),
+    )
+
+
+def _with(state: State, **changes: object) -> State:
+    return state.model_copy(update=changes)

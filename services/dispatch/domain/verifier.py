@@ -1,0 +1,176 @@
+"""Re-checks commitments from raw facts. Shares no code with the match, and must not.
+
+Own geometry, own calendar, own policy figures: a fault in the match cannot hide here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from itertools import pairwise
+from math import asin, cos, hypot, pi, radians, sin, sqrt
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from schemas.network import Pharmacy
+from schemas.values import GateCode, GeoPoint, OrderLine, Tier
+
+RADIUS_OF_EARTH_KM = 6371.0088
+DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
+REACH_KM = 5.0
+CITYWIDE_MINUTES = 15
+END_OF_DAY = time(23, 59)
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """An order and the pharmacy it was offered to, with what was true at that moment."""
+
+    order_id: UUID
+    pharmacy_id: UUID
+    point: GeoPoint
+    lines: tuple[OrderLine, ...]
+    insured: bool
+    tier: Tier
+    due_at: datetime
+    at: datetime
+    refused_by: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Raw facts: the pharmacies, packs on the shelf and not promised, orders in the slot."""
+
+    pharmacies: Mapping[UUID, Pharmacy]
+    shelf: Mapping[tuple[UUID, str], int]
+    in_slot: Mapping[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One hard gate that a commitment breaks."""
+
+    order_id: UUID
+    gate: GateCode
+    detail: str
+
+
+def violations(
+    commitments: Sequence[Commitment], world: World, *, slack: float = 0.01
+) -> list[Violation]:
+    """All broken gates of commitments made one after the other within one slot.
+
+    `slack` is the tolerance on distances; negative makes the check stricter.
+    """
+    shelf = dict(world.shelf)
+    in_slot = dict(world.in_slot)
+    broken: list[Violation] = []
+    for commitment in commitments:
+        pharmacy = world.pharmacies[commitment.pharmacy_id]
+        found = [
+            *_of_place(commitment, pharmacy, slack),
+            *_of_service(commitment, pharmacy),
+            *_of_supply(commitment, pharmacy, shelf, in_slot),
+        ]
+        broken += [Violation(commitment.order_id, gate, detail) for gate, detail in found]
+        for line in commitment.lines:
+            pair = pharmacy.pharmacy_id, line.product_code
+            shelf[pair] = shelf.get(pair, 0) - line.quantity
+        in_slot[pharmacy.pharmacy_id] = in_slot.get(pharmacy.pharmacy_id, 0) + 1
+    return broken
+
+
+Found = Iterator[tuple[GateCode, str]]
+
+
+def _of_place(commitment: Commitment, pharmacy: Pharmacy, slack: float) -> Found:
+    if commitment.tier is Tier.CITYWIDE:
+        return
+    if _inside(commitment.point, pharmacy.area, slack):
+        return
+    km = great_circle_km(commitment.point, pharmacy.point)
+    if commitment.tier is not Tier.MIN_30 and km <= REACH_KM * (1 + slack):
+        return
+    yield GateCode.NO_COVERAGE, f"{km:.2f} km away and outside the service area"
+
+
+def _of_service(commitment: Commitment, pharmacy: Pharmacy) -> Found:
+    if pharmacy.paused:
+        yield GateCode.CLOSED, "paused"
+    until = commitment.due_at
+    if commitment.tier is Tier.CITYWIDE:
+        until = commitment.at + timedelta(minutes=CITYWIDE_MINUTES)
+    moment = commitment.at
+    while moment < until or moment == commitment.at:
+        if not _open(pharmacy, moment):
+            yield GateCode.CLOSED, f"closed at {moment.isoformat()}"
+            break
+        moment += timedelta(minutes=1)
+    if not pharmacy.pharmacist_on_duty:
+        yield GateCode.NO_PHARMACIST, "no pharmacist on duty"
+    if commitment.insured and not pharmacy.designated:
+        yield GateCode.INSURER, "not designated"
+    if any(line.cold_chain for line in commitment.lines) and not pharmacy.cold_chain:
+        yield GateCode.COLD_CHAIN, "no cold chain"
+    if pharmacy.pharmacy_id in commitment.refused_by:
+        yield GateCode.REFUSED, "refused before"
+
+
+def _of_supply(
+    commitment: Commitment,
+    pharmacy: Pharmacy,
+    shelf: Mapping[tuple[UUID, str], int],
+    in_slot: Mapping[UUID, int],
+) -> Found:
+    for code in {line.product_code for line in commitment.lines}:
+        needed = sum(line.quantity for line in commitment.lines if line.product_code == code)
+        there = shelf.get((pharmacy.pharmacy_id, code), 0)
+        if code not in pharmacy.prices:
+            yield GateCode.NO_STOCK, f"{code} has no price"
+        elif there < needed:
+            yield GateCode.NO_STOCK, f"{there} packs of {code}, {needed} needed"
+    if in_slot.get(pharmacy.pharmacy_id, 0) >= pharmacy.capacity_per_slot:
+        yield GateCode.CAPACITY, f"{pharmacy.capacity_per_slot} orders a slot are taken"
+
+
+def great_circle_km(a: GeoPoint, b: GeoPoint) -> float:
+    """Haversine distance."""
+    half_lat = sin(radians(b.lat - a.lat) / 2)
+    half_lon = sin(radians(b.lon - a.lon) / 2)
+    chord = half_lat**2 + cos(radians(a.lat)) * cos(radians(b.lat)) * half_lon**2
+    return 2 * RADIUS_OF_EARTH_KM * asin(sqrt(chord))
+
+
+def _inside(point: GeoPoint, ring: Sequence[tuple[float, float]], slack: float) -> bool:
+    """Ray casting; within a metre of the border the sign of `slack` decides."""
+    east = DEGREE_M * cos(radians(point.lat))
+    corners = [((lon - point.lon) * east, (lat - point.lat) * DEGREE_M) for lon, lat in ring]
+    inside = False
+    nearest = float("inf")
+    for (x1, y1), (x2, y2) in pairwise(corners):
+        nearest = min(nearest, _from_segment(x1, y1, x2, y2))
+        if (y1 > 0) != (y2 > 0) and x1 + (x2 - x1) * -y1 / (y2 - y1) > 0:
+            inside = not inside
+    return slack > 0 if nearest < 1.0 else inside
+
+
+def _from_segment(x1: float, y1: float, x2: float, y2: float) -> float:
+    """Metres from the origin to a segment."""
+    dx, dy = x2 - x1, y2 - y1
+    length = dx * dx + dy * dy
+    along = 0.0 if length == 0 else max(0.0, min(1.0, -(x1 * dx + y1 * dy) / length))
+    return hypot(x1 + along * dx, y1 + along * dy)
+
+
+def _open(pharmacy: Pharmacy, moment: datetime) -> bool:
+    local = moment.astimezone(ZoneInfo(pharmacy.timezone))
+    if local.date() in pharmacy.holidays:
+        return False
+    if pharmacy.open_24h:
+        return True
+    at = local.time()
+    return any(
+        opening.weekday == local.isoweekday()
+        and opening.opens <= at
+        and (at < opening.closes or opening.closes >= END_OF_DAY)
+        for opening in pharmacy.openings
+    )

@@ -1,0 +1,140 @@
+"""From applied changes to rows of the ledger. Pure; the store writes them in bulk."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from schemas.dispatch import (
+    OfferDeclined,
+    OfferExpired,
+    OfferMade,
+    OfferWithdrawn,
+    PharmacyAssigned,
+)
+from schemas.message import Event
+from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
+from services.dispatch.domain.candidates import Pair
+from services.dispatch.domain.state import (
+    Chosen,
+    Ended,
+    Failed,
+    Phase,
+    Sealed,
+    State,
+    Stock,
+)
+from services.kit.decision import Note
+from services.kit.service import Change
+
+OPEN_ENDS: dict[type[Event], str] = {
+    OfferDeclined: "declined",
+    OfferExpired: "expired",
+    OfferWithdrawn: "withdrawn",
+}
+RELEASED, SEALED = "released", "sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRow:
+    """A new offer with the slot it uses and the packs it reserves."""
+
+    made: OfferMade
+    city: str
+    slot: datetime
+
+    @property
+    def packs(self) -> dict[str, int]:
+        """Packs of each product over all lines."""
+        total: dict[str, int] = {}
+        for line in self.made.prices:
+            total[line.product_code] = total.get(line.product_code, 0) + line.quantity
+        return total
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one transaction writes."""
+
+    cities: dict[str, CityConfigured] = field(default_factory=dict)
+    pharmacies: dict[UUID, Pharmacy] = field(default_factory=dict)
+    counts: dict[Pair, tuple[int, datetime]] = field(default_factory=dict)
+    offers: list[OfferRow] = field(default_factory=list)
+    offer_states: dict[UUID, tuple[str, int | None]] = field(default_factory=dict)
+    packs: dict[UUID, str] = field(default_factory=dict)
+    touched: set[Pair] = field(default_factory=set)
+
+    @property
+    def locks(self) -> list[Pair]:
+        """Every stock row this plan writes, in the order of locking."""
+        made = {
+            (offer.made.pharmacy_id, product) for offer in self.offers for product in offer.packs
+        }
+        return sorted(made | self.touched | set(self.counts))
+
+
+def plan_of(changes: Iterable[Change]) -> Plan:
+    """Fold the changes of one batch, in their order."""
+    plan = Plan()
+    for change in changes:
+        _add_reference(plan, change)
+        _add_order(plan, change.before, change.events)
+    return plan
+
+
+def _add_reference(plan: Plan, change: Change) -> None:
+    match change.message.message:
+        case CityConfigured() as event:
+            plan.cities[event.city] = event
+        case PharmacyChanged() as event:
+            plan.pharmacies[event.pharmacy.pharmacy_id] = event.pharmacy
+        case StockCounted() as event:
+            for count in event.counts:
+                pair = event.pharmacy_id, count.product_code
+                known = plan.counts.get(pair)
+                if known is None or known[1] < event.counted_at:
+                    plan.counts[pair] = count.count, event.counted_at
+
+
+def _add_order(plan: Plan, before: State, events: Sequence[Event | Note]) -> None:
+    chosen: Chosen | None = None
+    for event in events:
+        if isinstance(event, Chosen):
+            chosen = event
+        elif isinstance(event, OfferMade) and chosen is not None:
+            plan.offers.append(OfferRow(event, before.city, chosen.slot))
+        else:
+            _add_move(plan, before, event)
+
+
+def _add_move(plan: Plan, before: State, event: Event | Note) -> None:
+    """An offer that was there before the message moves on."""
+    match event:
+        case OfferDeclined() | OfferExpired() | OfferWithdrawn():
+            _move(plan, before, OPEN_ENDS[type(event)], None, RELEASED)
+        case PharmacyAssigned():
+            _move(plan, before, "accepted", event.attempt, None)
+        case Sealed():
+            _move(plan, before, None, None, SEALED)
+        case Failed():
+            _move(plan, before, "released", None, RELEASED)
+        case Ended() if before.phase is Phase.ASSIGNED and event.stock is Stock.BACK:
+            _move(plan, before, "released", None, RELEASED)
+        case Ended() if before.phase is Phase.ASSIGNED:
+            _move(plan, before, None, None, SEALED)
+        case _:
+            pass
+
+
+def _move(
+    plan: Plan, before: State, state: str | None, attempt: int | None, packs: str | None
+) -> None:
+    offer = before.offer
+    if offer is None:
+        raise ValueError(f"no offer to move in phase {before.phase}")
+    if state is not None:
+        earlier = plan.offer_states.get(offer.offer_id, ("", None))[1]
+        plan.offer_states[offer.offer_id] = state, attempt or earlier
+    if packs is not None:
+        plan.packs[offer.offer_id] = packs
+        plan.touched |= {(offer.pharmacy_id, line.product_code) for line in offer.prices}

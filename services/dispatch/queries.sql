@@ -1,0 +1,168 @@
+-- name: due_cities
+SELECT DISTINCT ref FROM timer WHERE kind = 'match' AND due_at <= kit.now() ORDER BY ref;
+
+-- name: hold_lease
+-- One's own lease is prolonged; another's is taken over only when it has run out.
+INSERT INTO city_lease AS held (city, holder, epoch, until)
+VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (city) DO UPDATE
+SET holder = excluded.holder,
+    epoch = held.epoch + (held.holder <> excluded.holder)::int,
+    until = excluded.until
+WHERE held.holder = excluded.holder OR held.until < clock_timestamp()
+RETURNING epoch;
+
+-- name: check_lease
+SELECT epoch FROM city_lease WHERE city = $1 AND holder = $2 AND epoch = $3 FOR SHARE;
+
+-- name: let_go
+UPDATE city_lease SET until = clock_timestamp() WHERE holder = $1;
+
+-- name: city_version
+SELECT version FROM city_version WHERE city = $1;
+
+-- name: pharmacies_changed
+SELECT body FROM pharmacy WHERE city = $1 AND changed > $2;
+
+-- name: slots_used
+SELECT pharmacy_id, count(*) AS used
+FROM offer
+WHERE city = $1 AND slot = $2 AND state IN ('open', 'accepted')
+GROUP BY pharmacy_id;
+
+-- name: read_stock
+SELECT pharmacy_id, product_code, counted - sealed_since - reserved AS free
+FROM stock
+JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
+    USING (pharmacy_id, product_code);
+
+-- name: lock_stock
+SELECT pharmacy_id, product_code, counted - sealed_since - reserved AS free
+FROM stock
+WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))
+ORDER BY pharmacy_id, product_code
+FOR UPDATE;
+
+-- name: put_cities
+INSERT INTO city (city, city_id, name, timezone, tiers)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ',')
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+    AS put (city, city_id, name, timezone, tiers)
+ORDER BY city
+ON CONFLICT (city) DO UPDATE
+SET city_id = excluded.city_id, name = excluded.name, timezone = excluded.timezone,
+    tiers = excluded.tiers;
+
+-- name: raise_versions
+INSERT INTO city_version AS known (city, version)
+SELECT city, 1 FROM unnest($1::text[]) AS raised (city) ORDER BY city
+ON CONFLICT (city) DO UPDATE SET version = known.version + 1;
+
+-- name: put_pharmacies
+INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body, changed)
+SELECT put.pharmacy_id, put.tenant_id, put.city, put.body, city_version.version
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[])
+    AS put (pharmacy_id, tenant_id, city, body)
+JOIN city_version USING (city)
+ORDER BY put.pharmacy_id
+ON CONFLICT (pharmacy_id) DO UPDATE
+SET tenant_id = excluded.tenant_id, city = excluded.city, body = excluded.body,
+    changed = excluded.changed;
+
+-- name: put_counts
+-- What was sealed after the count is off the shelf too; an older count changes nothing.
+INSERT INTO stock AS known (pharmacy_id, product_code, counted, counted_at, sealed_since)
+SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at, coalesce((
+    SELECT sum(sealed.qty)
+    FROM reservation AS sealed
+    WHERE sealed.pharmacy_id = put.pharmacy_id
+        AND sealed.product_code = put.product_code
+        AND sealed.state = 'sealed'
+        AND sealed.sealed_at > put.counted_at
+), 0)
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
+    AS put (pharmacy_id, product_code, counted, counted_at)
+ORDER BY put.pharmacy_id, put.product_code
+ON CONFLICT (pharmacy_id, product_code) DO UPDATE
+SET counted = excluded.counted, counted_at = excluded.counted_at,
+    sealed_since = excluded.sealed_since
+WHERE known.counted_at < excluded.counted_at;
+
+-- name: recheck_offers
+-- Open offers over the count are looked at again, each in the transaction of its own order.
+INSERT INTO timer (order_id, kind, ref, due_at)
+SELECT DISTINCT offer.order_id, 'recheck', offer.offer_id::text, $3::timestamptz
+FROM unnest($1::uuid[], $2::text[]) AS counted (pharmacy_id, product_code)
+JOIN stock USING (pharmacy_id, product_code)
+JOIN reservation USING (pharmacy_id, product_code)
+JOIN offer USING (offer_id)
+WHERE stock.reserved > stock.counted - stock.sealed_since
+    AND reservation.state = 'reserved'
+    AND offer.state = 'open'
+ORDER BY 1
+ON CONFLICT (order_id, kind, ref) DO UPDATE SET due_at = excluded.due_at;
+
+-- name: add_offers
+INSERT INTO offer (
+    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, made_at, expires_at, state
+)
+SELECT made.offer_id, made.order_id, made.number, made.city, made.pharmacy_id, made.tenant_id,
+    made.slot, $9, made.expires_at, 'open'
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[],
+    $8::timestamptz[]
+) AS made (offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, expires_at);
+
+-- name: add_reservations
+INSERT INTO reservation (offer_id, product_code, order_id, pharmacy_id, qty, slot, state)
+SELECT made.offer_id, made.product_code, offer.order_id, offer.pharmacy_id, made.qty, offer.slot,
+    'reserved'
+FROM unnest($1::uuid[], $2::text[], $3::int[]) AS made (offer_id, product_code, qty)
+JOIN offer USING (offer_id);
+
+-- name: reserve
+UPDATE stock
+SET reserved = stock.reserved + made.qty
+FROM unnest($1::uuid[], $2::text[], $3::int[]) AS made (pharmacy_id, product_code, qty)
+WHERE stock.pharmacy_id = made.pharmacy_id
+    AND stock.product_code = made.product_code
+    AND stock.counted - stock.sealed_since - stock.reserved >= made.qty
+RETURNING stock.pharmacy_id;
+
+-- name: move_offers
+UPDATE offer
+SET state = moved.state, attempt = coalesce(moved.attempt, offer.attempt)
+FROM unnest($1::uuid[], $2::text[], $3::int[]) AS moved (offer_id, state, attempt)
+WHERE offer.offer_id = moved.offer_id;
+
+-- name: move_reservations
+-- A sealed pack counts against the shelf only while the last count is older than the seal.
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[]) AS moved (offer_id, next)
+), held AS (
+    SELECT reservation.*, wanted.next
+    FROM reservation
+    JOIN wanted USING (offer_id)
+    WHERE reservation.state <> 'released' AND reservation.state <> wanted.next
+), moved AS (
+    UPDATE reservation
+    SET state = held.next,
+        sealed_at = CASE WHEN held.next = 'sealed' THEN $3 ELSE reservation.sealed_at END
+    FROM held
+    WHERE reservation.offer_id = held.offer_id AND reservation.product_code = held.product_code
+), delta AS (
+    SELECT held.pharmacy_id, held.product_code,
+        coalesce(sum(held.qty) FILTER (WHERE held.state = 'reserved'), 0) AS unreserved,
+        coalesce(sum(held.qty) FILTER (
+            WHERE held.next = 'sealed' AND $3 > stock.counted_at), 0)
+        - coalesce(sum(held.qty) FILTER (
+            WHERE held.state = 'sealed' AND held.sealed_at > stock.counted_at), 0) AS sealed
+    FROM held
+    JOIN stock USING (pharmacy_id, product_code)
+    GROUP BY held.pharmacy_id, held.product_code
+)
+UPDATE stock
+SET reserved = stock.reserved - delta.unreserved,
+    sealed_since = stock.sealed_since + delta.sealed
+FROM delta
+WHERE stock.pharmacy_id = delta.pharmacy_id AND stock.product_code = delta.product_code;

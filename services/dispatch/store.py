@@ -1,0 +1,217 @@
+"""Dispatch's tables: what a decision must know, and what it changes, in bulk."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.dispatch.desk import SQL, Desk
+from services.dispatch.domain import promise
+from services.dispatch.domain.candidates import (
+    CityIndex,
+    Match,
+    Pair,
+    Supply,
+    Wanted,
+    match_many,
+)
+from services.dispatch.domain.found import Matched, NotOurs, Recounted
+from services.dispatch.domain.matching import MATCH, RECHECK, wanted
+from services.dispatch.domain.recheck import OpenPacks, still_short
+from services.dispatch.domain.state import Phase
+from services.dispatch.ledger import Plan, plan_of
+from services.kit.db import Connection
+from services.kit.decision import TimerFired
+from services.kit.service import Incoming, LookupContext, ProjectContext
+
+# Each pass reads stock that the one before found missing: at most two windows a tier, and
+# once more when a count came between reading and locking.
+PASSES_MAX = 12
+
+
+class LedgerError(Exception):
+    """The ledger and the decision disagree: the transaction is rolled back."""
+
+    log_safe = True
+
+
+async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
+    """Match what is due under the city's lease; recount what is to be rechecked."""
+    timers = [(item, item.message) for item in context.messages if _is_timer(item)]
+    matches = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == MATCH]
+    rechecks = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == RECHECK]
+    found: dict[UUID, Any] = {}
+    if matches:
+        found |= await _match(context, matches)
+    if rechecks:
+        found |= await _recheck(context, rechecks)
+    return found
+
+
+async def project(context: ProjectContext) -> None:
+    """Write the copy of the network and the ledger of stock and slots."""
+    plan = plan_of(context.changes)
+    conn = context.conn
+    await _put_network(conn, plan)
+    if plan.locks:
+        await conn.fetch(SQL["lock_stock"], *_columns(plan.locks, 2))
+    await _make_offers(conn, plan, context.now)
+    await _move(conn, plan, context.now)
+    await _count(conn, plan, context.now)
+
+
+def _is_timer(item: Incoming) -> bool:
+    return isinstance(item.message, TimerFired)
+
+
+async def _match(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID, Any]:
+    by_city: dict[str, list[Incoming]] = {}
+    for item in due:
+        state = context.states[item.key]
+        if state.phase is Phase.SEEKING:
+            by_city.setdefault(state.city, []).append(item)
+    found: dict[UUID, Any] = {}
+    for city in sorted(by_city):
+        items = by_city[city]
+        matches = await _match_city(context, city, items)
+        if matches is None:
+            found |= {item.id: NotOurs() for item in items}
+        else:
+            found |= {item.id: Matched(matches[item.key]) for item in items}
+    return found
+
+
+async def _match_city(
+    context: LookupContext, city: str, items: Sequence[Incoming]
+) -> Mapping[UUID, Match] | None:
+    desk: Desk = context.extras
+    if not await desk.leases.check(context.conn, city):
+        return None
+    index = await desk.indexes.of(context.conn, city)
+    orders = [wanted(context.states[item.key]) for item in items]
+    return await match_city(context.conn, index, city, orders, context.now)
+
+
+async def match_city(
+    conn: Connection, index: CityIndex, city: str, orders: Sequence[Wanted], now: datetime
+) -> Mapping[UUID, Match]:
+    """Match the orders against the city's stock and slots; the chosen stock stays locked."""
+    rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
+    supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
+    for _ in range(PASSES_MAX):
+        matches, missing = match_many(index, orders, supply, now)
+        if missing:
+            supply.free |= await _free(conn, "read_stock", missing)
+            continue
+        locked = await _free(conn, "lock_stock", _chosen(orders, matches))
+        if all(supply.free[pair] == free for pair, free in locked.items()):
+            return matches
+        supply.free |= locked
+    raise LedgerError("stock does not stand still")
+
+
+def _chosen(orders: Sequence[Wanted], matches: Mapping[UUID, Match]) -> set[Pair]:
+    return {
+        (choice.pharmacy_id, product)
+        for order in orders
+        if (choice := matches[order.order_id].choice)
+        for product in order.packs
+    }
+
+
+async def _free(conn: Connection, query: str, pairs: set[Pair]) -> dict[Pair, int]:
+    """Free packs; what was never counted is not there."""
+    asked = sorted(pairs)
+    if not asked:
+        return {}
+    rows = await conn.fetch(SQL[query], *_columns(asked, 2))
+    known = {(row["pharmacy_id"], row["product_code"]): row["free"] for row in rows}
+    return {pair: known.get(pair, 0) for pair in asked}
+
+
+async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID, Any]:
+    offers: list[tuple[UUID, OpenPacks]] = []
+    for item in due:
+        state = context.states[item.key]
+        if state.phase is Phase.OFFERED and state.offer is not None:
+            offers.append((item.id, OpenPacks.of(state.offer)))
+    pairs = {pair for _, packs in offers for pair in packs.packs}
+    free = await _free(context.conn, "lock_stock", pairs)
+    return {
+        message_id: Recounted(short)
+        for (message_id, _), short in zip(
+            offers, still_short([packs for _, packs in offers], free), strict=True
+        )
+    }
+
+
+async def _put_network(conn: Connection, plan: Plan) -> None:
+    if plan.cities:
+        cities = list(plan.cities.values())
+        await conn.execute(
+            SQL["put_cities"],
+            [city.city for city in cities],
+            [city.city_id for city in cities],
+            [city.name for city in cities],
+            [city.timezone for city in cities],
+            [",".join(tier.value for tier in city.tiers) for city in cities],
+        )
+    if plan.pharmacies:
+        pharmacies = list(plan.pharmacies.values())
+        await conn.execute(SQL["raise_versions"], sorted({p.city for p in pharmacies}))
+        await conn.execute(
+            SQL["put_pharmacies"],
+            [pharmacy.pharmacy_id for pharmacy in pharmacies],
+            [pharmacy.tenant_id for pharmacy in pharmacies],
+            [pharmacy.city for pharmacy in pharmacies],
+            [pharmacy.model_dump_json() for pharmacy in pharmacies],
+        )
+
+
+async def _make_offers(conn: Connection, plan: Plan, now: datetime) -> None:
+    if not plan.offers:
+        return
+    made = [offer.made for offer in plan.offers]
+    await conn.execute(
+        SQL["add_offers"],
+        [offer.offer_id for offer in made],
+        [offer.order_id for offer in made],
+        [offer.offer_number for offer in made],
+        [row.city for row in plan.offers],
+        [offer.pharmacy_id for offer in made],
+        [offer.pharmacy_tenant for offer in made],
+        [row.slot for row in plan.offers],
+        [offer.expires_at for offer in made],
+        now,
+    )
+    packs = [(r.made.offer_id, p, qty) for r in plan.offers for p, qty in r.packs.items()]
+    await conn.execute(SQL["add_reservations"], *_columns(packs, 3))
+    wanted_packs: dict[Pair, int] = {}
+    for row in plan.offers:
+        for product, qty in row.packs.items():
+            pair = row.made.pharmacy_id, product
+            wanted_packs[pair] = wanted_packs.get(pair, 0) + qty
+    reserve = [(*pair, qty) for pair, qty in sorted(wanted_packs.items())]
+    taken = await conn.fetch(SQL["reserve"], *_columns(reserve, 3))
+    if len(taken) != len(reserve):
+        raise LedgerError(f"{len(reserve) - len(taken)} of {len(reserve)} products ran out")
+
+
+async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
+    if plan.offer_states:
+        rows = [(offer, state, n) for offer, (state, n) in sorted(plan.offer_states.items())]
+        await conn.execute(SQL["move_offers"], *_columns(rows, 3))
+    if plan.packs:
+        await conn.execute(SQL["move_reservations"], *_columns(sorted(plan.packs.items()), 2), now)
+
+
+async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
+    if not plan.counts:
+        return
+    rows = [(*pair, count, at) for pair, (count, at) in sorted(plan.counts.items())]
+    await conn.execute(SQL["put_counts"], *_columns(rows, 4))
+    await conn.execute(SQL["recheck_offers"], *_columns(sorted(plan.counts), 2), now)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[i] for row in rows] for i in range(width)]

@@ -1,0 +1,125 @@
+"""What is wrong with a record, field by field. Every flaw is found, not only the first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from schemas.network import ConfigureCity, CountStock, Opening, PutPharmacy
+from services.network.domain.area import MAX_ABS_LAT, BadArea, Ring, checked_ring, circle
+
+CLOCK_SKEW = timedelta(minutes=5)
+MAX_HOLIDAYS = 400
+MAX_PRICES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One bad field, by its path."""
+
+    field: str
+    code: str
+    detail: str
+
+
+def pharmacy_flaws(command: PutPharmacy) -> tuple[Flaw, ...]:
+    """All that is wrong with the record itself; the city and the owner are checked elsewhere."""
+    return (
+        *_place_flaws(command),
+        *_hour_flaws(command),
+        *_holiday_flaws(command),
+        *_price_flaws(command),
+    )
+
+
+def service_area(command: PutPharmacy) -> Ring:
+    """The ring served. Raises BadArea."""
+    if command.area is not None:
+        return checked_ring(command.area, command.lat, command.lon)
+    return circle(command.lat, command.lon, float(command.radius_m or 0))
+
+
+def count_flaws(command: CountStock, now: datetime) -> tuple[Flaw, ...]:
+    """A count from the future, or the same product twice."""
+    flaws: list[Flaw] = []
+    if command.counted_at > now + CLOCK_SKEW:
+        flaws.append(Flaw("counted_at", "in_the_future", "counted later than now"))
+    seen: set[str] = set()
+    for number, count in enumerate(command.counts):
+        if count.product_code in seen:
+            detail = f"{count.product_code} stands twice in one count"
+            flaws.append(Flaw(f"counts.{number}.product_code", "duplicate_product", detail))
+        seen.add(count.product_code)
+    return tuple(flaws)
+
+
+def city_flaws(command: ConfigureCity) -> tuple[Flaw, ...]:
+    """A time zone nobody knows, or a tier named twice."""
+    flaws: list[Flaw] = []
+    if not _zone_exists(command.timezone):
+        detail = f"no IANA time zone is called {command.timezone!r}"
+        flaws.append(Flaw("timezone", "unknown_timezone", detail))
+    if len(set(command.tiers)) != len(command.tiers):
+        flaws.append(Flaw("tiers", "duplicate_tier", "a tier stands twice"))
+    return tuple(flaws)
+
+
+def _zone_exists(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def _place_flaws(command: PutPharmacy) -> Iterator[Flaw]:
+    if abs(command.lat) > MAX_ABS_LAT:
+        yield Flaw("lat", "bad_place", f"no delivery beyond {MAX_ABS_LAT:.0f} degrees of latitude")
+        return
+    if command.area is None and command.radius_m is None:
+        yield Flaw("area", "area_missing", "give a ring as area, or radius_m")
+        return
+    if command.area is not None and command.radius_m is not None:
+        yield Flaw("radius_m", "area_twice", "give either area or radius_m, not both")
+        return
+    try:
+        service_area(command)
+    except BadArea as bad:
+        yield Flaw("area", "bad_area", str(bad))
+
+
+def _hour_flaws(command: PutPharmacy) -> Iterator[Flaw]:
+    if command.open_24h and command.openings:
+        yield Flaw("openings", "hours_twice", "open_24h has no openings; give one of the two")
+    if not command.open_24h and not command.openings:
+        yield Flaw("openings", "hours_missing", "give the weekly openings, or open_24h")
+    for number, opening in enumerate(command.openings):
+        if opening.opens.tzinfo or opening.closes.tzinfo:
+            yield Flaw(f"openings.{number}", "bad_hours", "local times carry no offset")
+            return
+        if opening.closes <= opening.opens:
+            detail = "closes must be later than opens; split an opening at midnight"
+            yield Flaw(f"openings.{number}.closes", "bad_hours", detail)
+    yield from _overlaps(command.openings)
+
+
+def _overlaps(openings: tuple[Opening, ...]) -> Iterator[Flaw]:
+    ordered = sorted(enumerate(openings), key=lambda item: (item[1].weekday, item[1].opens))
+    for (_, first), (number, second) in pairwise(ordered):
+        if first.weekday == second.weekday and second.opens < first.closes:
+            detail = f"overlaps another opening of weekday {second.weekday}"
+            yield Flaw(f"openings.{number}", "bad_hours", detail)
+
+
+def _holiday_flaws(command: PutPharmacy) -> Iterator[Flaw]:
+    if len(command.holidays) > MAX_HOLIDAYS:
+        yield Flaw("holidays", "too_many", f"at most {MAX_HOLIDAYS} days")
+
+
+def _price_flaws(command: PutPharmacy) -> Iterator[Flaw]:
+    if len(command.prices) > MAX_PRICES:
+        yield Flaw("prices", "too_many", f"at most {MAX_PRICES} products")
+    for code, price in command.prices.items():
+        if price == 0:
+            yield Flaw(f"prices.{code}", "bad_price", "a price is above zero, in fen")

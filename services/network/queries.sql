@@ -1,0 +1,42 @@
+-- name: timezones
+SELECT city, timezone FROM city WHERE city = ANY($1::text[]);
+
+-- name: last_counts
+SELECT pharmacy_id, product_code, counted_at
+FROM stock
+JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
+    USING (pharmacy_id, product_code);
+
+-- name: put_cities
+INSERT INTO city (city, city_id, name, timezone, tiers)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ',')
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+    AS put (city, city_id, name, timezone, tiers)
+ORDER BY city
+ON CONFLICT (city) DO UPDATE
+SET name = excluded.name, timezone = excluded.timezone, tiers = excluded.tiers;
+
+-- name: put_pharmacies
+INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body)
+SELECT pharmacy_id, tenant_id, city, body
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[])
+    AS put (pharmacy_id, tenant_id, city, body)
+ORDER BY pharmacy_id
+ON CONFLICT (pharmacy_id) DO UPDATE
+SET city = excluded.city, body = excluded.body;
+
+-- name: put_counts
+INSERT INTO stock (pharmacy_id, product_code, count, counted_at)
+SELECT pharmacy_id, product_code, count, counted_at
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
+    AS put (pharmacy_id, product_code, count, counted_at)
+ORDER BY pharmacy_id, product_code
+ON CONFLICT (pharmacy_id, product_code) DO UPDATE
+SET count = excluded.count, counted_at = excluded.counted_at
+WHERE stock.counted_at < excluded.counted_at;
+
+-- name: pharmacy
+SELECT tenant_id, body FROM pharmacy WHERE pharmacy_id = $1;
+
+-- name: stock_of
+SELECT product_code, count, counted_at FROM stock WHERE pharmacy_id = $1 ORDER BY product_code;

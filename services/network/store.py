@@ -1,0 +1,121 @@
+"""Network's tables: what a decision must know, and the records themselves."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from schemas.network import (
+    CityConfigured,
+    CountStock,
+    Pharmacy,
+    PharmacyChanged,
+    PutPharmacy,
+    StockCounted,
+)
+from services.kit import queries
+from services.kit.db import Connection
+from services.kit.service import LookupContext, ProjectContext
+from services.network.domain import CityFound, CountsFound
+
+SQL = queries.load(__package__)
+
+
+async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
+    """Time zones of the cities named, and when the products named were counted last."""
+    puts = [(i, i.message) for i in context.messages if isinstance(i.message, PutPharmacy)]
+    counts = [(i, i.message) for i in context.messages if isinstance(i.message, CountStock)]
+    found: dict[UUID, Any] = {}
+    if puts:
+        zones = await _timezones(context.conn, [put.city for _, put in puts])
+        found |= {incoming.id: CityFound(zones.get(put.city)) for incoming, put in puts}
+    if counts:
+        last = await _last_counts(context.conn, [count for _, count in counts])
+        found |= {
+            incoming.id: CountsFound(last.get(count.pharmacy_id, {})) for incoming, count in counts
+        }
+    return found
+
+
+async def project(context: ProjectContext) -> None:
+    """Keep the last record of each city, pharmacy and product."""
+    events = [event for change in context.changes for event in change.events]
+    cities = {event.city: event for event in events if isinstance(event, CityConfigured)}
+    changed = [event.pharmacy for event in events if isinstance(event, PharmacyChanged)]
+    pharmacies = {pharmacy.pharmacy_id: pharmacy for pharmacy in changed}
+    counted = [event for event in events if isinstance(event, StockCounted)]
+    if cities:
+        await _put_cities(context.conn, list(cities.values()))
+    if pharmacies:
+        await _put_pharmacies(context.conn, list(pharmacies.values()))
+    if counted:
+        await _put_counts(context.conn, counted)
+
+
+async def pharmacy_of(conn: Connection, pharmacy_id: UUID) -> tuple[UUID, Pharmacy] | None:
+    """The owner and the last record."""
+    row = await conn.fetchrow(SQL["pharmacy"], pharmacy_id)
+    if row is None:
+        return None
+    return row["tenant_id"], Pharmacy.model_validate_json(row["body"])
+
+
+async def stock_of(conn: Connection, pharmacy_id: UUID) -> list[dict[str, Any]]:
+    """The last counts, by product."""
+    return [dict(row) for row in await conn.fetch(SQL["stock_of"], pharmacy_id)]
+
+
+async def _timezones(conn: Connection, cities: Sequence[str]) -> dict[str, str]:
+    rows = await conn.fetch(SQL["timezones"], sorted(set(cities)))
+    return {row["city"]: row["timezone"] for row in rows}
+
+
+async def _last_counts(
+    conn: Connection, counts: Sequence[CountStock]
+) -> dict[UUID, dict[str, datetime]]:
+    pairs = sorted({(c.pharmacy_id, line.product_code) for c in counts for line in c.counts})
+    rows = await conn.fetch(
+        SQL["last_counts"], [pharmacy for pharmacy, _ in pairs], [code for _, code in pairs]
+    )
+    last: dict[UUID, dict[str, datetime]] = {}
+    for row in rows:
+        last.setdefault(row["pharmacy_id"], {})[row["product_code"]] = row["counted_at"]
+    return last
+
+
+async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> None:
+    await conn.execute(
+        SQL["put_cities"],
+        [city.city for city in cities],
+        [city.city_id for city in cities],
+        [city.name for city in cities],
+        [city.timezone for city in cities],
+        [",".join(tier.value for tier in city.tiers) for city in cities],
+    )
+
+
+async def _put_pharmacies(conn: Connection, pharmacies: Sequence[Pharmacy]) -> None:
+    await conn.execute(
+        SQL["put_pharmacies"],
+        [pharmacy.pharmacy_id for pharmacy in pharmacies],
+        [pharmacy.tenant_id for pharmacy in pharmacies],
+        [pharmacy.city for pharmacy in pharmacies],
+        [pharmacy.model_dump_json() for pharmacy in pharmacies],
+    )
+
+
+async def _put_counts(conn: Connection, counted: Sequence[StockCounted]) -> None:
+    latest: dict[tuple[UUID, str], tuple[int, datetime]] = {}
+    for event in counted:
+        for count in event.counts:
+            pair = event.pharmacy_id, count.product_code
+            if pair not in latest or latest[pair][1] < event.counted_at:
+                latest[pair] = count.count, event.counted_at
+    rows = sorted(latest.items())
+    await conn.execute(
+        SQL["put_counts"],
+        [pharmacy for (pharmacy, _), _ in rows],
+        [code for (_, code), _ in rows],
+        [count for _, (count, _) in rows],
+        [at for _, (_, at) in rows],
+    )

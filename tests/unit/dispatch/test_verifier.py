@@ -1,0 +1,266 @@
+"""The verifier sees each violation, and never one in what the match decides."""
+
+from dataclasses import replace
+from datetime import date, time, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.network import Opening, Pharmacy
+from schemas.values import GateCode, GeoPoint, OrderLine, Tier
+from services.dispatch.domain import promise
+from services.dispatch.domain.candidates import (
+    Choice,
+    CityIndex,
+    Match,
+    Rung,
+    Supply,
+    Wanted,
+    match_many,
+)
+from services.dispatch.domain.verifier import (
+    Commitment,
+    World,
+    great_circle_km,
+    violations,
+)
+from services.kit.spec import NOW
+from tests.unit.dispatch.samples import LINES, pharmacy, uid
+
+CENTRE = GeoPoint(lat=31.23, lon=121.47)
+PRODUCTS = ("DRUG00001", "DRUG00002", "DRUG00003")
+
+
+def commitment(**changes: Any) -> Commitment:
+    fields: dict[str, Any] = {
+        "order_id": uid(1),
+        "pharmacy_id": uid(100),
+        "point": CENTRE,
+        "lines": LINES,
+        "insured": True,
+        "tier": Tier.MIN_30,
+        "due_at": NOW + timedelta(minutes=30),
+        "at": NOW,
+    }
+    return Commitment(**{**fields, **changes})
+
+
+def world(packs: int = 10, used: int = 0, **changes: Any) -> World:
+    one = pharmacy(100, **changes)
+    shelf = {(uid(100), code): packs for code in PRODUCTS}
+    return World({uid(100): one}, shelf, {uid(100): used})
+
+
+def gates(*commitments: Commitment, there: World) -> list[GateCode]:
+    return [violation.gate for violation in violations(commitments, there)]
+
+
+def test_a_good_commitment_has_no_violation() -> None:
+    assert gates(commitment(), there=world()) == []
+
+
+EARLY_END = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 20)) for d in range(1, 8))
+COLD = (LINES[0].model_copy(update={"cold_chain": True}),)
+BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
+    (GateCode.NO_COVERAGE, {}, {"lat": 31.3}),
+    (GateCode.NO_COVERAGE, {"tier": Tier.MIN_60}, {"lat": 31.3}),
+    (GateCode.CLOSED, {}, {"paused": True}),
+    (GateCode.CLOSED, {}, {"holidays": (date(2026, 3, 2),)}),
+    (GateCode.CLOSED, {}, {"open_24h": False, "openings": EARLY_END}),
+    (GateCode.NO_PHARMACIST, {}, {"pharmacist_on_duty": False}),
+    (GateCode.NO_STOCK, {}, {"packs": 1}),
+    (GateCode.NO_STOCK, {}, {"prices": {"DRUG00002": 1}}),
+    (GateCode.INSURER, {}, {"designated": False}),
+    (GateCode.COLD_CHAIN, {"lines": COLD}, {"cold_chain": False}),
+    (GateCode.CAPACITY, {}, {"used": 4}),
+    (GateCode.REFUSED, {"refused_by": frozenset({uid(100)})}, {}),
+]
+
+
+@pytest.mark.parametrize(("gate", "order", "there"), BROKEN)
+def test_each_violation_is_seen(
+    gate: GateCode, order: dict[str, Any], there: dict[str, Any]
+) -> None:
+    assert gates(commitment(**order), there=world(**there)) == [gate]
+
+
+def test_commitments_use_up_stock_and_slots() -> None:
+    orders = [commitment(order_id=uid(n)) for n in range(6)]
+    assert gates(*orders[:2], there=world(packs=4)) == []
+    assert gates(*orders[:3], there=world(packs=4)) == [GateCode.NO_STOCK]
+    assert gates(*orders[:4], there=world()) == []
+    assert gates(*orders[:5], there=world()) == [GateCode.CAPACITY]
+
+
+def test_the_border_and_the_reach_have_a_tolerance() -> None:
+    edge = CENTRE.model_copy(update={"lat": 31.25})
+    for slack, expected in ((0.01, []), (-0.01, [GateCode.NO_COVERAGE])):
+        found = violations([commitment(point=edge)], world(), slack=slack)
+        assert [violation.gate for violation in found] == expected
+
+
+def test_distances_agree_with_a_known_one() -> None:
+    bund, tower = GeoPoint(lat=31.2400, lon=121.4900), GeoPoint(lat=31.2397, lon=121.4998)
+    assert great_circle_km(bund, tower) == pytest.approx(0.932, abs=0.005)
+
+
+HOURS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"open_24h": True},
+        {"open_24h": False, "openings": EARLY_END},
+        {
+            "open_24h": False,
+            "openings": tuple(
+                Opening(weekday=d, opens=o, closes=c)
+                for d in range(1, 8)
+                for o, c in ((time(8), time(12)), (time(14), time(17, 30)))
+            ),
+        },
+        {
+            "open_24h": False,
+            "openings": tuple(
+                Opening(weekday=d, opens=o, closes=c)
+                for d in range(1, 8)
+                for o, c in ((time(0), time(2)), (time(16), time(23, 59)))
+            ),
+        },
+        {"open_24h": True, "holidays": (date(2026, 3, 3),)},
+    ]
+)
+MOSTLY = st.sampled_from([True, True, True, False])
+LAT = st.integers(0, 200).map(lambda n: 31.13 + n * 0.001)
+LON = st.integers(0, 200).map(lambda n: 121.37 + n * 0.001)
+
+
+@st.composite
+def pharmacies(draw: st.DrawFn, n: int) -> Pharmacy:
+    return pharmacy(
+        n,
+        lat=draw(LAT),
+        lon=draw(LON),
+        half=draw(st.sampled_from([0.01, 0.03, 0.08])),
+        pharmacist_on_duty=draw(MOSTLY),
+        designated=draw(MOSTLY),
+        cold_chain=draw(MOSTLY),
+        paused=not draw(MOSTLY),
+        capacity_per_slot=draw(st.integers(0, 3)),
+        prices={code: 100 for code in PRODUCTS if draw(MOSTLY)},
+        **draw(HOURS),
+    )
+
+
+@st.composite
+def orders(draw: st.DrawFn, n: int, known: list[UUID]) -> Wanted:
+    lines = tuple(
+        OrderLine(
+            line_id=uid(5000 + number),
+            prescription_id=uid(1),
+            product_code=draw(st.sampled_from(PRODUCTS)),
+            quantity=draw(st.integers(1, 3)),
+            cold_chain=draw(st.sampled_from([False, False, False, True])),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    )
+    since = NOW - timedelta(minutes=draw(st.integers(0, 40)))
+    tier = draw(st.sampled_from(list(Tier)))
+    return Wanted(
+        order_id=uid(n),
+        point=GeoPoint(lat=draw(LAT), lon=draw(LON)),
+        lines=lines,
+        insured=draw(MOSTLY),
+        rungs=tuple(Rung(step, promise.due(step, since)) for step in promise.ladder(tier)),
+        out=frozenset(draw(st.lists(st.sampled_from(known), max_size=2))),
+    )
+
+
+@st.composite
+def cities(draw: st.DrawFn) -> tuple[list[Pharmacy], list[Wanted], Supply]:
+    there = [draw(pharmacies(100 + n)) for n in range(draw(st.integers(1, 12)))]
+    ids = [one.pharmacy_id for one in there]
+    wishes = [draw(orders(10 + n, ids)) for n in range(draw(st.integers(1, 8)))]
+    free = {(i, code): draw(st.integers(-2, 8)) for i in ids for code in PRODUCTS}
+    used = {i: draw(st.integers(0, 2)) for i in ids}
+    return there, wishes, Supply(free, used)
+
+
+def committed(order: Wanted, rung: Rung, pharmacy_id: UUID) -> Commitment:
+    return Commitment(
+        order.order_id,
+        pharmacy_id,
+        order.point,
+        order.lines,
+        order.insured,
+        rung.tier,
+        rung.due_at,
+        NOW,
+        order.out,
+    )
+
+
+def taken(order: Wanted, match: Match) -> tuple[Choice, Rung] | None:
+    if match.choice is None:
+        return None
+    return match.choice, order.rungs[len(match.falls)]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(city=cities())
+def test_no_hard_gate_is_ever_violated(
+    city: tuple[list[Pharmacy], list[Wanted], Supply],
+) -> None:
+    there, wishes, supply = city
+    matches, missing = match_many(CityIndex(there), wishes, supply, NOW)
+    assert missing == set()
+    made = [(order, taken(order, matches[order.order_id])) for order in wishes]
+    commitments = [
+        committed(order, rung, choice.pharmacy_id) for order, (choice, rung) in _only(made)
+    ]
+    raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used)
+    assert violations(commitments, raw) == []
+
+
+def _only(
+    made: list[tuple[Wanted, tuple[Choice, Rung] | None]],
+) -> list[tuple[Wanted, tuple[Choice, Rung]]]:
+    return [(order, pair) for order, pair in made if pair is not None]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(city=cities())
+def test_nobody_nearer_and_no_higher_tier_was_feasible(
+    city: tuple[list[Pharmacy], list[Wanted], Supply],
+) -> None:
+    there, wishes, supply = city
+    order = wishes[0]
+    matches, _ = match_many(CityIndex(there), [order], supply, NOW)
+    match = matches[order.order_id]
+    raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used)
+
+    def feasible(one: Pharmacy, rung: Rung) -> bool:
+        at = committed(order, rung, one.pharmacy_id)
+        return not violations([at], raw, slack=-0.01)
+
+    for rung, _ in zip(order.rungs, match.falls, strict=False):
+        assert not [one for one in there if feasible(one, rung)]
+    if (pair := taken(order, match)) is None:
+        return
+    choice, rung = pair
+    for one in there:
+        metres = great_circle_km(order.point, one.point) * 1000
+        if metres < choice.distance_m * 0.99 - 1:
+            assert not feasible(one, rung)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(city=cities(), data=st.data())
+def test_the_match_does_not_depend_on_the_order_of_the_records(
+    city: tuple[list[Pharmacy], list[Wanted], Supply], data: st.DataObject
+) -> None:
+    there, wishes, supply = city
+    mixed = data.draw(st.permutations(there))
+    assert match_many(CityIndex(there), wishes, supply, NOW) == match_many(
+        CityIndex(mixed), wishes, replace(supply), NOW
+    )
