@@ -275,9 +275,9 @@ def banned_by_name(subject: Subject, figures: NameList) -> Hits:
 
 
 def _listed(item: Product, name: Named) -> bool:
-    if item.compound is not name.compound or (name.antibacterial and item.topical):
+    if item.inn != name.inn and item.atc not in name.atc:
         return False
-    return item.inn == name.inn or item.atc in name.atc
+    return item.compound is name.compound and not (name.antibacterial and item.topical)
 
 
 def follow_up_only(subject: Subject, figures: Figures) -> Hits:

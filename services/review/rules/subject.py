@@ -49,14 +49,21 @@ class Line:
         code = self.written.frequency
         return code in self.dosing.rates or code in self.dosing.once
 
+    @cached_property
+    def packs_a_day(self) -> Fraction:
+        """What part of a pack one day takes; for a single dose, what the dose takes."""
+        once = self.written.frequency in self.dosing.once
+        doses = Fraction(1) if once else self.dosing.rates[self.written.frequency]
+        return Fraction(self.written.dose) * doses / Fraction(self.written.units_per_pack)
+
     def packs_for(self, days: int) -> int | None:
         """The fewest packs that last `days`; None when the frequency has no rate."""
         if not self.measurable:
             return None
-        once = self.written.frequency in self.dosing.once
-        doses = Fraction(1) if once else self.dosing.rates[self.written.frequency] * days
-        units = Fraction(self.written.dose) * doses
-        return max(1, -(-units // Fraction(self.written.units_per_pack)))
+        times = 1 if self.written.frequency in self.dosing.once else days
+        part = self.packs_a_day
+        # Whole numbers only: this is asked of every line by every rule of supply.
+        return max(1, -(-part.numerator * times // part.denominator))
 
     def exceeds(self, days: int) -> bool:
         """More than `days` of supply, as declared or as packed; a broken pack does not count."""
