@@ -1,0 +1,157 @@
+"""What the invariants look at: facts of the topics, and the tables of the services."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+
+IDS_SHOWN = 20
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    part: int
+    offset: int
+
+
+class Seen(NamedTuple):
+    """One record of a topic; `id` and `type` are empty when its envelope cannot be read."""
+
+    part: int
+    offset: int
+    id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One event at its first delivery; `data` holds only what the invariants need."""
+
+    id: str
+    type: str
+    order_id: str
+    tenant_id: str
+    version: int
+    place: Place
+    time: datetime
+    data: Mapping[str, Any]
+    # A fact that came after the look began is a witness for others, but not judged itself.
+    judged: bool = True
+
+    @property
+    def service(self) -> str:
+        """Its producer."""
+        return self.type.partition(".")[0]
+
+    @property
+    def attempt(self) -> int:
+        """0 when it concerns the order as a whole."""
+        return int(self.data.get("attempt", 0))
+
+
+class Told(NamedTuple):
+    """One entry of a partner's topic."""
+
+    topic_tenant: str
+    tenant_id: str
+    subject: str
+    entry_type: str
+    attempt: int
+    named_tenant: str
+
+
+@dataclass
+class Topics:
+    """Everything that stands on the topics."""
+
+    orders: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    records: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    told: list[Told] = field(default_factory=list)
+    canaries: list[str] = field(default_factory=list)
+    messages: int = 0
+
+    def of_type(self, *names: str) -> Iterable[Fact]:
+        """Facts of these types, those too that are not judged."""
+        wanted = set(names)
+        return (fact for facts in self.orders.values() for fact in facts if fact.type in wanted)
+
+    def judged(self, *names: str) -> Iterable[Fact]:
+        """The facts of these types that are to be judged."""
+        return (fact for fact in self.of_type(*names) if fact.judged)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the tables said before the topics were read."""
+
+    published: Mapping[str, frozenset[str]]
+    unpublished: Mapping[str, frozenset[str]]
+    positions: Mapping[str, Mapping[tuple[str, int], int]]
+    inbox: Mapping[str, frozenset[str]]
+
+
+@dataclass
+class Evidence:
+    """All of it. `conn` sees every schema; queries name theirs."""
+
+    topics: Topics
+    before: Before
+    conn: asyncpg.Connection
+    tenants: Mapping[str, str]
+    ledgers: Mapping[str, Any]
+    committed: Mapping[str, Mapping[tuple[str, int], int]]
+    ends: Mapping[tuple[str, int], int]
+    remembered: Mapping[str, Mapping[str, int]]
+    logs: Sequence[str] = ()
+    log_lines: int = 0
+
+    @property
+    def issued(self) -> Mapping[str, Fact]:
+        """The fact that brought each order into the world."""
+        return {fact.order_id: fact for fact in self.topics.of_type(ISSUED)}
+
+    @property
+    def closed(self) -> Mapping[str, Fact]:
+        """The fact that closed each closed order."""
+        return {fact.order_id: fact for fact in self.topics.of_type(CLOSED)}
+
+
+ISSUED = "prescription.PrescriptionIssued"
+CLOSED = "claim.OrderClosed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the report."""
+
+    examined: int
+    ids: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Nothing examined proves nothing."""
+        return self.examined > 0 and not self.ids
+
+    def report(self, what: str) -> dict[str, Any]:
+        """As JSON; only the first ids are shown."""
+        shown: dict[str, Any] = {
+            "ok": self.ok,
+            "examined": self.examined,
+            "ids": list(self.ids[:IDS_SHOWN]),
+            "what": what,
+        }
+        if self.examined == 0:
+            shown["detail"] = "nothing examined"
+        elif self.ids:
+            shown["detail"] = f"{len(self.ids)} found"
+        return shown
+
+
+def finding(examined: int, wrong: Iterable[str]) -> Finding:
+    """A row whose ids are each named once, in the order found."""
+    return Finding(examined, tuple(dict.fromkeys(wrong)))

@@ -1,0 +1,169 @@
+"""One look at a whole instance: gathers the evidence and asks every invariant."""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from schemas.flow import SERVICES
+from services.commands.invariants.evidence import Before, Evidence
+from services.commands.invariants.scan import CANARY, Scan
+from services.commands.invariants.table import INVARIANTS
+
+REMEMBERED = "check-positions.json"
+CANARY_LINES_MAX = 1000
+
+POSITIONS = "SELECT topic, part, next_offset FROM {schema}.position"
+INBOX = "SELECT event_id::text FROM {schema}.inbox"
+OUTBOX = "SELECT event_id::text FROM {schema}.outbox WHERE published_at IS {state}"
+# What the simulators answer over HTTP; their own tables say the same when they do not run.
+BOOKS: Mapping[str, str] = {
+    "payer": """
+        SELECT order_ref,
+               coalesce(sum(fund_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS fund_fen,
+               coalesce(sum(account_fen) FILTER (WHERE state = 'settled'), 0)::bigint AS account_fen
+        FROM sandbox_payer.settlement GROUP BY order_ref""",
+    "payment": """
+        SELECT order_ref,
+               coalesce(sum(amount_fen) FILTER (WHERE state = 'held'), 0)::bigint AS held_fen,
+               coalesce(sum(amount_fen) FILTER (WHERE state = 'captured'), 0)::bigint
+                   AS captured_fen
+        FROM sandbox_payment.hold GROUP BY order_ref""",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an instance is; the superuser's connection sees every schema."""
+
+    home: Path
+    pg_dsn: str
+    kafka: str
+    books: Mapping[str, str]
+
+
+async def look_at(target: Target) -> dict[str, Any]:
+    """The report. Raises OSError, asyncpg or Kafka errors when the instance is away."""
+    started = time.monotonic()
+    tenants = _tenants(target.home)
+    conn = await asyncpg.connect(target.pg_dsn, timeout=10)
+    try:
+        evidence = await _gather(target, conn, tenants)
+        rows = {}
+        for name, invariant in INVARIANTS.items():
+            rows[name] = (await invariant.look(evidence)).report(invariant.what)
+    finally:
+        await conn.close()
+    _remember(target.home, evidence.before)
+    return {
+        "ok": all(row["ok"] for row in rows.values()),
+        "invariants": rows,
+        "orders": len(evidence.issued),
+        "messages": evidence.topics.messages,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str, str]) -> Evidence:
+    """First the tables, then the topics up to a later end: what the tables say must be there."""
+    async with Scan(target.kafka, tenants) as scan:
+        committed = await scan.committed()
+        judged = await scan.ends()
+        before = await _before(conn)
+        ends = await scan.ends()
+        topics = await scan.read(judged, ends)
+    logs, log_lines = _search_logs(target.home / "logs")
+    return Evidence(
+        topics=topics,
+        before=before,
+        conn=conn,
+        tenants=tenants,
+        ledgers=await _books(conn, target.books),
+        committed=committed,
+        ends=ends,
+        remembered=_remembered(target.home),
+        logs=logs,
+        log_lines=log_lines,
+    )
+
+
+async def _before(conn: asyncpg.Connection) -> Before:
+    positions, inbox, published, unpublished = {}, {}, {}, {}
+    # One snapshot: an inbox that is younger than its positions would hide a lost message.
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        for schema in SERVICES:
+            rows = await conn.fetch(POSITIONS.format(schema=schema))
+            positions[schema] = {(row["topic"], row["part"]): row["next_offset"] for row in rows}
+            inbox[schema] = await _ids(conn, INBOX.format(schema=schema))
+            sent, waiting = (
+                OUTBOX.format(schema=schema, state=state) for state in ("NOT NULL", "NULL")
+            )
+            published[schema] = await _ids(conn, sent)
+            unpublished[schema] = await _ids(conn, waiting)
+    return Before(published, unpublished, positions, inbox)
+
+
+async def _ids(conn: asyncpg.Connection, query: str) -> frozenset[str]:
+    return frozenset(row[0] for row in await conn.fetch(query))
+
+
+async def _books(conn: asyncpg.Connection, urls: Mapping[str, str]) -> dict[str, Any]:
+    """The ledgers of payer and payment provider, by order."""
+    books: dict[str, Any] = {}
+    async with httpx.AsyncClient(timeout=60) as client:
+        for name, query in BOOKS.items():
+            if name in urls:
+                answer = await client.get(f"{urls[name]}/ledger")
+                books[name] = answer.raise_for_status().json()["orders"]
+            else:
+                books[name] = [dict(row) for row in await conn.fetch(query)]
+    return books
+
+
+def _search_logs(folder: Path) -> tuple[list[str], int]:
+    """Lines with a seeded personal string, by file and number, and how many lines there are."""
+    found: list[str] = []
+    lines = 0
+    pattern = re.compile(CANARY)
+    for path in sorted(folder.glob("**/*")):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                lines += 1
+                if pattern.search(line) and len(found) < CANARY_LINES_MAX:
+                    found.append(f"{path.name}:{number}")
+    return found, lines
+
+
+def _tenants(home: Path) -> dict[str, str]:
+    rows = json.loads((home / "secrets" / "tenants.json").read_text())["tenants"]
+    return {row["tenant_id"]: row["kind"] for row in rows}
+
+
+def _remembered(home: Path) -> dict[str, dict[str, int]]:
+    try:
+        known: dict[str, dict[str, int]] = json.loads((home / REMEMBERED).read_text())
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def _remember(home: Path, before: Before) -> None:
+    """The highest position ever seen, so that the next look notices one that went back."""
+    known = _remembered(home)
+    for schema, positions in before.positions.items():
+        places: Iterable[tuple[str, int]] = (
+            (f"{topic}/{part}", offset) for (topic, part), offset in positions.items()
+        )
+        row = known.setdefault(schema, {})
+        row.update({name: max(offset, row.get(name, 0)) for name, offset in places})
+    scratch = home / f"{REMEMBERED}.new"
+    scratch.write_text(json.dumps(known))
+    scratch.rename(home / REMEMBERED)

@@ -1,0 +1,122 @@
+"""Money and stock: what was moved adds up, here and at those who moved it with us."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from services.commands.invariants.evidence import Evidence, Finding, finding
+
+UNBALANCED = """
+SELECT t.order_id::text FROM claim.transfer t LEFT JOIN claim.entry e ON e.transfer_id = t.id
+GROUP BY t.id HAVING count(e.*) < 2 OR sum(e.amount_fen) <> 0
+"""
+TRANSFERS = "SELECT count(*) FROM claim.transfer"
+BALANCES = """
+SELECT t.order_id::text AS order_id,
+       coalesce(sum(e.amount_fen) FILTER (WHERE e.account = 'fund'), 0)::bigint AS fund,
+       coalesce(sum(e.amount_fen) FILTER (WHERE e.account = 'personal_account'), 0)::bigint
+           AS personal,
+       coalesce(sum(e.amount_fen) FILTER (WHERE e.account = 'patient'), 0)::bigint AS patient,
+       coalesce(sum(e.amount_fen) FILTER (WHERE e.account = 'pharmacy'), 0)::bigint AS pharmacy,
+       coalesce(sum(e.amount_fen) FILTER (WHERE e.account = 'clearing'), 0)::bigint AS clearing
+FROM claim.transfer t JOIN claim.entry e ON e.transfer_id = t.id
+GROUP BY t.order_id
+"""
+# An undone attempt leaves no account richer or poorer than it was.
+UNDONE = """
+SELECT DISTINCT t.order_id::text FROM claim.transfer t
+JOIN claim.entry e ON e.transfer_id = t.id
+WHERE (t.order_id::text, t.attempt) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+GROUP BY t.order_id, t.attempt, e.account HAVING sum(e.amount_fen) <> 0
+"""
+STOCK = """
+SELECT s.pharmacy_id::text || ' ' || s.product_code AS id
+FROM dispatch.stock s
+LEFT JOIN (
+    SELECT pharmacy_id, product_code, sum(qty) AS qty FROM dispatch.reservation
+    WHERE state = 'reserved' GROUP BY 1, 2
+) r USING (pharmacy_id, product_code)
+LEFT JOIN LATERAL (
+    SELECT sum(qty) AS qty FROM dispatch.reservation d
+    WHERE d.pharmacy_id = s.pharmacy_id AND d.product_code = s.product_code
+      AND d.state = 'sealed' AND d.sealed_at > s.counted_at
+) sold ON true
+WHERE s.reserved <> coalesce(r.qty, 0) OR s.sealed_since <> coalesce(sold.qty, 0)
+"""
+# A closed order whose close dispatch has taken in holds nothing back, and only one offer at a time.
+HELD = """
+SELECT DISTINCT r.order_id::text FROM dispatch.reservation r
+WHERE r.state = 'reserved' AND r.order_id::text = ANY($1::text[])
+UNION SELECT order_id::text FROM dispatch.offer WHERE state IN ('open', 'accepted')
+GROUP BY order_id HAVING count(*) > 1
+"""
+RESERVATIONS = "SELECT count(*) FROM dispatch.reservation"
+_NOTHING = {"fund": 0, "personal": 0, "patient": 0, "pharmacy": 0, "clearing": 0}
+
+
+async def money_adds_up(evidence: Evidence) -> Finding:
+    """Transfers sum to zero, what was undone is nothing, and all three books agree."""
+    conn = evidence.conn
+    wrong = [row[0] for row in await conn.fetch(UNBALANCED)]
+    undone = list(evidence.topics.judged("claim.ClaimUndone"))
+    orders, attempts = [f.order_id for f in undone], [f.attempt for f in undone]
+    wrong += [row[0] for row in await conn.fetch(UNDONE, orders, attempts)]
+    balances = {row["order_id"]: dict(row) for row in await conn.fetch(BALANCES)}
+    wrong += _against_outcomes(evidence, balances)
+    wrong += _against_others(evidence, balances)
+    return finding(await conn.fetchval(TRANSFERS), wrong)
+
+
+def _against_outcomes(evidence: Evidence, balances: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A closed order has paid exactly what its last settlement says, or nothing at all."""
+    settled = {
+        fact.order_id: fact.data["split"] for fact in evidence.topics.of_type("claim.ClaimSettled")
+    }
+    wrong = []
+    for order_id, fact in evidence.closed.items():
+        if not fact.judged:
+            continue
+        expected = dict(_NOTHING)
+        if fact.data["outcome"] == "delivered":
+            split = settled.get(order_id, {})
+            expected |= {
+                "fund": -split.get("fund_fen", 0),
+                "personal": -split.get("account_fen", 0),
+                "patient": -split.get("cash_fen", 0),
+                "pharmacy": split.get("total_fen", 0),
+            }
+        balance = balances.get(order_id, _NOTHING)
+        if any(balance[account] != fen for account, fen in expected.items()):
+            wrong.append(order_id)
+    return wrong
+
+
+def _against_others(evidence: Evidence, balances: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Our books of closed orders equal those of the payer and of the payment provider."""
+    payer = _by_order(evidence.ledgers["payer"], "fund_fen", "account_fen")
+    payment = _by_order(evidence.ledgers["payment"], "captured_fen", "held_fen")
+    wrong = []
+    for order_id, fact in evidence.closed.items():
+        balance = balances.get(order_id, _NOTHING)
+        ours = (-balance["fund"], -balance["personal"], -balance["patient"], 0)
+        theirs = (*payer.pop(order_id, (0, 0)), *payment.pop(order_id, (0, 0)))
+        if fact.judged and ours != theirs:
+            wrong.append(order_id)
+    # Money at another's for an order that never was.
+    strangers = (order for book in (payer, payment) for order, fen in book.items() if any(fen))
+    return wrong + [order for order in strangers if order not in evidence.issued]
+
+
+def _by_order(
+    rows: Iterable[Mapping[str, Any]], one: str, other: str
+) -> dict[str, tuple[int, int]]:
+    return {row["order_ref"]: (row[one], row[other]) for row in rows}
+
+
+async def stock_adds_up(evidence: Evidence) -> Finding:
+    """As of each count: reserved is what the reservations say, and a closed order holds none."""
+    conn = evidence.conn
+    wrong = [row[0] for row in await conn.fetch(STOCK)]
+    taken_in = evidence.before.inbox["dispatch"]
+    closed = [order_id for order_id, fact in evidence.closed.items() if fact.id in taken_in]
+    wrong += [row[0] for row in await conn.fetch(HELD, closed)]
+    return finding(await conn.fetchval(RESERVATIONS), wrong)

@@ -1,0 +1,206 @@
+"""Reads every topic from its start, once, and keeps what the invariants need of it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas import flow
+from services.commands.invariants.evidence import Fact, Place, Seen, Told, Topics
+
+CANARY = b"CANARY"
+# A patient's name stands in the clear where a hospital submits it over Kafka, and nowhere else.
+CLEAR_BY_NATURE = frozenset({"prescription.intake"})
+QUIET_S_MAX = 20.0
+
+Ends = dict[tuple[str, int], int]
+
+
+class Scan:
+    """A look at the log between its starts and the ends given."""
+
+    def __init__(self, bootstrap: str, tenants: Iterable[str]) -> None:
+        self._bootstrap = bootstrap
+        self._names = [*flow.topics(), *(flow.partner_topic(tenant) for tenant in tenants)]
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=16 * 1024 * 1024,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_poll_records=5000,
+        )
+        self._parts: list[TopicPartition] = []
+
+    async def __aenter__(self) -> "Scan":
+        await self._consumer.start()
+        present = await self._consumer.topics()
+        self._parts = [
+            TopicPartition(name, part)
+            for name in self._names
+            if name in present
+            for part in range(flow.PARTITIONS)
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def ends(self) -> Ends:
+        """The end offsets at this moment."""
+        found = await self._consumer.end_offsets(self._parts)
+        return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def committed(self) -> Mapping[str, Ends]:
+        """What the broker believes each service has read."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        await admin.start()
+        try:
+            groups = {}
+            for service in flow.SERVICES:
+                offsets = await admin.list_consumer_group_offsets(service)
+                groups[service] = {
+                    (tp.topic, tp.partition): meta.offset for tp, meta in offsets.items()
+                }
+            return groups
+        finally:
+            await admin.close()
+
+    async def read(self, judged: Ends, until: Ends) -> Topics:
+        """Everything before `until`; what lies beyond `judged` is only a witness."""
+        topics = Topics()
+        starts = await self._consumer.beginning_offsets(self._parts)
+        left = {tp for tp in self._parts if until[tp.topic, tp.partition] > starts[tp]}
+        self._consumer.assign(list(left))
+        await self._consumer.seek_to_beginning(*left)
+        known: set[str] = set()
+        while left:
+            batches = await asyncio.wait_for(self._consumer.getmany(timeout_ms=1000), QUIET_S_MAX)
+            for tp, records in batches.items():
+                end = until[tp.topic, tp.partition]
+                for record in records:
+                    if record.offset < end:
+                        _take(topics, record, judged, known)
+            done = {
+                tp
+                for tp in left
+                if await self._consumer.position(tp) >= until[tp.topic, tp.partition]
+            }
+            left -= done
+            self._consumer.pause(*done)
+        return topics
+
+
+def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
+    topics.messages += 1
+    topic, body = record.topic, record.value or b""
+    place = Place(topic, record.partition, record.offset)
+    if topic not in CLEAR_BY_NATURE and _has_canary(record.headers, body):
+        topics.canaries.append(f"{topic}/{record.partition}@{record.offset}")
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    event_id, event_type = headers.get("ce_id", ""), headers.get("ce_type", "")
+    topics.records[topic].append(Seen(record.partition, record.offset, event_id, event_type))
+    # A second delivery of the same event is no second fact.
+    if not event_id or event_id in known:
+        return
+    known.add(event_id)
+    if topic.startswith("partner."):
+        _hear(topics, topic, body)
+    elif topic.endswith(".events") and event_type in ORDER_FACTS:
+        fact = _fact(headers, place, body, record.offset < judged[topic, record.partition])
+        if fact is not None:
+            topics.orders[fact.order_id].append(fact)
+
+
+def _has_canary(headers: Iterable[tuple[str, bytes]], body: bytes) -> bool:
+    return CANARY in body or any(CANARY in (value or b"") for _, value in headers)
+
+
+def _hear(topics: Topics, topic: str, body: bytes) -> None:
+    """One feed entry; one that is none at all belongs to nobody."""
+    tenant = topic.partition(".")[2]
+    try:
+        entry = orjson.loads(body)
+        data = entry["data"]
+        told = Told(
+            topic_tenant=tenant,
+            tenant_id=entry["tenant_id"],
+            subject=entry["subject"],
+            entry_type=entry["entry_type"],
+            attempt=data.get("attempt", 0),
+            named_tenant=data.get("pharmacy_tenant", ""),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        told = Told(tenant, "", f"unreadable on {topic}", "", 0, "")
+    topics.told.append(told)
+
+
+def _fact(headers: Mapping[str, str], place: Place, body: bytes, judged: bool) -> Fact | None:
+    """A fact of the contract; None when it cannot be read, which its consumers must have parked."""
+    try:
+        data = orjson.loads(body)
+        return Fact(
+            id=headers["ce_id"],
+            type=headers["ce_type"],
+            order_id=data["order_id"],
+            tenant_id=headers["ce_tenantid"],
+            version=int(headers.get("ce_aggregateversion", 0)),
+            place=place,
+            time=datetime.fromisoformat(headers["ce_time"]),
+            data=_needed(headers["ce_type"], data),
+            judged=judged,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _needed(event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the invariants look at; whole bodies of a day would fill the memory."""
+    kept = {name: data[name] for name in _KEPT if name in data}
+    special = _SPECIAL.get(event_type)
+    return kept | special(data) if special else kept
+
+
+def _issued(data: Mapping[str, Any]) -> dict[str, Any]:
+    order = data["order"]
+    return {
+        "hospital_id": order["hospital_id"],
+        "expires_at": datetime.fromisoformat(order["expires_at"]),
+    }
+
+
+def _approved(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"approved": data["approved"], "lines": _lines(data["order"]["lines"])}
+
+
+def _assigned(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"lines": _lines(data["order"]["lines"])}
+
+
+def _lines(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        line["line_id"]: {"sheet": line["prescription_id"], "quantity": line["quantity"]}
+        for line in lines
+    }
+
+
+def _sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"lines": {line["line_id"]: line["codes"] for line in data["lines"]}}
+
+
+_KEPT = ("attempt", "pharmacy_id", "pharmacy_tenant", "courier_tenant", "outcome", "split")
+_SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "prescription.PrescriptionIssued": _issued,
+    "review.ReviewApproved": _approved,
+    "dispatch.PharmacyAssigned": _assigned,
+    "delivery.ParcelSealed": _sealed,
+}
+ORDER_FACTS = frozenset(
+    route.event.TYPE
+    for route in flow.ROUTES
+    if route.topic.endswith(".events") and route.producer not in ("network", "ops")
+)
