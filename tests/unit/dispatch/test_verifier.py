@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from datetime import date, time, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.network import Opening, Pharmacy
@@ -30,6 +31,8 @@ from services.dispatch.domain.verifier import (
 from services.kit.spec import NOW
 from tests.unit.dispatch.samples import LINES, pharmacy, uid
 
+EXAMPLES = settings(max_examples=120, deadline=None)
+SEEDS = st.integers(0, 2**32)
 CENTRE = GeoPoint(lat=31.23, lon=121.47)
 PRODUCTS = ("DRUG00001", "DRUG00002", "DRUG00003")
 
@@ -107,83 +110,87 @@ def test_distances_agree_with_a_known_one() -> None:
     assert great_circle_km(bund, tower) == pytest.approx(0.932, abs=0.005)
 
 
-HOURS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
-    [
-        {"open_24h": True},
-        {"open_24h": False, "openings": EARLY_END},
-        {
-            "open_24h": False,
-            "openings": tuple(
-                Opening(weekday=d, opens=o, closes=c)
-                for d in range(1, 8)
-                for o, c in ((time(8), time(12)), (time(14), time(17, 30)))
-            ),
-        },
-        {
-            "open_24h": False,
-            "openings": tuple(
-                Opening(weekday=d, opens=o, closes=c)
-                for d in range(1, 8)
-                for o, c in ((time(0), time(2)), (time(16), time(23, 59)))
-            ),
-        },
-        {"open_24h": True, "holidays": (date(2026, 3, 3),)},
-    ]
-)
-MOSTLY = st.sampled_from([True, True, True, False])
-LAT = st.integers(0, 200).map(lambda n: 31.13 + n * 0.001)
-LON = st.integers(0, 200).map(lambda n: 121.37 + n * 0.001)
+HOURS: list[dict[str, Any]] = [
+    {"open_24h": True},
+    {"open_24h": False, "openings": EARLY_END},
+    {
+        "open_24h": False,
+        "openings": tuple(
+            Opening(weekday=d, opens=o, closes=c)
+            for d in range(1, 8)
+            for o, c in ((time(8), time(12)), (time(14), time(17, 30)))
+        ),
+    },
+    {
+        "open_24h": False,
+        "openings": tuple(
+            Opening(weekday=d, opens=o, closes=c)
+            for d in range(1, 8)
+            for o, c in ((time(0), time(2)), (time(16), time(23, 59)))
+        ),
+    },
+    {"open_24h": True, "holidays": (date(2026, 3, 3),)},
+]
 
 
-@st.composite
-def pharmacies(draw: st.DrawFn, n: int) -> Pharmacy:
-    return pharmacy(
-        n,
-        lat=draw(LAT),
-        lon=draw(LON),
-        half=draw(st.sampled_from([0.01, 0.03, 0.08])),
-        pharmacist_on_duty=draw(MOSTLY),
-        designated=draw(MOSTLY),
-        cold_chain=draw(MOSTLY),
-        paused=not draw(MOSTLY),
-        capacity_per_slot=draw(st.integers(0, 3)),
-        prices={code: 100 for code in PRODUCTS if draw(MOSTLY)},
-        **draw(HOURS),
-    )
+class Draw:
+    """A city, its orders and its stock, drawn evenly from a seed."""
 
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
 
-@st.composite
-def orders(draw: st.DrawFn, n: int, known: list[UUID]) -> Wanted:
-    lines = tuple(
-        OrderLine(
-            line_id=uid(5000 + number),
-            prescription_id=uid(1),
-            product_code=draw(st.sampled_from(PRODUCTS)),
-            quantity=draw(st.integers(1, 3)),
-            cold_chain=draw(st.sampled_from([False, False, False, True])),
+    def city(self) -> tuple[list[Pharmacy], list[Wanted], Supply]:
+        there = [self._pharmacy(100 + n) for n in range(self._random.randint(1, 14))]
+        ids = [one.pharmacy_id for one in there]
+        wishes = [self._order(10 + n, ids) for n in range(self._random.randint(1, 10))]
+        free = {(i, code): self._random.randint(-1, 12) for i in ids for code in PRODUCTS}
+        used = {i: self._random.randint(0, 2) for i in ids}
+        return there, wishes, Supply(free, used)
+
+    def _mostly(self) -> bool:
+        return self._random.random() < 0.8
+
+    def _place(self) -> dict[str, float]:
+        return {
+            "lat": 31.18 + self._random.randint(0, 100) * 0.001,
+            "lon": 121.42 + self._random.randint(0, 100) * 0.001,
+        }
+
+    def _pharmacy(self, n: int) -> Pharmacy:
+        return pharmacy(
+            n,
+            half=self._random.choice([0.01, 0.03, 0.08]),
+            pharmacist_on_duty=self._mostly(),
+            designated=self._mostly(),
+            cold_chain=self._mostly(),
+            paused=self._random.random() < 0.05,
+            capacity_per_slot=self._random.randint(1, 4),
+            prices={code: 100 for code in PRODUCTS if self._random.random() < 0.9},
+            **self._place(),
+            **self._random.choice(HOURS),
         )
-        for number in range(draw(st.integers(1, 3)))
-    )
-    since = NOW - timedelta(minutes=draw(st.integers(0, 40)))
-    tier = draw(st.sampled_from(list(Tier)))
-    return Wanted(
-        order_id=uid(n),
-        point=GeoPoint(lat=draw(LAT), lon=draw(LON)),
-        lines=lines,
-        insured=draw(MOSTLY),
-        rungs=tuple(Rung(step, promise.due(step, since)) for step in promise.ladder(tier)),
-        out=frozenset(draw(st.lists(st.sampled_from(known), max_size=2))),
-    )
 
-
-@st.composite
-def cities(draw: st.DrawFn) -> tuple[list[Pharmacy], list[Wanted], Supply]:
-    there = [draw(pharmacies(100 + n)) for n in range(draw(st.integers(1, 12)))]
-    ids = [one.pharmacy_id for one in there]
-    wishes = [draw(orders(10 + n, ids)) for n in range(draw(st.integers(1, 8)))]
-    free = {(i, code): draw(st.integers(-2, 8)) for i in ids for code in PRODUCTS}
-    used = {i: draw(st.integers(0, 2)) for i in ids}
-    return there, wishes, Supply(free, used)
+    def _order(self, n: int, known: list[UUID]) -> Wanted:
+        lines = tuple(
+            OrderLine(
+                line_id=uid(5000 + number),
+                prescription_id=uid(1),
+                product_code=self._random.choice(PRODUCTS),
+                quantity=self._random.randint(1, 3),
+                cold_chain=self._random.random() < 0.2,
+            )
+            for number in range(self._random.randint(1, 3))
+        )
+        since = NOW - timedelta(minutes=self._random.randint(0, 40))
+        tier = self._random.choice(list(Tier))
+        return Wanted(
+            order_id=uid(n),
+            point=GeoPoint(**self._place()),
+            lines=lines,
+            insured=self._mostly(),
+            rungs=tuple(Rung(step, promise.due(step, since)) for step in promise.ladder(tier)),
+            out=frozenset(self._random.sample(known, min(len(known), self._random.randint(0, 2)))),
+        )
 
 
 def committed(order: Wanted, rung: Rung, pharmacy_id: UUID) -> Commitment:
@@ -206,12 +213,10 @@ def taken(order: Wanted, match: Match) -> tuple[Choice, Rung] | None:
     return match.choice, order.rungs[len(match.falls)]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(city=cities())
-def test_no_hard_gate_is_ever_violated(
-    city: tuple[list[Pharmacy], list[Wanted], Supply],
-) -> None:
-    there, wishes, supply = city
+@EXAMPLES
+@given(seed=SEEDS)
+def test_no_hard_gate_is_ever_violated(seed: int) -> None:
+    there, wishes, supply = Draw(seed).city()
     matches, missing = match_many(CityIndex(there), wishes, supply, NOW)
     assert missing == set()
     made = [(order, taken(order, matches[order.order_id])) for order in wishes]
@@ -228,12 +233,10 @@ def _only(
     return [(order, pair) for order, pair in made if pair is not None]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(city=cities())
-def test_nobody_nearer_and_no_higher_tier_was_feasible(
-    city: tuple[list[Pharmacy], list[Wanted], Supply],
-) -> None:
-    there, wishes, supply = city
+@EXAMPLES
+@given(seed=SEEDS)
+def test_nobody_nearer_and_no_higher_tier_was_feasible(seed: int) -> None:
+    there, wishes, supply = Draw(seed).city()
     order = wishes[0]
     matches, _ = match_many(CityIndex(there), [order], supply, NOW)
     match = matches[order.order_id]
@@ -254,13 +257,11 @@ def test_nobody_nearer_and_no_higher_tier_was_feasible(
             assert not feasible(one, rung)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(city=cities(), data=st.data())
-def test_the_match_does_not_depend_on_the_order_of_the_records(
-    city: tuple[list[Pharmacy], list[Wanted], Supply], data: st.DataObject
-) -> None:
-    there, wishes, supply = city
-    mixed = data.draw(st.permutations(there))
+@EXAMPLES
+@given(seed=SEEDS)
+def test_the_match_does_not_depend_on_the_order_of_the_records(seed: int) -> None:
+    there, wishes, supply = Draw(seed).city()
+    mixed = Random(seed).sample(there, len(there))
     assert match_many(CityIndex(there), wishes, supply, NOW) == match_many(
         CityIndex(mixed), wishes, replace(supply), NOW
     )
