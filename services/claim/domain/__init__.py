@@ -12,14 +12,14 @@ decided (money still out), closed.
 | ReviewRejected    | A   | X     | X                    | X                         | X   | S    |
 | ReviewCancelled   | A   | X     | X                    | X                         | X   | S    |
 | CancelForwarded   | X   | A     | A passed on          | A passed on               | A   | A    |
-| PharmacyAssigned  | E   | X     | next A, known S, X   | new E, else S             | S   | S    |
-| DispatchExhausted | E   | X     | A                    | E                         | S   | S    |
-| DispatchCancelled | E   | X     | last A, else X       | last E, else X            | S   | S    |
-| ParcelSealed      | E   | X     | new E, last X, old S | new E, priced A, X, old S | S   | S    |
-| ParcelDelivered   | E   | X     | new E, else X        | new E, settled A, else X  | X   | S    |
-| ParcelReturned    | E   | X     | new E, else X        | new E, settled A, else X  | X   | S    |
-| AttemptFailed     | E   | X     | new E, else S        | new E, last A, old S      | S   | S    |
-| DeliveryCancelled | E   | X     | new E, last X, old S | new E, open A, X, old S   | S   | S    |
+| PharmacyAssigned  | E   | E     | next A, known S, X   | new E, else S             | S   | S    |
+| DispatchExhausted | E   | E     | A                    | E                         | S   | S    |
+| DispatchCancelled | E   | E     | last A, else X       | last E, else X            | S   | S    |
+| ParcelSealed      | E   | E     | new E, last X, old S | new E, priced A, X, old S | S   | S    |
+| ParcelDelivered   | E   | E     | new E, else X        | new E, settled A, else X  | X   | S    |
+| ParcelReturned    | E   | E     | new E, else X        | new E, settled A, else X  | X   | S    |
+| AttemptFailed     | E   | E     | new E, else S        | new E, last A, old S      | S   | S    |
+| DeliveryCancelled | E   | E     | new E, last X, old S | new E, open A, X, old S   | S   | S    |
 
 A cancellation of an ending or closed order is answered "already ended". Everywhere: AnswerAsk of
 another tenant or an unknown order is X 404, of the open question A, repeated S, else X 409; a timer

@@ -280,13 +280,11 @@ def _once(state: State) -> Decision | None:
             return invalid("already_reviewed", "review has decided this order")
 
 
-def _on_the_road(state: State, missing: str) -> Decision | None:
+def _on_the_road(state: State) -> Decision | None:
     """None when the order is with dispatch or delivery, as every fact of theirs supposes."""
     match state.phase:
-        case Phase.NEW:
-            return early(missing)
-        case Phase.AUTHORISING:
-            return invalid("not_authorised", "claim has not passed this order on")
+        case Phase.NEW | Phase.AUTHORISING:
+            return early("claim has not passed this order on")
         case Phase.CLOSED:
             return stale("the order is closed")
         case Phase.OPEN | Phase.ENDING:
@@ -294,7 +292,7 @@ def _on_the_road(state: State, missing: str) -> Decision | None:
 
 
 def _before_assignment(state: State) -> Decision | None:
-    if verdict := _on_the_road(state, "the order has not come from review"):
+    if verdict := _on_the_road(state):
         return verdict
     return stale("the order is ending") if state.phase is Phase.ENDING else None
 
@@ -312,7 +310,7 @@ def _of_current(state: State, message: FromDelivery) -> Decision | None:
 
 def _of_settled(state: State, message: ParcelDelivered | ParcelReturned) -> Decision | None:
     """None when this attempt's parcel may be on the road: no parcel leaves unpaid."""
-    if verdict := _on_the_road(state, "the order has not come from review"):
+    if verdict := _on_the_road(state):
         return verdict
     if state.phase is Phase.OPEN and message.attempt > state.last:
         return early(f"attempt {message.attempt} has not come from dispatch")

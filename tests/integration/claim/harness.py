@@ -1,0 +1,318 @@
+"""Claim without its broker, with its payer and payment provider, on a real database."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from schemas import flow
+from schemas.claim import AnswerAsk
+from schemas.dispatch import PharmacyAssigned
+from schemas.envelope import Attributes, body_of, headers_of
+from schemas.message import Event
+from schemas.values import LinePrice, Order, Purpose, Voucher
+from services.catalogue import ChargeClass, products
+from services.claim import api
+from services.claim.app import SERVICE
+from services.claim.domain import State
+from services.claim.ports import callers
+from services.kit import clock
+from services.kit.calls import Calls
+from services.kit.config import Settings
+from services.kit.db import create_pool
+from services.kit.handler import Shell
+from services.kit.health import Health
+from services.kit.http import Gather, Inside, install_problems
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record
+from services.kit.spec import NOW
+from services.kit.tenants import Tenants
+from services.kit.vault import Vault
+from services.sandbox import far_side
+from services.sandbox.far_side import Misbehave
+from services.sandbox.payer import Payer
+from services.sandbox.payer import router_of as payer_router
+from services.sandbox.payment import Payment
+from services.sandbox.payment import router_of as payment_router
+from services.sandbox.profile import PROFILES, Profile, load
+from tests.databases import Database
+from tests.integration.edge.servers import serving
+from tests.unit.claim import story
+
+CANARY = "Synthetic Canary Person"
+SEED = 7
+UNTIL_S_MAX = 20.0
+CLASS_A = next(p.product_code for p in products().values() if p.charge_class is ChargeClass.A)
+
+
+@dataclass
+class Outside:
+    """Both simulators, reachable over HTTP."""
+
+    payer: Payer
+    payment: Payment
+    payer_url: str
+    payment_url: str
+    payer_pool: asyncpg.Pool
+    payment_pool: asyncpg.Pool
+
+
+@dataclass
+class Claim:
+    """The shell and its calls; topics and time are in the hands of the test."""
+
+    shell: Shell
+    client: httpx.AsyncClient
+    tokens: dict[str, str]
+    tenants: dict[str, UUID]
+    database: Database
+    sealer: asyncpg.Pool
+    outside: Outside
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    async def tell(self, *facts: Event) -> None:
+        """Facts of review, dispatch and delivery, as Kafka would bring them."""
+        await self.shell.records([self._record(fact) for fact in facts])
+
+    def _record(self, fact: Event) -> Record:
+        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
+        offset = self.offsets.get((topic, part), 0)
+        self.offsets[topic, part] = offset + 1
+        attributes = Attributes(
+            id=new_id(),
+            type=fact.TYPE,
+            version=fact.VERSION,
+            source=f"/{topic}",
+            time=NOW,
+            subject=str(fact.key()),
+            tenant_id=self.tenants["hospital-a"],
+        )
+        headers = tuple(headers_of(attributes))
+        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+
+    async def order(self, **changes: Any) -> Order:
+        """A fresh order of class A drugs, its voucher really sealed."""
+        order_id = new_id()
+        voucher = Voucher(
+            token=f"EV-{order_id}", person_name=CANARY, certificate_number="CANARY000000000001"
+        )
+        async with self.sealer.acquire() as conn:
+            sealed = await self.shell.vault.seal(conn, order_id, Purpose.PAYER, voucher)
+        order = story.order(**changes)
+        lines = tuple(
+            line.model_copy(update={"line_id": new_id(), "product_code": CLASS_A})
+            for line in order.lines
+        )
+        return order.model_copy(
+            update={
+                "order_id": order_id,
+                "order_number": f"H-{order_id}",
+                "hospital_id": self.tenants["hospital-a"],
+                "voucher": sealed,
+                "lines": lines,
+            }
+        )
+
+    async def approve(self, order: Order) -> None:
+        """Review passes it on."""
+        update = {"order_id": order.order_id, "order": order}
+        await self.tell(story.approved().model_copy(update=update))
+
+    def assigned(self, order: Order, attempt: int = 1) -> PharmacyAssigned:
+        """A pharmacy accepted, at 50 yuan a pack."""
+        prices = tuple(
+            LinePrice(
+                line_id=line.line_id,
+                product_code=line.product_code,
+                quantity=line.quantity,
+                unit_price_fen=5_000,
+            )
+            for line in order.lines
+        )
+        update = {"order_id": order.order_id, "order": order, "prices": prices}
+        return story.assigned(attempt).model_copy(update=update)
+
+    def sealed(self, order: Order, attempt: int = 1, first: int = 0) -> Any:
+        """The parcel is sealed, with codes counted from `first`."""
+        line = order.lines[0]
+        codes = tuple(f"1000001{first + n:013}" for n in range(line.quantity))
+        scanned = (
+            story.sealed()
+            .lines[0]
+            .model_copy(
+                update={"line_id": line.line_id, "product_code": line.product_code, "codes": codes}
+            )
+        )
+        update = {"order_id": order.order_id, "lines": (scanned,)}
+        return story.sealed(attempt).model_copy(update=update)
+
+    async def until(self, order_id: UUID, reached: Callable[[State], bool]) -> State:
+        """Wait for the answers of payer and provider."""
+        async with asyncio.timeout(UNTIL_S_MAX):
+            while True:
+                state = await self.state(order_id)
+                if reached(state):
+                    return state
+                await asyncio.sleep(0.02)
+
+    async def state(self, order_id: UUID) -> State:
+        """What claim remembers."""
+        text = await self.shell.pool.fetchval(
+            "SELECT state FROM state WHERE order_id = $1", order_id
+        )
+        return State.model_validate_json(text) if text else State()
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Let the clock run and fire what is due."""
+        conn = await asyncpg.connect(self.database.dsn())
+        try:
+            await clock.step(conn, await clock.now(conn) + by)
+            due = await self.shell.pool.fetch(
+                "SELECT t.*, s.tenant_id FROM timer t JOIN state s USING (order_id) "
+                "WHERE due_at <= kit.now()"
+            )
+        finally:
+            await conn.close()
+        if due:
+            await self.shell.timers(due)
+
+    async def published(self, order_id: UUID) -> list[str]:
+        """The types that went out for one order, in order."""
+        sql = "SELECT type FROM outbox WHERE key = $1 ORDER BY id"
+        rows = await self.shell.pool.fetch(sql, order_id)
+        return [row["type"].removeprefix("claim.") for row in rows]
+
+    async def accounts(self, order_id: UUID) -> dict[str, int]:
+        """Our books of one order, by account."""
+        sql = (
+            "SELECT account, sum(amount_fen)::bigint AS fen FROM entry "
+            "JOIN transfer t ON t.id = transfer_id WHERE order_id = $1 GROUP BY account"
+        )
+        rows = await self.shell.pool.fetch(sql, order_id)
+        return {row["account"]: row["fen"] for row in rows if row["fen"]}
+
+    async def theirs(self, order_id: UUID) -> dict[str, int]:
+        """What payer and provider say of one order."""
+        payer, payment = await self.outside.payer.ledger(), await self.outside.payment.ledger()
+        names = ("fund_fen", "account_fen", "held_fen", "captured_fen")
+        found = dict.fromkeys(names, 0)
+        for row in (*payer["orders"], *payment["orders"]):
+            if row["order_ref"] == str(order_id):
+                found |= {name: row[name] for name in names if name in row}
+        return found
+
+    async def get(self, path: str, tenant: str) -> httpx.Response:
+        return await self.client.get(path, headers=self._as(tenant))
+
+    async def answer(self, order_id: UUID, answer: str, tenant: str) -> httpx.Response:
+        """The patient's answer to the open question."""
+        ask = (await self.state(order_id)).ask
+        ask_id = ask.ask_id if ask else order_id
+        command = AnswerAsk(order_id=order_id, ask_id=ask_id, answer=answer)
+        body = command.model_dump(mode="json")
+        return await self.client.post("/v1/asks/answer", json=body, headers=self._as(tenant))
+
+    def misbehave(self, fault: Any, *kinds: str) -> None:
+        """From now on the payer does this."""
+        self.outside.payer.side.misbehave(Misbehave(fault=fault, kinds=kinds))
+
+    def _as(self, tenant: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens[tenant]}"}
+
+
+def calm() -> Profile:
+    """Nobody waits, nothing breaks, everybody pays and is insured."""
+    data = load(PROFILES / "bench.toml").model_dump()
+    data["payer"]["declines"] = 0.0
+    data["patient"]["pays_share"] = 1.0
+    return Profile.model_validate(data)
+
+
+@asynccontextmanager
+async def outside_on(database: Database, profile: Profile) -> AsyncIterator[Outside]:
+    """Both simulators on free ports."""
+    payer, payment = Payer(profile, SEED), Payment(profile, SEED)
+    settings = settings_of(database, "payer")
+    async with AsyncExitStack() as stack:
+        pools = []
+        urls = []
+        for side, role, router in (
+            (payer.side, "sandbox_payer", payer_router(payer)),
+            (payment.side, "sandbox_payment", payment_router(payment)),
+        ):
+            pool = await create_pool(settings.model_copy(update={"pg_user": role}), role)
+            stack.push_async_callback(pool.close)
+            side.open(pool)
+            app = FastAPI()
+            app.include_router(router)
+            app.include_router(far_side.routes(side))
+            urls.append(await stack.enter_async_context(serving(app)))
+            pools.append(pool)
+        yield Outside(payer, payment, urls[0], urls[1], pools[0], pools[1])
+
+
+@asynccontextmanager
+async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]:
+    """A process with positions at zero, and time standing still."""
+    await _prepare(database)
+    async with AsyncExitStack() as stack:
+        outside = await stack.enter_async_context(outside_on(database, profile))
+        urls = {"payer_url": outside.payer_url, "payment_url": outside.payment_url}
+        settings = settings_of(database, "claim").model_copy(update=urls)
+        tenants = Tenants.load(settings.tenants_file)
+        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
+        vault = Vault.load(settings.master_key_file)
+        pool = await create_pool(settings, "claim", min_size=1, max_size=8)
+        stack.push_async_callback(pool.close)
+        sealer = await asyncpg.create_pool(database.dsn("prescription"), min_size=1, max_size=1)
+        stack.push_async_callback(sealer.close)
+        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=Health("claim"))
+        clients = callers(settings, vault, pool)
+        for outside_call in clients.values():
+            stack.push_async_callback(outside_call.close)
+        calls = Calls(pool, clients, shell.answer, shell.wakes.calls)
+        running = asyncio.create_task(calls.run())
+        stack.push_async_callback(_cancel, running)
+        app = FastAPI()
+        install_problems(app)
+        app.include_router(api.router)
+        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://claim")
+        )
+        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
+        yield Claim(shell, client, tokens, ids, database, sealer, outside)
+
+
+def settings_of(database: Database, process: str) -> Settings:
+    """The settings that this process would read from its environment."""
+    values: dict[str, Any] = {
+        name.removeprefix("YAODA_").lower(): value
+        for name, value in database.env_for(process).items()
+    }
+    values["addresses"] = json.loads(values["addresses"])
+    return Settings(**values)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _prepare(database: Database) -> None:
+    conn = await asyncpg.connect(database.dsn())
+    try:
+        await clock.simulate(conn, NOW)
+        statement = "INSERT INTO claim.position (topic, part, next_offset) VALUES ($1, $2, 0)"
+        rows = [(topic, part) for topic in flow.inputs("claim") for part in range(flow.PARTITIONS)]
+        await conn.executemany(statement, rows)
+    finally:
+        await conn.close()

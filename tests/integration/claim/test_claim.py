@@ -1,0 +1,278 @@
+"""The money of an order on a real database, against a payer and a provider over HTTP."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from schemas.message import OrderEvent
+from schemas.values import Order
+from services.claim import ports
+from services.claim.domain.state import Phase, State, Step
+from services.kit import calls
+from services.kit.ids import new_id
+from tests.databases import Database
+from tests.integration.claim.harness import CANARY, Claim, calm, claim_on
+from tests.unit.claim import story
+
+T = TypeVar("T", bound=OrderEvent)
+pytestmark = pytest.mark.live
+TOTAL_FEN = 10_000
+FUND_FEN = 8_000
+
+
+@pytest.fixture
+async def claim(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Claim]:
+    monkeypatch.setattr(ports, "TIMEOUT_S", 0.4)
+    monkeypatch.setattr(calls, "BACKOFF_S", (0.05,))
+    monkeypatch.setattr(calls, "ATTEMPTS_MAX", 2)
+    async with claim_on(database, calm()) as running:
+        yield running
+
+
+def of(message: T, order: Order) -> T:
+    """The story's message, told of another order."""
+    return message.model_copy(update={"order_id": order.order_id})
+
+
+def at(step: Step) -> Any:
+    return lambda state: state.attempt is not None and state.attempt.step is step
+
+
+def closed(state: State) -> bool:
+    return state.phase is Phase.CLOSED
+
+
+async def priced(claim: Claim, **changes: Any) -> Order:
+    order = await claim.order(**changes)
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    await claim.tell(claim.assigned(order))
+    await claim.until(order.order_id, at(Step.PRICED))
+    return order
+
+
+async def settled(claim: Claim, first: int = 0) -> Order:
+    order = await priced(claim)
+    await claim.tell(claim.sealed(order, first=first))
+    await claim.until(order.order_id, at(Step.SETTLED))
+    return order
+
+
+async def check_home(claim: Claim, order_id: UUID) -> None:
+    """Nobody has paid anything, in anybody's books."""
+    assert await claim.accounts(order_id) == {}
+    assert not any((await claim.theirs(order_id)).values())
+
+
+async def test_the_money_of_a_delivered_order(claim: Claim) -> None:
+    order = await settled(claim)
+    await claim.tell(of(story.delivered(), order))
+    await claim.until(order.order_id, closed)
+    assert await claim.published(order.order_id) == [
+        "ClaimAuthorised",
+        "ClaimPriced",
+        "ClaimSettled",
+        "OrderClosed",
+    ]
+    ours, theirs = await claim.accounts(order.order_id), await claim.theirs(order.order_id)
+    assert ours["pharmacy"] == TOTAL_FEN
+    assert ours["fund"] == -theirs["fund_fen"] == -FUND_FEN
+    assert ours.get("personal_account", 0) == -theirs["account_fen"]
+    assert ours.get("patient", 0) == -theirs["captured_fen"]
+    assert (sum(ours.values()), theirs["held_fen"]) == (0, 0)
+
+
+async def test_a_returned_parcel_leaves_no_money_anywhere(claim: Claim) -> None:
+    order = await settled(claim)
+    await claim.tell(of(story.returned(), order))
+    await claim.until(order.order_id, closed)
+    await check_home(claim, order.order_id)
+    assert (await claim.published(order.order_id))[-2:] == ["ClaimUndone", "OrderClosed"]
+    again = await settled(claim)
+    assert again.order_id != order.order_id, "the codes of an undone sale may be sold again"
+
+
+async def test_a_failed_attempt_is_undone_and_the_next_one_settles(claim: Claim) -> None:
+    order = await settled(claim)
+    await claim.tell(of(story.failed(), order), claim.assigned(order, 2))
+    await claim.until(
+        order.order_id,
+        lambda s: s.attempt is not None and s.attempt.number == 2 and at(Step.PRICED)(s),
+    )
+    await claim.tell(claim.sealed(order, 2))
+    await claim.until(order.order_id, at(Step.SETTLED))
+    assert (await claim.accounts(order.order_id))["pharmacy"] == TOTAL_FEN
+    assert (await claim.theirs(order.order_id))["fund_fen"] == FUND_FEN
+
+
+async def test_a_code_sold_before_stops_the_parcel(claim: Claim) -> None:
+    await settled(claim)
+    order = await priced(claim)
+    await claim.tell(claim.sealed(order))
+    state = await claim.until(order.order_id, closed)
+    assert state.outcome == "settlement_refused"
+    await check_home(claim, order.order_id)
+
+
+async def test_a_silent_payer_is_queried_and_settles_once(claim: Claim) -> None:
+    order = await priced(claim)
+    claim.misbehave("silent", "settle")
+    await claim.tell(claim.sealed(order))
+    await claim.until(order.order_id, at(Step.SETTLED))
+    rows = await claim.outside.payer_pool.fetch("SELECT state FROM settlement")
+    assert [row["state"] for row in rows] == ["settled"]
+
+
+async def test_an_unknown_settlement_is_reversed_and_settled_once_more(claim: Claim) -> None:
+    order = await priced(claim)
+    claim.misbehave("silent", "settle", "query")
+    await claim.tell(claim.sealed(order))
+    await claim.until(order.order_id, lambda state: bool(state.rest))
+    claim.misbehave("none")
+    await claim.pass_time(timedelta(seconds=30))
+    await claim.until(order.order_id, at(Step.SETTLED))
+    rows = await claim.outside.payer_pool.fetch("SELECT state FROM settlement ORDER BY state")
+    assert [row["state"] for row in rows] == ["settled", "undone"]
+    assert (await claim.accounts(order.order_id))["fund"] == -FUND_FEN
+
+
+async def test_a_dead_payer_means_self_paid_with_consent_and_an_end_without(claim: Claim) -> None:
+    claim.misbehave("err")
+    willing, unwilling = await claim.order(self_pay=True), await claim.order(self_pay=False)
+    await claim.approve(willing)
+    await claim.approve(unwilling)
+    state = await claim.until(willing.order_id, lambda state: state.phase is Phase.OPEN)
+    assert state.basis == "self_paid"
+    state = await claim.until(unwilling.order_id, closed)
+    assert state.outcome == "declined"
+
+
+async def test_a_cancellation_while_the_payer_thinks_waits_for_its_answer(claim: Claim) -> None:
+    order = await claim.order()
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    claim.misbehave("silent", "presettle")
+    await claim.tell(claim.assigned(order), of(story.delivery_cancelled(), order))
+    assert (await claim.state(order.order_id)).phase is Phase.ENDING
+    await claim.until(order.order_id, closed)
+    await check_home(claim, order.order_id)
+
+
+async def test_facts_that_come_too_early_wait_for_authorisation(claim: Claim) -> None:
+    order = await claim.order()
+    await claim.tell(claim.assigned(order))
+    assert (await claim.state(order.order_id)).phase is Phase.NEW
+    await claim.approve(order)
+    await claim.until(order.order_id, at(Step.PRICED))
+    assert not await claim.shell.pool.fetchval("SELECT count(*) FROM parked")
+
+
+async def test_no_stored_request_shows_the_person(claim: Claim) -> None:
+    order = await settled(claim)
+    rows = await claim.shell.pool.fetch("SELECT request::text, response::text FROM call")
+    states = await claim.shell.pool.fetch("SELECT state::text FROM state")
+    text = " ".join(str(value) for row in (*rows, *states) for value in row.values())
+    assert "presettlement_id" in text
+    assert CANARY not in text
+    assert f"EV-{order.order_id}" not in text
+
+
+async def test_the_patient_answers_through_the_hospital(claim: Claim) -> None:
+    order = await claim.order(share_max_fen=0)
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    await claim.tell(claim.assigned(order))
+    await claim.until(order.order_id, lambda state: state.ask is not None)
+    shown = await claim.get(f"/v1/claims/{order.order_id}", "hospital-a")
+    assert shown.json()["ask"]["options"] == ["accept", "decline"]
+
+    assert (await claim.answer(order.order_id, "accept", "hospital-b")).status_code == 404
+    assert (await claim.answer(order.order_id, "accept", "chain-a")).status_code == 403
+    odd = await claim.answer(order.order_id, "perhaps", "hospital-a")
+    assert (odd.status_code, odd.json()["errors"][0]["field"]) == (422, "answer")
+    taken = await claim.answer(order.order_id, "accept", "hospital-a")
+    assert (taken.status_code, taken.json()["answer"]) == (200, "accept")
+    await claim.until(order.order_id, at(Step.PRICED))
+    closed_ask = await claim.answer(order.order_id, "accept", "hospital-a")
+    assert (closed_ask.status_code, closed_ask.json()["code"]) == (409, "ask_closed")
+
+
+async def test_silence_means_the_default(claim: Claim) -> None:
+    order = await claim.order(share_max_fen=0)
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    await claim.tell(claim.assigned(order))
+    await claim.until(order.order_id, lambda state: state.ask is not None)
+    await claim.pass_time(timedelta(minutes=10))
+    state = await claim.until(order.order_id, closed)
+    assert state.outcome == "declined"
+
+
+async def test_a_claim_is_shown_to_its_hospital_and_to_the_operator(claim: Claim) -> None:
+    order = await settled(claim)
+    path = f"/v1/claims/{order.order_id}"
+    for tenant in ("hospital-a", "operations"):
+        shown = (await claim.get(path, tenant)).json()
+        assert (shown["phase"], shown["attempt"]["step"]) == ("open", "settled")
+        assert [item["kind"] for item in shown["transfers"]][-1] in ("capture", "settlement")
+    assert (await claim.get(path, "hospital-b")).status_code == 404
+    assert (await claim.get(f"/v1/claims/{new_id()}", "operations")).status_code == 404
+    assert (await claim.get(path, "chain-a")).status_code == 403
+
+
+async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
+    await settled(claim)
+    undone = await settled(claim, first=10)
+    await claim.tell(of(story.returned(), undone))
+    await claim.until(undone.order_id, closed)
+    shown = (await claim.get("/v1/ledger/summary", "operations")).json()
+    payer = (await claim.outside.payer.ledger())["totals"]
+    payment = (await claim.outside.payment.ledger())["totals"]
+    assert shown["unbalanced"] == []
+    assert shown["accounts"]["fund"] == -payer["fund_fen"] == -FUND_FEN
+    assert shown["accounts"].get("personal_account", 0) == -payer["account_fen"]
+    assert shown["accounts"].get("patient", 0) == -payment["captured_fen"]
+    assert shown["transfers"]["settlement"]["count"] == 2
+    assert (payer["settled"], payer["undone"]) == (1, 1)
+    assert (await claim.get("/v1/ledger/summary", "hospital-a")).status_code == 403
+
+
+@pytest.mark.parametrize("entries", [[], [("fund", -5)], [("fund", -5), ("pharmacy", 4)]])
+async def test_the_database_refuses_a_transfer_that_does_not_balance(
+    database: Database, entries: list[tuple[str, int]]
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match="entries that sum to"):
+        await _transfer(database, entries)
+
+
+async def test_the_database_takes_a_balanced_transfer_and_keeps_it(database: Database) -> None:
+    await _transfer(database, [("fund", -5), ("pharmacy", 5)])
+    conn = await asyncpg.connect(database.dsn("claim"), server_settings={"search_path": "claim"})
+    try:
+        for statement in ("UPDATE entry SET amount_fen = 1", "DELETE FROM transfer"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+    finally:
+        await conn.close()
+
+
+async def _transfer(database: Database, entries: list[tuple[str, int]]) -> None:
+    conn = await asyncpg.connect(database.dsn("claim"), server_settings={"search_path": "claim"})
+    transfer_id = new_id()
+    try:
+        async with conn.transaction():
+            await conn.execute(
+                "INSERT INTO transfer (id, order_id, tenant_id, attempt, kind, at) "
+                "VALUES ($1, $1, $1, 1, 'settlement', now())",
+                transfer_id,
+            )
+            for account, fen in entries:
+                await conn.execute(
+                    "INSERT INTO entry VALUES ($1, $2, $3)", transfer_id, account, fen
+                )
+    finally:
+        await conn.close()
