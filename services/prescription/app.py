@@ -21,5 +21,6 @@ SERVICE = Service(
     decide=domain.decide,
     evolve=domain.evolve,
     lookup=store.lookup,
+    project=store.project,
     key_of=key_of,
 )

@@ -20,7 +20,7 @@ from schemas.values import Address, GeoPoint, Purpose, Sealed, Voucher
 from services.kit import ids
 from services.kit.db import Connection
 from services.kit.queries import load
-from services.kit.service import Incoming, LookupContext
+from services.kit.service import Incoming, LookupContext, ProjectContext
 from services.kit.vault import Vault
 from services.prescription.domain import State
 from services.prescription.form import order_flaw, sheet_flaw
@@ -79,17 +79,45 @@ class Register:
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     """Prepare submissions in bulk, and the rare corrections one by one."""
     submissions = [
-        Submission(item, message, item.actor.tenant_id, _digest(context.vault, message))
+        submission
         for item in context.messages
-        if isinstance(message := item.message, SubmitOrder)
-        and item.actor is not None
-        and item.actor.kind == "hospital"
-        and order_flaw(message, context.now) is None
+        if (submission := _submission(context.vault, item)) is not None
+        and order_flaw(submission.command, context.now) is None
     ]
     found: dict[UUID, Any] = {}
     if submissions:
         found |= await _submissions(context, submissions)
     return found | await _corrections(context)
+
+
+async def project(context: ProjectContext) -> None:
+    """Enter what was issued; the locks of `lookup` still stand."""
+    issued = [
+        submission
+        for change in context.changes
+        if (submission := _submission(context.vault, change.message)) is not None
+    ]
+    if not issued:
+        return
+    await context.conn.execute(
+        QUERIES["add_submissions"],
+        [submission.tenant_id for submission in issued],
+        [submission.command.order_number for submission in issued],
+        [submission.body_hash for submission in issued],
+        [submission.item.key for submission in issued],
+        context.now,
+    )
+    used = [(*used, submission.item.key) for submission in issued for used in submission.used]
+    await context.conn.execute(
+        QUERIES["add_used"], *(list(column) for column in zip(*used, strict=True))
+    )
+
+
+def _submission(vault: Vault, item: Incoming) -> Submission | None:
+    command, actor = item.message, item.actor
+    if not isinstance(command, SubmitOrder) or actor is None or actor.kind != "hospital":
+        return None
+    return Submission(item, command, actor.tenant_id, _digest(vault, command))
 
 
 async def _submissions(
@@ -108,7 +136,6 @@ async def _submissions(
             for purpose, value in _personal(context.vault, submission.command).items()
         },
     )
-    await _write_register(context, fresh)
     return found | {s.item.id: _prepared(context.vault, s, sealed) for s in fresh}
 
 
@@ -123,21 +150,6 @@ async def _read_register(conn: Connection, submissions: Sequence[Submission]) ->
     for row in await conn.fetch(QUERIES["find_used"], *_columns(used)):
         register.used[row["tenant_id"], row["prescription_id"]] = row["order_id"]
     return register
-
-
-async def _write_register(context: LookupContext, fresh: Sequence[Submission]) -> None:
-    await context.conn.execute(
-        QUERIES["add_submissions"],
-        [s.tenant_id for s in fresh],
-        [s.command.order_number for s in fresh],
-        [s.body_hash for s in fresh],
-        [s.item.key for s in fresh],
-        context.now,
-    )
-    used = [(*used, s.item.key) for s in fresh for used in s.used]
-    await context.conn.execute(
-        QUERIES["add_used"], *(list(part) for part in zip(*used, strict=True))
-    )
 
 
 def _locks(names: Iterable[tuple[UUID, object]]) -> list[int]:
