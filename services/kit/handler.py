@@ -107,6 +107,8 @@ class Shell:
         self.wakes = Wakes()
         self.on_shards: Callable[[frozenset[int]], Awaitable[None]] | None = None
         self.accepted_holes: set[tuple[str, int]] = set()
+        self.commits = 0
+        self.reading_stopped = False
         self._health = health
         self._decoder = Decoder(service, tenants)
         self._parked_at: deque[float] = deque(maxlen=PARKED_A_MINUTE_MAX)
@@ -117,6 +119,7 @@ class Shell:
         self._health.batch_started("record")
         await self._records([(record, self._decoder.decode(record)) for record in batch])
         self._health.batch_committed("record")
+        self.commits += 1
         fault.point("P3")
 
     async def commands(self, batch: Sequence[Incoming]) -> list[Result]:

@@ -166,3 +166,10 @@ ON CONFLICT (one) DO UPDATE SET at = excluded.at
 -- name: put_off_timers
 UPDATE timer t SET due_at = t.due_at + (kit.now() - a.at)
 FROM alive a WHERE t.answered_over_http AND t.due_at > a.at AND kit.now() > a.at
+
+-- name: enter_slot
+INSERT INTO worker (slot, token, at) VALUES ($1, $2, clock_timestamp())
+ON CONFLICT (slot) DO UPDATE SET token = excluded.token, at = excluded.at
+
+-- name: hold_slot
+UPDATE worker SET at = clock_timestamp() WHERE slot = $1 AND token = $2 RETURNING true

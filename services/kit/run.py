@@ -30,6 +30,7 @@ from services.kit.stream import BatchLoop, LogEnds, create_app
 from services.kit.tenants import Tenants
 from services.kit.timers import Guard, Sweeper
 from services.kit.vault import Vault
+from services.kit.watchdog import Watchdog
 
 POOL_MAX = 8
 STOP_S_MAX = 8
@@ -137,11 +138,16 @@ async def _background(
     shell.wakes.tick = ticker.subscribe()
     relay = Relay(settings, service.name, shell.wakes.relay, shards, health)
     shell.on_shards = _notifier(shell.pool, relay)
-    sweeper = Sweeper(
-        shell, Guard(shell.pool, ends), shell.wakes.timers, shards, service.tick_kinds
-    )
+    guard = Guard(shell.pool, ends)
+    sweeper = Sweeper(shell, guard, shell.wakes.timers, shards, service.tick_kinds)
+
+    def reading() -> bool:
+        return bool(shards()) and not shell.reading_stopped
+
+    watchdog = Watchdog(shell.pool, settings.slot, guard, lambda: shell.commits, reading)
+    await watchdog.enter()
     work: list[Callable[[], Coroutine[Any, Any, None]]] = [relay.run, sweeper.run, ticker.run]
-    work.append(partial(_watch, app, health))
+    work += [partial(_watch, app, health), watchdog.run]
     if service.callers is not None:
         callers = service.callers(settings, shell.vault, shell.pool)
         calls = Calls(shell.pool, callers, shell.answer, shell.wakes.calls)

@@ -97,6 +97,7 @@ class BatchLoop:
             raise
         except TooManyParked as error:
             log.critical("reading_stopped", error=error)
+            self._shell.reading_stopped = True
             self._health.state("reading_stopped", "too many dead letters: the fault is in our code")
             await asyncio.Event().wait()
         except BaseException as error:

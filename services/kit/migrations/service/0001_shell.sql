@@ -143,3 +143,10 @@ CREATE TABLE alive (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     at timestamptz NOT NULL
 );
+
+-- Which process is the worker of a slot; the newest wins, an older one ends itself.
+CREATE TABLE worker (
+    slot int PRIMARY KEY,
+    token uuid NOT NULL,
+    at timestamptz NOT NULL
+);
