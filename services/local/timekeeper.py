@@ -31,6 +31,10 @@ SELECT 'timer', '{s}', NULL, NULL, (due_at <= kit.now())::int, due_at FROM (
 _POSITIONS = """
 SELECT 'position', '{s}', topic, part, next_offset, NULL::timestamptz FROM {s}.position
 """
+_PARKED = """
+SELECT '{s}: ' || message_type || ' ' || code AS what, left(min(detail), 200) AS detail,
+       count(*) AS n FROM {s}.parked WHERE state = 'parked' GROUP BY message_type, code
+"""
 _HEADS = """
 SELECT t.id AS tenant_id, f.xid::text AS xid, f.number
 FROM unnest($1::uuid[]) AS t(id)
@@ -97,6 +101,13 @@ class Timekeeper:
         rows = await self._conn.fetch(self._all)
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._parts)
         return self._look(rows, ends)
+
+    async def parked(self) -> dict[str, int]:
+        """Open dead letters by service, message type, code and cause."""
+        rows = await self._conn.fetch(
+            " UNION ALL ".join(_PARKED.format(s=s) for s in self._services)
+        )
+        return {f"{row['what']} ({row['detail']})": row["n"] for row in rows}
 
     async def feed_heads(self, tenants: Iterable[UUID]) -> dict[UUID, str]:
         """The cursor behind the last entry of each tenant's feed; none for an empty feed."""

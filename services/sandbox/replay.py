@@ -38,7 +38,7 @@ from services.sandbox.world import World, world_of
 
 STUCK_S = 60.0
 LINE_S, LINE_S_PLAIN = 1.0, 15.0
-PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.010
+PAUSE_S_MIN, PAUSE_S_MAX = 0.004, 0.020
 DATA_NOTE = "order times, places and couriers are real; drugs, stock and insurers are drawn"
 ASSUMED_NOTE = (
     "opening hours, pharmacists, prices, cold chain (0.6 of pharmacies), radius 3 km, capacity "
@@ -151,7 +151,9 @@ class Run:
             now = self._stage.clock.now()
             step = self._pace.next(self._stage.agenda, look.next_timer, now)
             if step is None:
-                raise ReplayFailed(f"nothing is due, but {self._open()} orders are not closed")
+                raise ReplayFailed(
+                    f"nothing is due, but {self._open()} orders are not closed: {await self._why()}"
+                )
             await asyncio.sleep(self._pace.wait_s(step.to))
             await self._keeper.step(step.to)
             self._set_clock(step.to)
@@ -168,9 +170,10 @@ class Run:
                 return look
             signs = (look.progress, dict(look.pending), self._crew.begun, self._heard())
             if self._patience.spent(signs):
-                raise ReplayFailed(f"nothing moved for {STUCK_S:.0f} s: {_named(look)}")
+                why = f"{_named(look)}; {await self._why()}"
+                raise ReplayFailed(f"nothing moved for {STUCK_S:.0f} s: {why}")
             await asyncio.sleep(pause)
-            pause = min(pause * 1.3, PAUSE_S_MAX)
+            pause = min(pause * 1.4, PAUSE_S_MAX)
 
     async def _quiet(self) -> Look:
         """A look that shows nothing pending only if nothing is, inside or out."""
@@ -193,6 +196,11 @@ class Run:
         acts = self._crew.begun - begun + self._crew.doing
         acts += due is not None and due <= self._stage.clock.now()
         return Look({**behind, **({"acts": acts} if acts else {})}, look.next_timer, look.progress)
+
+    async def _why(self) -> str:
+        """What a person would look at first."""
+        parked = await self._keeper.parked()
+        return f"last heard {self._tally.standing()}, parked {parked or 'nothing'}"
 
     def _heard(self) -> int:
         return sum(feed.read_entries for feed in self._crew.feeds.values())

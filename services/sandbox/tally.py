@@ -32,6 +32,7 @@ class Course:
     first_due: datetime | None = None
     late: bool | None = None
     outcome: str = ""
+    last: str = ""
     at: dict[str, datetime] = field(default_factory=dict)
 
 
@@ -46,6 +47,7 @@ class Tally:
         """One fact about one order."""
         self.facts[entry.type] += 1
         course = self.courses[entry.subject]
+        course.last = entry.type
         if entry.type in _KEPT:
             course.at[entry.type] = entry.at
         match entry.type:
@@ -62,6 +64,10 @@ class Tally:
         """Orders by outcome."""
         counts = Counter(c.outcome for c in self.courses.values() if c.outcome)
         return dict(sorted(counts.items()))
+
+    def standing(self) -> dict[str, int]:
+        """Orders that are not closed, by the last that was heard of them."""
+        return dict(Counter(c.last for c in self.courses.values() if not c.outcome))
 
     def on_time(self) -> dict[str, float]:
         """Of the delivered orders of each tier, those at the door within the first promise."""
