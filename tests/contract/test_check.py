@@ -1,0 +1,473 @@
+"""The check can see: a sound instance is green, and each guard broken on purpose turns it red."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from schemas import flow
+from services.commands.invariants import look
+from services.commands.invariants.evidence import (
+    CLOSED,
+    ISSUED,
+    Before,
+    Evidence,
+    Fact,
+    Finding,
+    Place,
+    Seen,
+    Told,
+    Topics,
+)
+from services.commands.invariants.road import AFTER, ENDS, NEEDS
+from services.commands.invariants.scan import ORDER_FACTS
+from services.commands.invariants.table import INVARIANTS
+from services.kit.spec import NOW
+
+ORDER, HOSPITAL, CHAIN, OTHER_CHAIN, FLEET, DESK, BOSS = (
+    f"01950000-0000-7000-8000-{n:012x}" for n in range(7)
+)
+SHOP, SHEET, LINE = "shop", "sheet", "line"
+CODES = ["1" * 20, "2" * 20]
+SPLIT = {"total_fen": 10, "fund_fen": 6, "account_fen": 1, "cash_fen": 3}
+LINES = {LINE: {"sheet": SHEET, "quantity": 2}}
+TENANTS = {
+    HOSPITAL: "hospital",
+    CHAIN: "pharmacy_chain",
+    OTHER_CHAIN: "pharmacy_chain",
+    FLEET: "courier",
+    DESK: "reviewer",
+    BOSS: "operator",
+}
+Change = Callable[[Evidence], None]
+
+
+class Tables:
+    """Answers queries by a word in them; what nobody prepared is empty."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[dict[str | int, Any]]] = {}
+
+    async def fetch(self, query: str, *_: Any) -> Sequence[dict[str | int, Any]]:
+        return next((rows for word, rows in self.rows.items() if word in query), [])
+
+    async def fetchval(self, query: str, *_: Any) -> Any:
+        return NOW if "kit.now()" in query else 1
+
+
+def make(name: str, attempt: int = 0, **data: Any) -> Fact:
+    number = next(_numbers)
+    service = name.partition(".")[0]
+    if attempt:
+        data["attempt"] = attempt
+    return Fact(
+        id=f"event-{number}",
+        type=name,
+        order_id=ORDER,
+        tenant_id=HOSPITAL,
+        version=number,
+        place=Place(f"{service}.events", 0, number),
+        time=NOW,
+        data=data,
+    )
+
+
+_numbers = iter(range(1, 1_000_000))
+
+
+def sound_facts() -> list[Fact]:
+    """One delivered order whose first pharmacy gave it back."""
+    shop: dict[str, Any] = {"pharmacy_id": SHOP, "pharmacy_tenant": CHAIN}
+    return [
+        make(ISSUED, hospital_id=HOSPITAL, expires_at=NOW + timedelta(days=3)),
+        make("review.ReviewEscalated"),
+        make("review.ReviewApproved", approved=[SHEET], lines=LINES),
+        make("claim.ClaimAuthorised"),
+        make("dispatch.PromiseMade"),
+        make("dispatch.OfferMade", **shop),
+        make("dispatch.OfferDeclined", **shop),
+        make("dispatch.OfferMade", **shop),
+        make("dispatch.PharmacyAssigned", 1, lines=LINES, **shop),
+        make("claim.ClaimPriced", 1, split=SPLIT),
+        make("delivery.AttemptFailed", 1, **shop),
+        make("claim.ClaimUndone", 1, split=SPLIT),
+        make("dispatch.OfferMade", **shop),
+        make("dispatch.PharmacyAssigned", 2, lines=LINES, **shop),
+        make("claim.ClaimPriced", 2, split=SPLIT),
+        make("delivery.PharmacyReviewed", 2, **shop),
+        make("delivery.ParcelSealed", 2, pharmacy_id=SHOP, lines={LINE: CODES}),
+        make("claim.ClaimSettled", 2, split=SPLIT),
+        make("delivery.ParcelReleased", 2, **shop),
+        make("delivery.CourierAssigned", 2, courier_tenant=FLEET),
+        make("delivery.ParcelPickedUp", 2),
+        make("delivery.ParcelDelivered", 2),
+        make(CLOSED, 2, outcome="delivered"),
+    ]
+
+
+SOUND_FEEDS = (
+    Told(HOSPITAL, HOSPITAL, ORDER, "claim.ClaimPriced", 2, ""),
+    Told(CHAIN, CHAIN, ORDER, "claim.ClaimPriced", 2, ""),
+    Told(CHAIN, CHAIN, ORDER, "dispatch.OfferMade", 0, CHAIN),
+    Told(FLEET, FLEET, ORDER, "delivery.ParcelPickedUp", 2, ""),
+    Told(DESK, DESK, ORDER, "review.ReviewEscalated", 0, ""),
+)
+
+
+def evidence_of(facts: Sequence[Fact]) -> Evidence:
+    topics = Topics(messages=len(facts))
+    for fact in facts:
+        topics.orders[fact.order_id].append(fact)
+        seen = Seen(fact.place.part, fact.place.offset, fact.id, fact.type)
+        topics.records[fact.place.topic].append(seen)
+    if facts:
+        topics.told += SOUND_FEEDS
+    by_service = {
+        service: frozenset(fact.id for fact in facts if fact.service == service)
+        for service in flow.SERVICES
+    }
+    inbox = {
+        service: frozenset(fact.id for fact in facts if _reads(service, fact))
+        for service in flow.SERVICES
+    }
+    positions = {
+        service: {(topic, 0): 1_000_000 for topic in flow.inputs(service)}
+        for service in flow.SERVICES
+    }
+    nothing = {service: frozenset[str]() for service in flow.SERVICES}
+    tables = Tables()
+    tables.rows["claim.entry e ON e.transfer_id = t.id\nGROUP BY t.order_id\n"] = [
+        {
+            "order_id": ORDER,
+            "fund": -6,
+            "personal": -1,
+            "patient": -3,
+            "pharmacy": 10,
+            "clearing": 0,
+        }
+    ]
+    tables.rows["ops.timeline"] = [{0: fact.id} for fact in facts]
+    books = {
+        "payer": [{"order_ref": ORDER, "fund_fen": 6, "account_fen": 1}],
+        "payment": [{"order_ref": ORDER, "captured_fen": 3, "held_fen": 0}],
+    }
+    return Evidence(
+        topics=topics,
+        before=Before(by_service, nothing, positions, inbox),
+        conn=cast(asyncpg.Connection, tables),
+        tenants=TENANTS,
+        ledgers=books,
+        committed={},
+        ends={},
+        remembered={},
+        log_lines=1,
+    )
+
+
+def _reads(service: str, fact: Fact) -> bool:
+    return fact.type in {event.TYPE for event in flow.consumed(service)}
+
+
+def look_through(name: str, evidence: Evidence) -> Finding:
+    async def look_once() -> Finding:
+        return await INVARIANTS[name].look(evidence)
+
+    return asyncio.run(look_once())
+
+
+# The audit is verified on real tables below: its hashes cannot be played.
+SEEN_WITHOUT_TABLES = [name for name in INVARIANTS if name != "I6"]
+
+
+def test_the_sixteen_are_there_and_each_says_what_it_counts() -> None:
+    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 17)]
+    for name, invariant in INVARIANTS.items():
+        must_hold, counted = invariant.what.split("; ")
+        assert must_hold, name
+        assert counted, name
+
+
+@pytest.mark.parametrize("name", SEEN_WITHOUT_TABLES)
+def test_a_sound_order_is_green(name: str) -> None:
+    found = look_through(name, evidence_of(sound_facts()))
+    assert (found.ok, found.ids) == (True, ())
+    assert found.examined > 0
+
+
+def drop(name: str, attempt: int = 0) -> Change:
+    """The fact is on no topic, as if it had never been."""
+
+    def change(evidence: Evidence) -> None:
+        facts = evidence.topics.orders[ORDER]
+        kept = [f for f in facts if (f.type, f.attempt) != (name, attempt)]
+        assert len(kept) < len(facts)
+        evidence.topics.orders[ORDER] = kept
+
+    return change
+
+
+def alter(name: str, **data: Any) -> Change:
+    """The fact says something else."""
+
+    def change(evidence: Evidence) -> None:
+        facts = evidence.topics.orders[ORDER]
+        assert any(fact.type == name for fact in facts)
+        evidence.topics.orders[ORDER] = [
+            replace(fact, data={**fact.data, **data}) if fact.type == name else fact
+            for fact in facts
+        ]
+
+    return change
+
+
+def add(name: str, attempt: int = 0, **data: Any) -> Change:
+    """One fact more, at the end."""
+    return lambda evidence: evidence.topics.orders[ORDER].append(make(name, attempt, **data))
+
+
+def tell(tenant: str, entry_type: str, attempt: int = 0, named: str = "") -> Change:
+    """An entry on a partner's topic."""
+    told = Told(tenant, tenant, ORDER, entry_type, attempt, named)
+    return lambda evidence: evidence.topics.told.append(told)
+
+
+def answer(word: str, **row: Any) -> Change:
+    """The tables find a row."""
+
+    def change(evidence: Evidence) -> None:
+        rows: list[dict[str | int, Any]] = [cast(Any, {0: "found", **cast(Any, row)})]
+        tables = cast(Tables, evidence.conn)
+        tables.rows = {word: rows, **tables.rows}
+
+    return change
+
+
+def remember(service: str, where: str, offset: int) -> Change:
+    return lambda evidence: cast(Any, evidence.remembered).update({service: {where: offset}})
+
+
+def commit(service: str, where: str, offset: int) -> Change:
+    topic, _, part = where.partition("/")
+    return lambda evidence: cast(Any, evidence.committed).update(
+        {service: {(topic, int(part)): offset}}
+    )
+
+
+def end(where: str, offset: int) -> Change:
+    topic, _, part = where.partition("/")
+    return lambda evidence: cast(Any, evidence.ends).update({(topic, int(part)): offset})
+
+
+def forget(service: str) -> Change:
+    """The service's inbox lacks what its positions say it has read."""
+    return lambda evidence: cast(Any, evidence.before.inbox).update({service: frozenset()})
+
+
+def invent(service: str, event_id: str) -> Change:
+    """The service took in what stands on no topic."""
+
+    def change(evidence: Evidence) -> None:
+        inbox = cast(Any, evidence.before.inbox)
+        inbox[service] = inbox[service] | {event_id}
+
+    return change
+
+
+def lose(name: str) -> Change:
+    """A published fact is not on its topic."""
+
+    def change(evidence: Evidence) -> None:
+        for records in evidence.topics.records.values():
+            records[:] = [seen for seen in records if seen.type != name]
+
+    return change
+
+
+def smuggle(topic: str, event_id: str) -> Change:
+    """A fact that no outbox has."""
+    seen = Seen(0, 999_999, event_id, "claim.ClaimSettled")
+    return lambda evidence: evidence.topics.records[topic].append(seen)
+
+
+def book(name: str, **row: Any) -> Change:
+    return lambda evidence: cast(Any, evidence.ledgers)[name].append(row)
+
+
+def leak(where: str) -> Change:
+    return lambda evidence: evidence.topics.canaries.append(where)
+
+
+def foreign(name: str) -> Change:
+    def change(evidence: Evidence) -> None:
+        facts = evidence.topics.orders[ORDER]
+        evidence.topics.orders[ORDER] = [
+            replace(fact, tenant_id=CHAIN) if fact.type == name else fact for fact in facts
+        ]
+
+    return change
+
+
+def closed_again(evidence: Evidence) -> None:
+    add(CLOSED, 2, outcome="delivered")(evidence)
+
+
+PARKED_ROW = {
+    "id": "dead",
+    "order_id": ORDER,
+    "topic": None,
+    "part": None,
+    "record_offset": None,
+    "actor": "",
+    "reason": "",
+    "blocked_by": None,
+}
+
+BROKEN: list[tuple[str, str, Change]] = [
+    ("I1", "closed twice", closed_again),
+    ("I1", "closed without having been issued", drop(ISSUED)),
+    ("I1", "forgotten by everybody", drop(CLOSED, 2)),
+    ("I2", "authorised without approval", drop("review.ReviewApproved")),
+    ("I2", "sealed without a confirmation", drop("delivery.PharmacyReviewed", 2)),
+    ("I2", "released before the settlement", drop("claim.ClaimSettled", 2)),
+    ("I2", "assigned without an offer", drop("dispatch.OfferMade")),
+    ("I2", "next attempt though nothing was given back", drop("delivery.AttemptFailed", 1)),
+    ("I2", "picked up without a courier", drop("delivery.CourierAssigned", 2)),
+    ("I2", "priced after the books were closed", add("claim.ClaimPriced", 2, split=SPLIT)),
+    ("I2", "asked after the books were closed", add("claim.PatientAsked")),
+    ("I2", "delivered twice", add("delivery.ParcelDelivered", 2)),
+    ("I2", "another outcome than what happened", alter(CLOSED, outcome="returned")),
+    ("I3", "a transfer that does not sum to zero", answer("count(e.*) < 2")),
+    ("I3", "an undone attempt that cost somebody", answer("HAVING sum(e.amount_fen) <> 0")),
+    ("I3", "cancelled but not paid back", alter(CLOSED, outcome="cancelled")),
+    (
+        "I3",
+        "the payer paid twice",
+        book("payer", order_ref=ORDER, fund_fen=12, account_fen=1),
+    ),
+    (
+        "I3",
+        "the provider still holds the share",
+        book("payment", order_ref=ORDER, captured_fen=3, held_fen=3),
+    ),
+    ("I3", "money of nobody's order", book("payer", order_ref="x", fund_fen=1, account_fen=0)),
+    ("I4", "reserved is not the sum of reservations", answer("dispatch.stock")),
+    ("I4", "a closed order holds stock", answer("HAVING count(*) > 1")),
+    (
+        "I5",
+        "assigned twice in one attempt",
+        add("dispatch.PharmacyAssigned", 2, pharmacy_id=SHOP, pharmacy_tenant=CHAIN, lines=LINES),
+    ),
+    ("I5", "another pharmacy sealed it", alter("delivery.ParcelSealed", pharmacy_id="other")),
+    ("I7", "published, but not there", lose("claim.ClaimSettled")),
+    ("I7", "there, but written by nobody", smuggle("claim.events", "stranger")),
+    ("I8", "taken in twice", answer("GROUP BY event_id")),
+    ("I8", "two equal facts from one cause", answer("causation_id")),
+    ("I8", "taken in from nowhere", invent("claim", "ghost")),
+    ("I8", "missing in the timeline", smuggle("claim.events", "unseen")),
+    ("I9", "went back since the last look", remember("claim", "review.events/0", 1_000_001)),
+    ("I9", "acked what was not applied", commit("claim", "review.events/0", 1_000_001)),
+    ("I9", "beyond the end", end("review.events/0", 5)),
+    ("I10", "a hole in the versions", answer("max(aggregate_version)")),
+    ("I10", "out of order on the topic", lambda e: e.topics.orders[ORDER].reverse()),
+    ("I11", "a timer nobody fires", answer("t.due_at", id="timer")),
+    ("I12", "read, but neither taken in nor parked", forget("delivery")),
+    ("I12", "replayed by nobody", answer(".parked", **PARKED_ROW, state="replayed")),
+    ("I12", "parked without a block", answer(".parked", **PARKED_ROW, state="parked")),
+    ("I13", "a name on a topic", leak("claim.events/0@1")),
+    ("I14", "a fact under another tenant", foreign("claim.ClaimPriced")),
+    ("I14", "a row under another tenant", answer(".state s")),
+    ("I14", "an offer told to another chain", tell(OTHER_CHAIN, "dispatch.OfferMade", 0, CHAIN)),
+    ("I14", "another chain hears the price", tell(OTHER_CHAIN, "claim.ClaimPriced", 2)),
+    ("I14", "the hospital hears of an offer", tell(HOSPITAL, "dispatch.OfferMade", 0, CHAIN)),
+    ("I14", "the desk hears of money", tell(DESK, "claim.ClaimSettled", 2)),
+    ("I14", "the fleet hears of money", tell(FLEET, "claim.ClaimSettled", 2)),
+    ("I14", "an unknown tenant hears anything", tell("nobody", "claim.OrderClosed", 2)),
+    ("I15", "a line that nobody approved", alter("review.ReviewApproved", approved=[])),
+    ("I15", "a line that was never prescribed", alter("review.ReviewApproved", lines={})),
+    ("I16", "a pack without a code", alter("delivery.ParcelSealed", lines={LINE: CODES[:1]})),
+    ("I16", "the same code twice", alter("delivery.ParcelSealed", lines={LINE: CODES[:1] * 2})),
+    ("I16", "left without a settlement", drop("claim.ClaimSettled", 2)),
+    ("I16", "left without a seal", drop("delivery.ParcelSealed", 2)),
+]
+
+
+@pytest.mark.parametrize(("name", "why", "change"), BROKEN, ids=[f"{n}: {w}" for n, w, _ in BROKEN])
+def test_a_broken_guard_is_seen(name: str, why: str, change: Change) -> None:
+    evidence = evidence_of(sound_facts())
+    change(evidence)
+    found = look_through(name, evidence)
+    assert not found.ok, why
+    assert found.ids, why
+
+
+def test_every_invariant_that_can_be_played_is_broken_somewhere() -> None:
+    assert {name for name, _, _ in BROKEN} == set(SEEN_WITHOUT_TABLES)
+
+
+@pytest.mark.parametrize("name", ["I1", "I2", "I5", "I7", "I8", "I11", "I12", "I14", "I15", "I16"])
+def test_nothing_examined_is_red(name: str) -> None:
+    found = look_through(name, evidence_of([]))
+    assert not found.ok
+    assert found.report("x")["detail"] == "nothing examined"
+
+
+def test_an_order_that_somebody_still_has_a_hand_on_is_in_flight() -> None:
+    evidence = evidence_of(sound_facts())
+    drop(CLOSED, 2)(evidence)
+    cast(Tables, evidence.conn).rows[".timer"] = [{0: ORDER}]
+    assert look_through("I1", evidence).ok
+
+
+def test_poison_that_was_parked_is_accounted_for() -> None:
+    evidence = evidence_of(sound_facts())
+    smuggle("claim.events", "")(evidence)
+    assert not look_through("I12", evidence).ok
+    row = {**PARKED_ROW, "order_id": None, "state": "parked"}
+    where = {"topic": "claim.events", "part": 0, "record_offset": 999_999}
+    cast(Tables, evidence.conn).rows[".parked"] = [cast(Any, row | where)]
+    assert look_through("I12", evidence).ok
+
+
+def test_what_came_after_the_look_began_is_a_witness_and_not_judged() -> None:
+    facts = sound_facts()
+    late = [replace(fact, judged=False) for fact in facts if fact.type != "claim.ClaimSettled"]
+    assert look_through("I2", evidence_of(late)).ids == ()
+
+
+def test_a_pack_that_came_back_may_be_sold_again() -> None:
+    evidence = evidence_of(sound_facts())
+    first = {**evidence.topics.orders}[ORDER]
+    other = [replace(fact, order_id="other") for fact in first]
+    back = "delivery.ParcelReturned"
+    evidence.topics.orders["other"] = [
+        replace(fact, type=back) if fact.type == "delivery.ParcelDelivered" else fact
+        for fact in other
+    ]
+    assert look_through("I16", evidence).ok
+    evidence.topics.orders["other"] = other
+    assert not look_through("I16", evidence).ok
+
+
+def test_the_road_is_written_in_the_words_of_the_contract() -> None:
+    named = {*AFTER, *NEEDS, *(cause for causes in NEEDS.values() for cause, _ in causes)}
+    named |= {step for steps in AFTER.values() for step in steps} - {"start"}
+    named |= {step for steps in ENDS.values() for step in steps}
+    assert named <= ORDER_FACTS
+    assert Counter(name.partition(".")[0] for name in AFTER).keys() == {
+        "prescription",
+        "review",
+        "claim",
+        "dispatch",
+        "delivery",
+    }
+
+
+def test_a_name_in_a_log_is_found_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "claim.log").write_text("{}\nthe name is CANARY 7\n")
+    assert look._search_logs(tmp_path) == (["claim.log:2"], 2)
