@@ -15,10 +15,11 @@ NOT_OFFERED_YET = 3
 # Commands that live beside what they command; each module has `main(argv) -> int | None`.
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "replay": ("services.sandbox.replay", "Send a day of orders through a fresh system."),
-    "check": ("services.ops.check", "Check the invariants over all tables and topics."),
+    "check": ("services.commands.check", "Check the invariants over all tables and topics."),
     "submit": ("services.commands.submit", "Submit prescriptions from a file."),
     "watch": ("services.commands.watch", "Follow one order."),
     "dlq": ("services.commands.dlq", "List, show and redrive parked messages."),
+    "contract": ("services.commands.contract", "Write schemas and samples from the models."),
     "city": ("services.commands.city", "Check a city's folder."),
     "review": ("services.commands.review", "Run the rule engine over prescriptions, no server."),
     "claim": ("services.commands.claim", "Run the settlement arithmetic over claims, no server."),

@@ -83,8 +83,9 @@ def up_detached(home: Path, port: int | None) -> None:
             return
         time.sleep(0.2)
     child.terminate()
-    # The child has said what went wrong, in one sentence, as its last line.
-    failed = StartFailed(log.read_text(errors="replace").strip().removeprefix("yaoda: "))
+    said = log.read_text(errors="replace").strip()
+    # What went wrong stands behind the name of the command, after all that went well.
+    failed = StartFailed(said.rpartition("yaoda: ")[2] or f"see {log}")
     failed.exit_code = child.returncode or StartFailed.exit_code
     raise failed
 

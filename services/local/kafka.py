@@ -26,7 +26,7 @@ from services.local.errors import StartFailed
 from services.local.paths import cache_dir
 from services.local.ports import HOST
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 5
 TRAINING_SECONDS_MAX = 90
 _LOGGING = """\

@@ -22,7 +22,7 @@ from services.local.child import Child
 from services.local.errors import StartFailed
 from services.local.ports import HOST
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 5
 SUPERUSER = "yaoda"
 UNPRIVILEGED = 65534

@@ -53,6 +53,8 @@ class Service:
 
 async def run_once(module: str, *, log: Path, env: Mapping[str, str]) -> tuple[int, str]:
     """Run a program of ours to its end; its exit code and what it said last."""
+    # Its words stand alone, so that a complaint does not quote an earlier run.
+    log.unlink(missing_ok=True)
     child = Child(_python(module), log=log, env=env)
     try:
         while child.running:
