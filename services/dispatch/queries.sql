@@ -70,7 +70,8 @@ SET tenant_id = excluded.tenant_id, city = excluded.city, body = excluded.body,
     changed = excluded.changed;
 
 -- name: put_counts
--- What was sealed after the count is off the shelf too; an older count changes nothing.
+-- What was sealed after the count, or at that very moment, is off the shelf too; an older count
+-- changes nothing.
 INSERT INTO stock AS known (pharmacy_id, product_code, counted, counted_at, sealed_since)
 SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at, coalesce((
     SELECT sum(sealed.qty)
@@ -78,7 +79,7 @@ SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at, coalesce(
     WHERE sealed.pharmacy_id = put.pharmacy_id
         AND sealed.product_code = put.product_code
         AND sealed.state = 'sealed'
-        AND sealed.sealed_at > put.counted_at
+        AND sealed.sealed_at >= put.counted_at
 ), 0)
 FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
     AS put (pharmacy_id, product_code, counted, counted_at)
@@ -136,7 +137,7 @@ FROM unnest($1::uuid[], $2::text[], $3::int[]) AS moved (offer_id, state, attemp
 WHERE offer.offer_id = moved.offer_id;
 
 -- name: move_reservations
--- A sealed pack counts against the shelf only while the last count is older than the seal.
+-- A sealed pack counts against the shelf while the last count is not younger than the seal.
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS moved (offer_id, next)
 ), held AS (
@@ -154,9 +155,9 @@ WITH wanted AS (
     SELECT held.pharmacy_id, held.product_code,
         coalesce(sum(held.qty) FILTER (WHERE held.state = 'reserved'), 0) AS unreserved,
         coalesce(sum(held.qty) FILTER (
-            WHERE held.next = 'sealed' AND $3 > stock.counted_at), 0)
+            WHERE held.next = 'sealed' AND $3 >= stock.counted_at), 0)
         - coalesce(sum(held.qty) FILTER (
-            WHERE held.state = 'sealed' AND held.sealed_at > stock.counted_at), 0) AS sealed
+            WHERE held.state = 'sealed' AND held.sealed_at >= stock.counted_at), 0) AS sealed
     FROM held
     JOIN stock USING (pharmacy_id, product_code)
     GROUP BY held.pharmacy_id, held.product_code

@@ -1,0 +1,249 @@
+"""Dispatch without its broker: topics, ticks and time are in the hands of the test."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from schemas import flow
+from schemas.claim import Basis, ClaimAuthorised
+from schemas.envelope import Attributes, body_of, headers_of
+from schemas.message import Event
+from schemas.network import Pharmacy, PharmacyChanged, StockCount, StockCounted
+from schemas.values import GeoPoint
+from services.dispatch import api, tick
+from services.dispatch.app import SERVICE
+from services.dispatch.desk import Desk
+from services.dispatch.domain import State
+from services.kit import clock
+from services.kit.config import Settings
+from services.kit.db import create_pool
+from services.kit.handler import Shell
+from services.kit.health import Health
+from services.kit.http import Gather, Inside, install_problems
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record
+from services.kit.spec import NOW
+from services.kit.tenants import Tenants
+from services.kit.vault import Vault
+from tests.databases import Database
+from tests.unit.dispatch import samples
+
+LEDGER_FAULTS = """
+SELECT s.pharmacy_id, s.product_code, s.reserved, coalesce(r.reserved, 0), s.sealed_since,
+    coalesce(r.sealed, 0)
+FROM stock AS s
+LEFT JOIN LATERAL (
+    SELECT sum(qty) FILTER (WHERE state = 'reserved') AS reserved,
+        sum(qty) FILTER (WHERE state = 'sealed' AND sealed_at >= s.counted_at) AS sealed
+    FROM reservation AS r
+    WHERE r.pharmacy_id = s.pharmacy_id AND r.product_code = s.product_code
+) AS r ON true
+WHERE s.reserved <> coalesce(r.reserved, 0) OR s.sealed_since <> coalesce(r.sealed, 0)
+"""
+HELD_BY_NOBODY = """
+SELECT r.offer_id FROM reservation AS r JOIN offer USING (offer_id)
+WHERE r.state = 'reserved' AND offer.state NOT IN ('open', 'accepted')
+"""
+
+
+@dataclass
+class Dispatch:
+    """One worker."""
+
+    shell: Shell
+    desk: Desk
+    client: httpx.AsyncClient
+    tokens: dict[str, str]
+    tenants: dict[str, UUID]
+    database: Database
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    async def tell(self, *facts: Event) -> None:
+        """Facts of others, as Kafka would bring them."""
+        await self.shell.records([self._record(fact) for fact in facts])
+
+    def _record(self, fact: Event) -> Record:
+        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
+        offset = self.offsets.get((topic, part), 0)
+        self.offsets[topic, part] = offset + 1
+        attributes = Attributes(
+            id=new_id(),
+            type=fact.TYPE,
+            version=fact.VERSION,
+            source=f"/{topic}",
+            time=NOW,
+            subject=str(fact.key()),
+            tenant_id=self.tenants["hospital-a"],
+        )
+        headers = tuple(headers_of(attributes))
+        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+
+    async def open_pharmacy(self, n: int, packs: int = 10, **changes: Any) -> Pharmacy:
+        """A pharmacy of the sandbox's chain with so many packs of everything it sells."""
+        there = samples.pharmacy(n, **changes)
+        there = there.model_copy(update={"tenant_id": self.tenants["chain-a"]})
+        await self.tell(PharmacyChanged(pharmacy=there), self.counted(there, packs))
+        return there
+
+    def counted(self, there: Pharmacy, packs: int, at: datetime = NOW) -> StockCounted:
+        """A count of everything a pharmacy sells."""
+        counts = tuple(StockCount(product_code=code, count=packs) for code in there.prices)
+        return StockCounted(pharmacy_id=there.pharmacy_id, counts=counts, counted_at=at)
+
+    async def authorise(self, **changes: Any) -> UUID:
+        """Claim lets an order through; its id."""
+        order = samples.order(order_id=new_id(), **changes)
+        await self.tell(
+            ClaimAuthorised(
+                order_id=order.order_id,
+                order=order,
+                basis=Basis.INSURED if order.insured else Basis.SELF_PAID,
+                share_max_fen=10_000,
+                authorised_at=await self.now(),
+            )
+        )
+        return order.order_id
+
+    async def tick(self) -> int:
+        """One round of the city tick."""
+        return await tick.tick(self.shell, self.desk)
+
+    async def accept(self, order_id: UUID, tenant: str = "chain-a") -> httpx.Response:
+        """The pharmacy takes the last offer."""
+        return await self._offer_command("accept", order_id, tenant, {})
+
+    async def decline(self, order_id: UUID, tenant: str = "chain-a") -> httpx.Response:
+        """The pharmacy refuses the last offer."""
+        return await self._offer_command("decline", order_id, tenant, {"code": "closing"})
+
+    async def _offer_command(
+        self, verb: str, order_id: UUID, tenant: str, more: dict[str, str]
+    ) -> httpx.Response:
+        row = await self.one(
+            "SELECT offer_id, pharmacy_id FROM offer WHERE order_id = $1"
+            " ORDER BY number DESC LIMIT 1",
+            order_id,
+        )
+        body = {"order_id": str(order_id), **{k: str(v) for k, v in row.items()}, **more}
+        headers = {"Authorization": f"Bearer {self.tokens[tenant]}"}
+        return await self.client.post(f"/v1/offers/{verb}", json=body, headers=headers)
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Let the clock run and fire what the sweeper would."""
+        conn = await asyncpg.connect(self.database.dsn())
+        try:
+            await clock.step(conn, await clock.now(conn) + by)
+        finally:
+            await conn.close()
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Fire what is due, but the city's own timers."""
+        due = await self.shell.pool.fetch(
+            "SELECT t.*, s.tenant_id FROM timer t JOIN state s USING (order_id) "
+            "WHERE due_at <= kit.now() AND kind <> 'match'"
+        )
+        if due:
+            await self.shell.timers(due)
+
+    async def now(self) -> datetime:
+        """The clock."""
+        async with self.shell.pool.acquire() as conn:
+            return await clock.now(conn)
+
+    async def state(self, order_id: UUID) -> State:
+        """What dispatch remembers."""
+        text = await self.shell.pool.fetchval(
+            "SELECT state FROM state WHERE order_id = $1", order_id
+        )
+        return State.model_validate_json(text) if text else State()
+
+    async def published(self, order_id: UUID) -> list[str]:
+        """The types that went out for one order, in order."""
+        sql = "SELECT type FROM outbox WHERE key = $1 ORDER BY id"
+        rows = await self.shell.pool.fetch(sql, order_id)
+        return [row["type"].removeprefix("dispatch.") for row in rows]
+
+    async def one(self, sql: str, *args: Any) -> dict[str, Any]:
+        """Exactly one row."""
+        (row,) = await self.shell.pool.fetch(sql, *args)
+        return dict(row)
+
+    async def stock(self, there: Pharmacy, code: str = "DRUG00001") -> tuple[int, int, int]:
+        """Counted, reserved, sealed since."""
+        row = await self.one(
+            "SELECT counted, reserved, sealed_since FROM stock"
+            " WHERE pharmacy_id = $1 AND product_code = $2",
+            there.pharmacy_id,
+            code,
+        )
+        return row["counted"], row["reserved"], row["sealed_since"]
+
+    async def check_ledger(self) -> None:
+        """The sums in the stock table are those of the reservations; nothing is parked."""
+        for sql in (LEDGER_FAULTS, HELD_BY_NOBODY, "SELECT code, detail FROM parked"):
+            rows = await self.shell.pool.fetch(sql)
+            assert [tuple(row) for row in rows] == []
+
+
+@asynccontextmanager
+async def dispatch_on(database: Database, *, prepare: bool = True) -> AsyncIterator[Dispatch]:
+    """A worker with positions at zero, and time standing still."""
+    if prepare:
+        await _prepare(database)
+    async with AsyncExitStack() as stack:
+        settings = settings_of(database, "dispatch")
+        tenants = Tenants.load(settings.tenants_file)
+        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
+        vault = Vault.load(settings.master_key_file)
+        pool = await create_pool(settings, "dispatch", min_size=1, max_size=8)
+        stack.push_async_callback(pool.close)
+        desk = Desk(new_id())
+        health = Health("dispatch")
+        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=health, extras=desk)
+        app = FastAPI()
+        install_problems(app)
+        app.include_router(api.router)
+        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, desk)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://dispatch")
+        )
+        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
+        yield Dispatch(shell, desk, client, tokens, ids, database)
+
+
+def settings_of(database: Database, process: str) -> Settings:
+    """The settings that this process would read from its environment."""
+    values: dict[str, Any] = {
+        name.removeprefix("YAODA_").lower(): value
+        for name, value in database.env_for(process).items()
+    }
+    values["addresses"] = json.loads(values["addresses"])
+    return Settings(**values)
+
+
+async def _prepare(database: Database) -> None:
+    conn = await asyncpg.connect(database.dsn())
+    try:
+        await clock.simulate(conn, NOW)
+        statement = "INSERT INTO dispatch.position (topic, part, next_offset) VALUES ($1, $2, 0)"
+        inputs = flow.inputs("dispatch")
+        await conn.executemany(
+            statement, [(topic, part) for topic in inputs for part in range(flow.PARTITIONS)]
+        )
+    finally:
+        await conn.close()
+
+
+def near(n: int) -> dict[str, Any]:
+    """The n-th nearest place to the sample order."""
+    point = GeoPoint(lat=31.23 + n * 0.001, lon=121.47)
+    return {"lat": point.lat, "lon": point.lon}

@@ -1,0 +1,308 @@
+"""Dispatch on a real database: the ledger of stock and slots, offers, leases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from schemas.delivery import AttemptFailed, GiveBackReason, ParcelSealed
+from schemas.network import PharmacyChanged
+from schemas.values import Outcome
+from services.dispatch.desk import LEASE_S
+from services.dispatch.domain.state import Phase
+from services.kit.spec import NOW
+from tests.databases import Database
+from tests.integration.dispatch.harness import Dispatch, dispatch_on, near
+from tests.unit.dispatch import samples
+
+pytestmark = pytest.mark.live
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def worker(database: Database) -> AsyncIterator[Dispatch]:
+    """One worker; at the end its books must agree."""
+    async with dispatch_on(database) as one:
+        yield one
+        await one.check_ledger()
+
+
+def sealed(order_id: UUID, attempt: int = 1) -> ParcelSealed:
+    return samples.sealed(attempt).model_copy(update={"order_id": order_id})
+
+
+def failed(order_id: UUID, attempt: int = 1) -> AttemptFailed:
+    update = {"order_id": order_id, "reason": GiveBackReason.DAMAGED}
+    return samples.failed(attempt).model_copy(update=update)
+
+
+async def test_an_order_walks_from_authorisation_to_the_door(worker: Dispatch) -> None:
+    far = await worker.open_pharmacy(1, **near(5))
+    nearest = await worker.open_pharmacy(2, **near(1))
+    order_id = await worker.authorise()
+
+    assert await worker.tick() == 1
+    assert await worker.stock(nearest) == (10, 2, 0)
+    assert await worker.stock(far) == (10, 0, 0)
+    answer = (await worker.accept(order_id)).json()
+    assert answer["attempt"] == 1
+    assert len(answer["token"]) == 64
+    assert (await worker.accept(order_id)).json() == answer
+    offer = await worker.one("SELECT state, attempt, pharmacy_id FROM offer")
+    assert offer == {"state": "accepted", "attempt": 1, "pharmacy_id": nearest.pharmacy_id}
+
+    await worker.tell(sealed(order_id))
+    assert await worker.stock(nearest) == (10, 0, 2)
+    closed = samples.closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": order_id})
+    await worker.tell(closed)
+    assert await worker.stock(nearest) == (10, 0, 2)
+    assert await worker.published(order_id) == ["PromiseMade", "OfferMade", "PharmacyAssigned"]
+    assert await worker.tick() == 0
+
+
+async def test_a_refusal_frees_the_packs_and_the_next_pharmacy_is_asked(worker: Dispatch) -> None:
+    first = await worker.open_pharmacy(1, **near(1))
+    second = await worker.open_pharmacy(2, **near(2))
+    order_id = await worker.authorise()
+    await worker.tick()
+    stranger = await worker.client.post("/v1/offers/accept", json={})
+    assert stranger.status_code in (401, 422)
+    hospital = await worker.decline(order_id, "hospital-a")
+    assert (hospital.status_code, hospital.json()["code"]) == (403, "forbidden")
+
+    assert (await worker.decline(order_id)).status_code == 200
+    assert await worker.stock(first) == (10, 0, 0)
+    await worker.tick()
+    assert await worker.stock(second) == (10, 2, 0)
+    assert (await worker.state(order_id)).out == (first.pharmacy_id,)
+    states = await worker.shell.pool.fetch("SELECT state FROM offer ORDER BY number")
+    assert [row["state"] for row in states] == ["declined", "open"]
+
+
+async def test_silence_ends_an_offer_at_its_time(worker: Dispatch) -> None:
+    only = await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.pass_time(timedelta(seconds=89))
+    assert (await worker.state(order_id)).phase is Phase.OFFERED
+    await worker.pass_time(timedelta(seconds=2))
+    assert await worker.stock(only) == (10, 0, 0)
+    late = await worker.accept(order_id)
+    assert (late.status_code, late.json()["code"]) == (409, "offer_closed")
+    await worker.tick()
+    assert (await worker.published(order_id))[-1] == "DispatchExhausted"
+    assert (await worker.state(order_id)).ended == "exhausted"
+
+
+async def test_the_last_packs_go_to_as_many_orders_as_they_suffice_for(worker: Dispatch) -> None:
+    near_by = await worker.open_pharmacy(1, packs=5, capacity_per_slot=100, **near(1))
+    next_one = await worker.open_pharmacy(2, packs=100, capacity_per_slot=3, **near(2))
+    orders = [await worker.authorise() for _ in range(8)]
+    assert await worker.tick() == 8
+    assert await worker.stock(near_by) == (5, 4, 0)
+    assert await worker.stock(next_one) == (100, 6, 0)
+    phases = [(await worker.state(order_id)).phase for order_id in orders]
+    assert phases.count(Phase.OFFERED) == 5
+    # The others wait for a free slot: capacity passes by itself.
+    assert phases.count(Phase.SEEKING) == 3
+    await worker.pass_time(10 * MINUTE)
+    for order_id in orders:
+        assert (await worker.state(order_id)).phase is Phase.SEEKING
+    assert await worker.tick() == 8
+    await worker.check_ledger()
+
+
+async def test_a_count_below_what_is_reserved_is_believed(worker: Dispatch) -> None:
+    first = await worker.open_pharmacy(1, packs=5, **near(1))
+    second = await worker.open_pharmacy(2, **near(2))
+    accepted = await worker.authorise()
+    await worker.tick()
+    await worker.accept(accepted)
+    open_one = await worker.authorise()
+    await worker.tick()
+    assert await worker.stock(first) == (5, 4, 0)
+
+    await worker.tell(worker.counted(first, 2, NOW + MINUTE))
+    assert await worker.stock(first) == (2, 4, 0)
+    await worker.sweep()
+    assert (await worker.published(open_one))[-1] == "OfferWithdrawn"
+    assert await worker.stock(first) == (2, 2, 0)
+    await worker.tick()
+    assert await worker.stock(second) == (10, 2, 0)
+    assert (await worker.state(accepted)).phase is Phase.ASSIGNED
+
+
+async def test_of_two_open_offers_only_one_gives_way_when_that_suffices(worker: Dispatch) -> None:
+    only = await worker.open_pharmacy(1, packs=5)
+    orders = [await worker.authorise() for _ in range(2)]
+    await worker.tick()
+    await worker.tell(worker.counted(only, 3, NOW + MINUTE))
+    await worker.sweep()
+    phases = sorted([(await worker.state(order_id)).phase for order_id in orders])
+    assert phases == [Phase.OFFERED, Phase.SEEKING]
+    assert await worker.stock(only) == (3, 2, 0)
+
+
+async def test_a_count_knows_what_was_sealed_before_it_alone(worker: Dispatch) -> None:
+    only = await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.accept(order_id)
+    await worker.pass_time(5 * MINUTE)
+    await worker.tell(sealed(order_id))
+
+    await worker.tell(worker.counted(only, 9, NOW + 4 * MINUTE))
+    assert await worker.stock(only) == (9, 0, 2)
+    await worker.tell(worker.counted(only, 99, NOW + 3 * MINUTE))
+    assert await worker.stock(only) == (9, 0, 2)
+    await worker.tell(worker.counted(only, 7, NOW + 6 * MINUTE))
+    assert await worker.stock(only) == (7, 0, 0)
+    # What was sealed before the last count and comes back is known to that count or the next.
+    await worker.tell(failed(order_id))
+    assert await worker.stock(only) == (7, 0, 0)
+
+
+async def test_a_sealed_parcel_given_back_is_on_the_shelf_again(worker: Dispatch) -> None:
+    only = await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.accept(order_id)
+    await worker.pass_time(MINUTE)
+    await worker.tell(sealed(order_id), failed(order_id))
+    assert await worker.stock(only) == (10, 0, 0)
+    assert await worker.one("SELECT state, attempt FROM offer") == {
+        "state": "released",
+        "attempt": 1,
+    }
+
+
+async def test_what_was_delivered_left_the_shelf_though_sealing_comes_later(
+    worker: Dispatch,
+) -> None:
+    only = await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.accept(order_id)
+    await worker.pass_time(MINUTE)
+    closed = samples.closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": order_id})
+    await worker.tell(closed)
+    assert await worker.stock(only) == (10, 0, 2)
+    await worker.tell(sealed(order_id))
+    assert await worker.stock(only) == (10, 0, 2)
+
+
+async def test_attempts_follow_one_another(worker: Dispatch) -> None:
+    shops = [await worker.open_pharmacy(n, **near(n)) for n in range(1, 6)]
+    order_id = await worker.authorise()
+    for attempt in range(1, 6):
+        await worker.tick()
+        assert (await worker.accept(order_id)).json()["attempt"] == attempt
+        await worker.tell(failed(order_id, attempt))
+    assert (await worker.state(order_id)).ended == "exhausted"
+    assert [await worker.stock(there) for there in shops] == [(10, 0, 0)] * 5
+
+
+async def test_one_attempt_has_one_accepted_offer_whatever_the_code_does(
+    worker: Dispatch,
+) -> None:
+    await worker.open_pharmacy(1, **near(1))
+    await worker.open_pharmacy(2, **near(2))
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.decline(order_id)
+    await worker.tick()
+    await worker.accept(order_id)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await worker.shell.pool.execute(
+            "UPDATE offer SET state = 'released', attempt = 1 WHERE number = 1"
+        )
+
+
+async def test_accepting_at_once_over_two_lines_gives_one_assignment(worker: Dispatch) -> None:
+    await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    answers = await asyncio.gather(*(worker.accept(order_id) for _ in range(5)))
+    assert len({answer.json()["token"] for answer in answers}) == 1
+    assert (await worker.published(order_id)).count("PharmacyAssigned") == 1
+
+
+async def test_changes_of_a_pharmacy_reach_the_next_tick(worker: Dispatch) -> None:
+    near_by = await worker.open_pharmacy(1, **near(1))
+    other = await worker.open_pharmacy(2, **near(2))
+    await worker.authorise()
+    await worker.tick()
+    assert await worker.stock(near_by) == (10, 2, 0)
+    paused = near_by.model_copy(update={"paused": True})
+    await worker.tell(PharmacyChanged(pharmacy=paused))
+    await worker.authorise()
+    await worker.tick()
+    assert await worker.stock(other) == (10, 2, 0)
+
+
+async def test_a_city_is_matched_by_one_worker_at_a_time(
+    worker: Dispatch, database: Database
+) -> None:
+    await worker.open_pharmacy(1)
+    await worker.authorise()
+    await worker.tick()
+    order_id = await worker.authorise()
+    async with dispatch_on(database, prepare=False) as second:
+        assert await second.tick() == 0
+        await _run_out(second)
+        assert await second.desk.leases.hold(second.shell.pool, samples.CITY)
+        lease = await second.one("SELECT epoch, holder FROM city_lease")
+        assert lease == {"epoch": 2, "holder": second.desk.leases.holder}
+
+        # The first still believes that it holds the city: its tick decides nothing.
+        assert await worker.tick() == 1
+        assert (await worker.state(order_id)).phase is Phase.SEEKING
+        assert (await worker.state(order_id)).offers == 0
+        assert await worker.tick() == 0
+        assert await second.tick() == 1
+        assert (await second.state(order_id)).phase is Phase.OFFERED
+        await second.desk.leases.let_go(second.shell.pool)
+    assert await worker.desk.leases.hold(worker.shell.pool, samples.CITY)
+
+
+async def _run_out(worker: Dispatch) -> None:
+    await worker.shell.pool.execute(
+        "UPDATE city_lease SET until = clock_timestamp() - make_interval(secs => $1)", LEASE_S
+    )
+
+
+async def test_a_cancellation_in_the_middle_of_an_offer_frees_everything(
+    worker: Dispatch,
+) -> None:
+    only = await worker.open_pharmacy(1)
+    order_id = await worker.authorise()
+    await worker.tick()
+    await worker.tell(samples.cancel().model_copy(update={"order_id": order_id}))
+    assert await worker.stock(only) == (10, 0, 0)
+    assert (await worker.published(order_id))[-3:] == [
+        "OfferWithdrawn",
+        "DispatchCancelled",
+        "CancelAnswered",
+    ]
+    assert await worker.shell.pool.fetch("SELECT 1 FROM timer") == []
+
+
+async def test_a_city_without_pharmacies_ends_the_order_with_the_reason(worker: Dispatch) -> None:
+    order_id = await worker.authorise(city="990000")
+    assert await worker.tick() == 1
+    assert await worker.published(order_id) == [
+        "PromiseMade",
+        "PromiseChanged",
+        "PromiseChanged",
+        "DispatchExhausted",
+    ]
+
+
+async def test_the_question_route_says_that_it_is_not_offered_yet(worker: Dispatch) -> None:
+    body = {"order_id": str(samples.uid(1)), "ask_id": str(samples.uid(2)), "answer": "yes"}
+    headers = {"Authorization": f"Bearer {worker.tokens['hospital-a']}"}
+    answer = await worker.client.post("/v1/asks/answer", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (501, "not_offered_yet")
