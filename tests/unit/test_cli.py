@@ -3,12 +3,18 @@
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from services import cli
-from services.commands import testing
+from services.commands import system, testing
 from services.local.errors import NotRunning
+
+STAGES_WITH_COUNTS = (
+    "issued 3 · in review 0 · authorised 0 · offered 0 · sealed 0 · on the road 2 · "
+    "delivered 0 · late 1"
+)
 
 
 def test_a_command_that_is_missing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +64,20 @@ def test_tests_run_even_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(testing, "_step", step)
     assert testing.run([], long=False) == 1
     assert ran == ["lint", "format", "types", "imports", "tests"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "line"),
+    [
+        (200, '{"issued": 3, "on_the_road": 2, "late": 1}', STAGES_WITH_COUNTS),
+        (503, "", "no summary yet (HTTPStatusError)"),
+        (200, "<html>", "no summary yet (JSONDecodeError)"),
+    ],
+)
+async def test_the_live_line_shows_every_stage(status: int, body: str, line: str) -> None:
+    transport = httpx.MockTransport(lambda _request: httpx.Response(status, text=body))
+    async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
+        assert await system._summary(client) == line
 
 
 def test_arguments_mean_pytest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
