@@ -3,7 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from schemas.values import CancelCause, CancelResult, CommandValue, Instant, OrderId, Value
 
@@ -102,7 +102,7 @@ class PatientAsked(OrderEvent):
     options: tuple[str, ...]
     default: str
     deadline: Instant
-    facts: dict[str, str | int] = {}
+    facts: dict[str, str | int] = Field(default_factory=dict)
 
 
 class PatientAnswered(OrderEvent):

@@ -1,0 +1,1 @@
+"""Publishes the contract: documents and samples made from the models, and their comparison."""
