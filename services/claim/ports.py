@@ -22,8 +22,9 @@ from services.kit.vault import Vault, VaultError
 
 TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 64
-# The far side did not act, and would not act on the same request again.
-REFUSING = frozenset({400, 401, 403, 404, 409, 413, 422})
+# The far side could not read the request, so it did not act. Other codes may be a gateway's, and a
+# key that was used before (409) may have moved money: these are unknown outcomes.
+REFUSING = frozenset({400, 413, 422})
 UNREADABLE = frozenset({"erased", "unknown_key", "tampered", "wrong_content"})
 
 Request = Mapping[str, Any]
