@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import ORJSONResponse, Response
+from fastapi.responses import Response
 
 from schemas.network import ConfigureCity, CountStock, PutPharmacy
-from services.kit.http import Door, Problem, door
+from services.kit.http import Door, JsonResponse, Problem, door
 from services.network import bulk, store
 from services.network.bulk import BadRow, Batch
 
@@ -46,11 +46,12 @@ async def import_file(request: Request, gate: Keeper) -> Response:
     """Take a file: NDJSON of pharmacies or CSV of stock; report every bad row, take the others."""
     body = await _body(request)
     form = bulk.form_of(request.headers.get("Content-Type", ""), body[:64])
-    reading = bulk.read(body, form, await gate.clock_now())
+    # A large file takes seconds of CPU: in a thread, so that the loop goes on serving.
+    reading = await asyncio.to_thread(bulk.read, body, form, await gate.clock_now())
     refused = await take(gate, reading.batches)
     bad = sorted([*reading.bad, *refused], key=lambda row: (row.line, row.column))
     lines = {row.line for row in bad}
-    return ORJSONResponse(
+    return JsonResponse(
         {
             "form": form.value,
             "rows": reading.rows,
@@ -71,7 +72,7 @@ async def pharmacy(pharmacy_id: UUID, gate: Keeper) -> Response:
         if found is None or (theirs and gate.actor.kind != "operator"):
             raise Problem(404, "not_found", "no such pharmacy", "pharmacy_id")
         stock = await store.stock_of(conn, pharmacy_id)
-    return ORJSONResponse({**found[1].model_dump(mode="json"), "stock": stock})
+    return JsonResponse({**found[1].model_dump(mode="json"), "stock": stock})
 
 
 async def take(gate: Door, batches: Sequence[Batch]) -> list[BadRow]:

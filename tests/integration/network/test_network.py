@@ -1,0 +1,222 @@
+"""Network on a real database: records, counts, files and the intake topic."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from schemas import flow
+from schemas.envelope import Attributes, body_of, headers_of
+from schemas.message import Command
+from services.kit import clock
+from services.kit.config import Settings
+from services.kit.db import create_pool
+from services.kit.handler import Shell
+from services.kit.health import Health
+from services.kit.http import Gather, Inside, install_problems
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record
+from services.kit.spec import NOW
+from services.kit.tenants import Tenants
+from services.kit.vault import Vault
+from services.network import api
+from services.network.app import SERVICE
+from services.network.domain import city_id
+from tests.databases import Database
+from tests.unit.network.samples import CITY, PHARMACY_ID, ZONE, count_stock, put_pharmacy
+
+pytestmark = pytest.mark.live
+CITY_BODY = {"city": CITY, "name": "Test city", "timezone": ZONE, "tiers": ["30", "60"]}
+
+
+@dataclass
+class Network:
+    """One worker and the tokens of those who speak to it."""
+
+    shell: Shell
+    client: httpx.AsyncClient
+    tokens: dict[str, str]
+    tenants: Tenants
+
+    async def post(self, path: str, body: Any, tenant: str = "chain-a") -> httpx.Response:
+        """JSON to a route."""
+        data = body.model_dump(mode="json", exclude_none=True) if _is_command(body) else body
+        return await self.client.post(path, json=data, headers=self._as(tenant))
+
+    async def send_file(self, body: str, media_type: str) -> dict[str, Any]:
+        """A file; the report."""
+        headers = {**self._as("chain-a"), "Content-Type": media_type}
+        answer = await self.client.post("/v1/pharmacies/import", content=body, headers=headers)
+        assert answer.status_code in (200, 207)
+        report: dict[str, Any] = answer.json()
+        assert (answer.status_code == 207) is bool(report["bad"])
+        return report
+
+    async def get(self, path: str, tenant: str = "chain-a") -> httpx.Response:
+        """A route as a tenant sees it."""
+        return await self.client.get(path, headers=self._as(tenant))
+
+    def _as(self, tenant: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens[tenant]}"}
+
+    async def published(self) -> list[str]:
+        """The types that went out, in order."""
+        rows = await self.shell.pool.fetch("SELECT type FROM outbox ORDER BY id")
+        return [row["type"].removeprefix("network.") for row in rows]
+
+    async def intake(self, tenant: str, *commands: Command) -> list[tuple[bool, str]]:
+        """Commands over the intake topic; what was answered."""
+        actor = next(one for one in self.tenants.all() if one.name == tenant)
+        for command in commands:
+            attributes = Attributes(
+                id=new_id(),
+                type=command.TYPE,
+                version=command.VERSION,
+                source="/partner",
+                time=NOW,
+                subject="",
+                tenant_id=actor.tenant_id,
+            )
+            key = str(SERVICE.key_of(command, attributes.id))
+            topic, part = "network.intake", partition_of(key)
+            offset = await self.shell.pool.fetchval(
+                "SELECT next_offset FROM position WHERE topic = $1 AND part = $2", topic, part
+            )
+            headers = tuple(headers_of(attributes))
+            record = Record(topic, part, offset, key.encode(), body_of(command), headers)
+            await self.shell.records([record])
+        sql = "SELECT body FROM outbox WHERE type = 'network.CommandAnswered' ORDER BY id"
+        bodies = [json.loads(row["body"]) for row in await self.shell.pool.fetch(sql)]
+        return [(body["accepted"], body["code"]) for body in bodies]
+
+
+def _is_command(body: Any) -> bool:
+    return isinstance(body, Command)
+
+
+@pytest.fixture
+async def network(database: Database) -> AsyncIterator[Network]:
+    """A worker that knows one city."""
+    conn = await asyncpg.connect(database.dsn())
+    await clock.simulate(conn, NOW)
+    await conn.executemany(
+        "INSERT INTO network.position (topic, part, next_offset) VALUES ($1, $2, 0)",
+        [(topic, part) for topic in flow.inputs("network") for part in range(flow.PARTITIONS)],
+    )
+    await conn.close()
+    values = {k.removeprefix("YAODA_").lower(): v for k, v in database.env_for("network").items()}
+    settings = Settings(**{**values, "addresses": json.loads(values["addresses"])})
+    async with AsyncExitStack() as stack:
+        tenants = Tenants.load(settings.tenants_file)
+        vault = Vault.load(settings.master_key_file)
+        pool = await create_pool(settings, "network", min_size=1, max_size=8)
+        stack.push_async_callback(pool.close)
+        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=Health("network"))
+        app = FastAPI()
+        install_problems(app)
+        app.include_router(api.router)
+        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
+        transport = httpx.ASGITransport(app=app)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url="http://network")
+        )
+        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
+        one = Network(shell, client, tokens, tenants)
+        assert (await one.post("/v1/cities", CITY_BODY, "operations")).status_code == 200
+        yield one
+
+
+async def test_a_pharmacy_and_its_stock_are_kept_shown_and_published(network: Network) -> None:
+    answer = await network.post("/v1/pharmacies", put_pharmacy())
+    assert answer.json() == {"pharmacy_id": str(PHARMACY_ID)}
+    await network.post("/v1/pharmacies", put_pharmacy())
+    counted = await network.post("/v1/pharmacies/stock", count_stock(DRUG00001=5, DRUG00002=0))
+    assert counted.json()["taken"] == 2
+    older = count_stock(NOW - timedelta(hours=1), DRUG00001=99)
+    assert (await network.post("/v1/pharmacies/stock", older)).json()["taken"] == 0
+
+    shown = (await network.get(f"/v1/pharmacies/{PHARMACY_ID}")).json()
+    assert shown["timezone"] == ZONE
+    counts = {row["product_code"]: row["count"] for row in shown["stock"]}
+    assert counts == {"DRUG00001": 5, "DRUG00002": 0}
+    assert await network.published() == ["CityConfigured", "PharmacyChanged", "StockCounted"]
+    keys = await network.shell.pool.fetch("SELECT DISTINCT key FROM outbox ORDER BY key")
+    assert {row["key"] for row in keys} == {PHARMACY_ID, city_id(CITY)}
+
+
+async def test_an_operators_pharmacy_does_not_exist_for_a_chain(network: Network) -> None:
+    await network.post("/v1/pharmacies", put_pharmacy(), "operations")
+    for answer in (
+        await network.post("/v1/pharmacies", put_pharmacy(paused=True)),
+        await network.post("/v1/pharmacies/stock", count_stock()),
+        await network.get(f"/v1/pharmacies/{PHARMACY_ID}"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await network.get(f"/v1/pharmacies/{PHARMACY_ID}", "operations")).status_code == 200
+    assert (await network.get(f"/v1/pharmacies/{PHARMACY_ID}", "hospital-a")).status_code == 403
+    assert (await network.post("/v1/cities", CITY_BODY)).status_code == 403
+
+
+async def test_a_refusal_names_the_field_and_stores_nothing(network: Network) -> None:
+    bad = await network.post("/v1/pharmacies", put_pharmacy(openings=()))
+    assert bad.headers["content-type"] == "application/problem+json"
+    assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "openings")
+    body = put_pharmacy().model_dump(mode="json", exclude_none=True)
+    worse = await network.post("/v1/pharmacies", {**body, "colour": "red"})
+    assert worse.json()["errors"][0]["field"] == "colour"
+    elsewhere = await network.post("/v1/pharmacies", put_pharmacy(city="110000"))
+    assert elsewhere.json()["code"] == "unknown_city"
+    assert await network.published() == ["CityConfigured"]
+    assert await network.shell.pool.fetch("SELECT 1 FROM pharmacy") == []
+
+
+async def test_of_a_file_the_good_rows_are_taken_and_the_bad_ones_named(network: Network) -> None:
+    ids = [new_id() for _ in range(450)]
+    good = [put_pharmacy(pharmacy_id=one).model_dump_json(exclude_none=True) for one in ids]
+    foreign = put_pharmacy(pharmacy_id=new_id(), city="110000").model_dump_json(exclude_none=True)
+    report = await network.send_file("\n".join([*good, foreign, "{"]), "application/x-ndjson")
+    assert (report["rows"], report["taken"], report["bad"]) == (452, 450, 2)
+    named = [(row["line"], row["column"], row["code"]) for row in report["bad_rows"]]
+    assert named == [(451, "city", "unknown_city"), (452, "character 2", "not_json")]
+    assert await network.shell.pool.fetchval("SELECT count(*) FROM pharmacy") == 450
+
+    stranger = new_id()
+    rows = [f"{one},DRUG00001,7" for one in ids] + [f"{stranger},DRUG00001,7", f"{ids[0]},x,7"]
+    text = "\n".join(["pharmacy_id,product_code,count", *rows])
+    report = await network.send_file(text, "text/csv")
+    assert (report["rows"], report["taken"], report["bad"]) == (452, 450, 2)
+    named = [(row["line"], row["column"], row["code"]) for row in report["bad_rows"]]
+    assert named == [
+        (452, "pharmacy_id", "not_found"),
+        (453, "product_code", "string_pattern_mismatch"),
+    ]
+    assert await network.shell.pool.fetchval("SELECT sum(count) FROM stock") == 3150
+
+
+async def test_a_file_sent_twice_changes_nothing(network: Network) -> None:
+    line = put_pharmacy().model_dump_json(exclude_none=True)
+    for _ in range(2):
+        report = await network.send_file(line, "application/x-ndjson")
+        assert (report["taken"], report["bad"]) == (1, 0)
+    assert (await network.published()).count("PharmacyChanged") == 1
+
+
+async def test_partners_on_kafka_send_the_same_commands(network: Network) -> None:
+    answers = await network.intake(
+        "chain-a", put_pharmacy(), count_stock(), put_pharmacy(openings=())
+    )
+    assert answers == [(True, ""), (True, ""), (False, "hours_missing")]
+    refused = await network.shell.pool.fetch("SELECT state, code, field FROM parked")
+    assert [tuple(row) for row in refused] == [("refused", "hours_missing", "openings")]
+    assert (await network.published()).count("StockCounted") == 1
+
+
+async def test_a_hospital_keeps_no_pharmacy_over_kafka_either(network: Network) -> None:
+    assert await network.intake("hospital-a", put_pharmacy()) == [(False, "forbidden")]
