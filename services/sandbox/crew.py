@@ -1,7 +1,7 @@
 """All robots of one world: hears their feeds and does what is due."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from services.sandbox.agenda import Due
@@ -39,7 +39,14 @@ class Ear(Protocol):
 class Crew:
     """Robots, their feeds, and what they are doing just now."""
 
-    def __init__(self, stage: Stage, hospital: Hospital, ears: Iterable[Ear] = ()) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        hospital: Hospital,
+        ears: Iterable[Ear] = (),
+        cursors: Mapping[str, str] | None = None,
+    ) -> None:
+        """`cursors` are where each feed is read from, by tenant; without one from its start."""
         self.stage = stage
         self.hospital = hospital
         self.fleet = Fleet(stage)
@@ -47,7 +54,8 @@ class Crew:
         self._hearing = {name: [robot.hear] for robot in robots for name in robot.tenants}
         for name in hospital.tenants:
             self._hearing[name] += [ear.hear for ear in ears]
-        self.feeds = {name: Feed(stage.post, name) for name in self._hearing}
+        known = cursors or {}
+        self.feeds = {name: Feed(stage.post, name, known.get(name, "")) for name in self._hearing}
         self.begun = 0
         self._doing: set[asyncio.Task[None]] = set()
         self._listening: list[asyncio.Task[None]] = []

@@ -91,7 +91,9 @@ async def replay(options: Options) -> dict[str, Any]:
         post = Post(system.address("edge"), tokens, patience_s=STUCK_S)
         try:
             async with Timekeeper(system.pg_dsn, system.kafka) as keeper:
-                run = Run(system, keeper, Stage(world, fates, Agenda(), _clock(world), post))
+                book = Book({script.number: script for script in scripts}.get)
+                stage = Stage(world, fates, Agenda(), _clock(world), post, book)
+                run = Run(system, keeper, stage)
                 await run.to_the_end(scripts, options.speed)
                 report = await run.report(options, profile, day, scripts)
         finally:
@@ -113,9 +115,8 @@ class Run:
         self._system = system
         self._keeper = keeper
         self._stage = stage
-        self._book: Book = stage.book
         self._tally = Tally()
-        self._hospital = Hospital(stage, self._book.scripts.get)
+        self._hospital = Hospital(stage)
         self._crew = Crew(stage, self._hospital, [self._tally])
         self._tenants = _tenant_ids(system)
         self._expected_orders = 0
@@ -133,7 +134,6 @@ class Run:
         _say(f"Entering {len(self._stage.world.shops)} pharmacies")
         await load_network(self._stage.post, self._stage.world)
         for script in scripts:
-            self._book.scripts[script.number] = script
             self._hospital.expect(script)
         self._pace = Pace(start, speed)
         self._crew.listen()

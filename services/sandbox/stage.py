@@ -35,7 +35,7 @@ class Entry:
 class Book:
     """Order ids with the hospital's own numbers, which every draw is named by."""
 
-    scripts: dict[str, Script] = field(default_factory=dict)
+    script_of: Callable[[str], Script | None]
     numbers: dict[UUID, str] = field(default_factory=dict)
     _asked: dict[UUID, list[Callable[[str], None]]] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Stage:
     agenda: Agenda
     clock: Clock
     post: Post
-    book: Book = field(default_factory=Book)
+    book: Book
 
     def plan(
         self, label: str, start: datetime, seconds: float, act: Action, *, about: Hashable = None

@@ -39,6 +39,9 @@ CAPACITY_FACTOR = 2
 STOCK_COUNT = 20_000
 PRICE_SPREAD = 0.04
 OPENS, CLOSES = time(8), time(22)
+# Order numbers of the endless city: minute and place in it, together nine digits.
+DEMO = "demo"
+MINUTES_NUMBERED, ORDERS_A_MINUTE_MAX = 10_000_000, 100
 TIERS = (Tier.MIN_30, Tier.MIN_60, Tier.EMERGENCY, Tier.CITYWIDE)
 
 
@@ -136,7 +139,7 @@ def world_of(day: Day, profile: Profile, seed: int) -> World:
 
 def demo_world(profile: Profile, seed: int, shops: int = 120, riders: int = 60) -> World:
     """An invented city without end; its orders come from `orders_of_minute`."""
-    starts, code = datetime(2026, 1, 1, tzinfo=UTC), city_code("demo")
+    starts, code = datetime(2026, 1, 1, tzinfo=UTC), city_code(DEMO)
     built = tuple(
         _shop(seed, profile, code, starts, n, scatter(seed, "shop", n, 2000.0), 0)
         for n in range(shops)
@@ -145,22 +148,40 @@ def demo_world(profile: Profile, seed: int, shops: int = 120, riders: int = 60) 
     return World(code, "Demo city", DEMO_ZONE, starts, built, (), fleet)
 
 
+def demo_order(
+    world: World, profile: Profile, seed: int, number: str, now: datetime
+) -> OrderSpec | None:
+    """The order of an endless city that bears this number, if its minute was drawn lately."""
+    label, _, digits = number.partition("-")
+    if label != DEMO or not digits.isdecimal():
+        return None
+    minute, n = divmod(int(digits), ORDERS_A_MINUTE_MAX)
+    present = int(now.timestamp()) // 60
+    # Numbers repeat after nineteen years; the nearest past minute is meant.
+    minute += present // MINUTES_NUMBERED * MINUTES_NUMBERED
+    minute -= MINUTES_NUMBERED if minute > present + 1 else 0
+    return _demo_order(world, profile, seed, minute, n)
+
+
 def orders_of_minute(
     world: World, profile: Profile, seed: int, minute: int, rate: float
 ) -> list[OrderSpec]:
     """The orders of one minute since 1970, `rate` of them on average; at most 100."""
-    start = datetime.fromtimestamp(minute * 60, UTC)
-    return [
-        OrderSpec(
-            number=f"demo-{minute % 10_000_000 * 100 + n}",
-            ordinal=minute % 10_000_000 * 100 + n,
-            city=world.code,
-            placed_at=start + timedelta(seconds=60 * draw(seed, "placed", minute, n)),
-            door=scatter(seed, f"door {minute}", n, 2000.0),
-            tier=choose(draw(seed, "tier", minute, n), profile.orders.tier),
-        )
-        for n in range(_poisson(rate, draw(seed, "orders", minute)))
-    ]
+    count = _poisson(rate, draw(seed, "orders", minute))
+    return [_demo_order(world, profile, seed, minute, n) for n in range(count)]
+
+
+def _demo_order(world: World, profile: Profile, seed: int, minute: int, n: int) -> OrderSpec:
+    ordinal = minute % MINUTES_NUMBERED * ORDERS_A_MINUTE_MAX + n
+    placed_s = minute * 60 + 60 * draw(seed, "placed", minute, n)
+    return OrderSpec(
+        number=f"{DEMO}-{ordinal}",
+        ordinal=ordinal,
+        city=world.code,
+        placed_at=datetime.fromtimestamp(placed_s, UTC),
+        door=scatter(seed, f"door {minute}", n, 2000.0),
+        tier=choose(draw(seed, "tier", minute, n), profile.orders.tier),
+    )
 
 
 def city_code(label: str) -> str:
@@ -294,10 +315,10 @@ def _demo_rider(seed: int, starts: datetime, n: int) -> Rider:
 
 
 def _poisson(mean: float, u: float) -> int:
-    """The count at the uniform draw `u`, at most 100."""
+    """The count at the uniform draw `u`, with a bound."""
     term = total = math.exp(-mean)
     count = 0
-    while total < u and count < 100:
+    while total < u and count < ORDERS_A_MINUTE_MAX:
         count += 1
         term *= mean / count
         total += term

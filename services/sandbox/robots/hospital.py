@@ -16,9 +16,8 @@ class Hospital:
 
     tenants = HOSPITALS
 
-    def __init__(self, stage: Stage, script_of: Callable[[str], Script | None]) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._script_of = script_of
         self.submitted = 0
         self.not_taken: dict[str, str] = {}
         self.closed: dict[UUID, str] = {}
@@ -56,7 +55,7 @@ class Hospital:
 
     def _issued(self, order_id: UUID, number: str) -> None:
         self._stage.book.learn(order_id, number)
-        script = self._script_of(number)
+        script = self._stage.book.script_of(number)
         at = script.cancel_at if script else None
         if script is None or at is None:
             return
@@ -70,7 +69,7 @@ class Hospital:
 
     def _with_script(self, entry: Entry, act: Callable[[Entry, Script], None]) -> None:
         def known(number: str) -> None:
-            script = self._script_of(number)
+            script = self._stage.book.script_of(number)
             if script is not None:
                 act(entry, script)
 

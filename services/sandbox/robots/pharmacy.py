@@ -69,7 +69,7 @@ class Pharmacies:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._answering = Answering()
-        self._offers: Counter[tuple[UUID, UUID]] = Counter()
+        self._offers: dict[UUID, Counter[UUID]] = {}
         self._tasks: dict[UUID, Task] = {}
         self._signs: dict[UUID, dict[int, Signs]] = {}
 
@@ -98,9 +98,9 @@ class Pharmacies:
         offer_id, shop = UUID(entry.data["offer_id"]), self._shop(entry)
         if shop is None:
             return
-        pair = entry.subject, shop.pharmacy_id
-        self._offers[pair] += 1
-        fate = self._stage.fates.offer(number, shop.key, self._offers[pair])
+        offers = self._offers.setdefault(entry.subject, Counter())
+        offers[shop.pharmacy_id] += 1
+        fate = self._stage.fates.offer(number, shop.key, offers[shop.pharmacy_id])
         start, seconds = entry.at, fate.after_s
         if fate.answer is Answer.IGNORE:
             return
@@ -247,6 +247,7 @@ class Pharmacies:
         self._stage.agenda.drop_about(about(entry.subject))
         self._tasks.pop(entry.subject, None)
         self._signs.pop(entry.subject, None)
+        self._offers.pop(entry.subject, None)
 
     def _signs_of(self, order_id: UUID, attempt: int) -> Signs:
         return self._signs.setdefault(order_id, {}).setdefault(attempt, Signs())

@@ -41,7 +41,7 @@ class Reviewer:
         # The nth look at a sheet is a look at its nth version.
         self._looks.update(wanted)
         looks = {prescription_id: self._looks[prescription_id] for prescription_id in wanted}
-        script = self._stage.book.scripts.get(number)
+        script = self._stage.book.script_of(number)
         order = [s.prescription_id for s in script.submit.prescriptions] if script else wanted
         fates = {
             prescription_id: self._stage.fates.review(number, order.index(prescription_id), look)
