@@ -274,6 +274,9 @@ class System:
             item.restarts += 1
             try:
                 await item.unit.launch()
+                if item.held:
+                    # Held while it was being started.
+                    await item.unit.stop()
             except (OSError, LocalError) as error:
                 item.note(f"could not be started: {error}")
             item.probe_at = 0.0
