@@ -38,7 +38,7 @@ LEFT JOIN (
 LEFT JOIN LATERAL (
     SELECT sum(qty) AS qty FROM dispatch.reservation d
     WHERE d.pharmacy_id = s.pharmacy_id AND d.product_code = s.product_code
-      AND d.state = 'sealed' AND d.sealed_at > s.counted_at
+      AND d.state = 'sealed' AND d.sealed_at >= s.counted_at
 ) sold ON true
 WHERE s.reserved <> coalesce(r.qty, 0) OR s.sealed_since <> coalesce(sold.qty, 0)
 """

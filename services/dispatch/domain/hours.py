@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from schemas.network import Pharmacy
+from schemas.network import Opening, Pharmacy
 
 # Openings end on the day they begin: one that closes in the last minute reads as midnight,
 # so that a pharmacy can be open across it.
@@ -15,6 +15,7 @@ CLOSED = float("-inf")
 
 
 Hours = tuple[tuple[time, time], ...]
+ROUND_THE_CLOCK: tuple[Hours, ...] = (((time(0), LAST_MINUTE),),) * 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,15 @@ class Schedule:
 
 def schedule_of(pharmacy: Pharmacy) -> Schedule:
     """The part of the record that says when it is open."""
-    week = tuple(_hours(pharmacy, weekday) for weekday in range(1, 8))
+    week = ROUND_THE_CLOCK if pharmacy.open_24h else _week(pharmacy.openings)
     return Schedule(pharmacy.timezone, week, frozenset(pharmacy.holidays))
 
 
-def _hours(pharmacy: Pharmacy, weekday: int) -> Hours:
-    if pharmacy.open_24h:
-        return ((time(0), LAST_MINUTE),)
-    return tuple(sorted((o.opens, o.closes) for o in pharmacy.openings if o.weekday == weekday))
+def _week(openings: tuple[Opening, ...]) -> tuple[Hours, ...]:
+    days: list[list[tuple[time, time]]] = [[] for _ in range(7)]
+    for opening in openings:
+        days[opening.weekday - 1].append((opening.opens, opening.closes))
+    return tuple(tuple(sorted(day)) for day in days)
 
 
 def open_until(schedule: Schedule, now: datetime) -> float:
