@@ -173,3 +173,11 @@ ON CONFLICT (slot) DO UPDATE SET token = excluded.token, at = excluded.at
 
 -- name: hold_slot
 UPDATE worker SET at = clock_timestamp() WHERE slot = $1 AND token = $2 RETURNING true
+
+-- name: lock_slot
+SELECT pg_try_advisory_lock(hashtextextended($1, 0))
+
+-- name: end_slot_holder
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND ((classid::bigint << 32) | objid::bigint) = hashtextextended($1, 0)

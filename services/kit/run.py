@@ -144,7 +144,7 @@ async def _background(
     def reading() -> bool:
         return bool(shards()) and not shell.reading_stopped
 
-    watchdog = Watchdog(shell.pool, settings.slot, guard, lambda: shell.commits, reading)
+    watchdog = Watchdog(settings, service.name, shell.pool, guard, lambda: shell.commits, reading)
     await watchdog.enter()
     work: list[Callable[[], Coroutine[Any, Any, None]]] = [relay.run, sweeper.run, ticker.run]
     work += [partial(_watch, app, health), watchdog.run]
@@ -160,6 +160,7 @@ async def _background(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await watchdog.leave()
 
 
 async def _fatal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -12,12 +12,15 @@ from collections.abc import Callable
 import asyncpg
 
 from services.kit import telemetry
+from services.kit.config import Settings
+from services.kit.db import connect
 from services.kit.ids import new_id
 from services.kit.store import SQL
 from services.kit.timers import Guard
 
 BEAT_S = 2.0
 STALL_S = 60.0
+OLD_ENDS_S = 10.0
 FATAL = 70
 
 log = telemetry.logger(__name__)
@@ -28,14 +31,17 @@ class Watchdog:
 
     def __init__(
         self,
+        settings: Settings,
+        service: str,
         pool: asyncpg.Pool,
-        slot: int,
         guard: Guard,
         commits: Callable[[], int],
         reading: Callable[[], bool],
     ) -> None:
+        self._settings = settings
+        self._service = service
         self._pool = pool
-        self._slot = slot
+        self._slot = settings.slot
         self._guard = guard
         self._commits = commits
         self._reading = reading
@@ -44,8 +50,23 @@ class Watchdog:
         self._since = time.monotonic()
 
     async def enter(self) -> None:
-        """This process is the slot's worker from now on; an older one ends itself."""
+        """This process is the slot's worker from now on; returns when an older one has ended.
+
+        Two live members of one name would take the group from each other in turns.
+        """
         await self._pool.execute(SQL["enter_slot"], self._slot, self._token)
+        self._conn = await connect(self._settings, self._service)
+        deadline = time.monotonic() + OLD_ENDS_S
+        key = f"slot {self._service} {self._slot}"
+        while not await self._conn.fetchval(SQL["lock_slot"], key):
+            if time.monotonic() > deadline:
+                log.warning("old_worker_cut_off", slot=self._slot)
+                await self._conn.execute(SQL["end_slot_holder"], key)
+            await asyncio.sleep(0.1)
+
+    async def leave(self) -> None:
+        """Let a successor in at once."""
+        self._conn.terminate()
 
     async def run(self) -> None:
         """Run until cancelled; what cannot be asked now is asked again."""

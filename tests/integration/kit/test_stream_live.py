@@ -244,7 +244,9 @@ async def test_what_was_committed_while_the_broker_was_away_is_published_after(
     async with ground.worker(0):
         await ground.publish([toy.approved(order, "timer") for order in placed])
         await ground.settled(placed)
-        ground.instance.broker.child.kill()
+        broker = ground.instance.broker.child
+        assert broker is not None
+        broker.kill()
         await ground.admin.execute("UPDATE claim.timer SET due_at = now()")
         await asyncio.sleep(1)
         await ground.instance.broker.start()

@@ -15,6 +15,7 @@ from schemas.message import Event
 from schemas.values import (
     CancelCause,
     Consent,
+    GateCode,
     GeoPoint,
     LinePrice,
     Order,
@@ -170,7 +171,7 @@ def assigned(order_id: UUID, attempt: int = 1) -> dispatch.PharmacyAssigned:
 
 def exhausted(order_id: UUID) -> dispatch.DispatchExhausted:
     """Dispatch gave up."""
-    return dispatch.DispatchExhausted(order_id=order_id, reason=dispatch.GateCode.NO_STOCK)
+    return dispatch.DispatchExhausted(order_id=order_id, reason=GateCode.NO_STOCK)
 
 
 def cancelled(order_id: UUID) -> dispatch.DispatchCancelled:
