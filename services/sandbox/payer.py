@@ -2,7 +2,8 @@
 
 The share of the fund is flat by charge class of the catalogue: A 80 %, B 64 %, C nothing, rounded
 half up a line. Deductibles and ceilings are not simulated. A drawn part of the insured has a
-personal account with a drawn balance, new for each voucher. Presettling moves no money.
+personal account with a drawn balance, new for each voucher; it bears at most half of their share.
+Presettling moves no money.
 """
 
 import json
@@ -253,7 +254,8 @@ class Payer:
     def _split(self, body: Sale) -> dict[str, int]:
         total = sum(line.unit_price_fen * line.quantity for line in body.lines)
         fund = fund_share(body.lines)
-        account = min(total - fund, balance_fen(self._seed, body.token))
+        # Some cash is always left, so that whoever does not pay is noticed.
+        account = min((total - fund) // 2, balance_fen(self._seed, body.token))
         return {
             "total_fen": total,
             "fund_fen": fund,
