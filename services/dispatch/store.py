@@ -26,7 +26,7 @@ from services.kit.service import Incoming, LookupContext, ProjectContext
 
 # Each pass reads stock that the one before found missing: at most two windows a tier, and
 # once more when a count came between reading and locking.
-PASSES_MAX = 12
+PASSES_MAX = 20
 
 
 class LedgerError(Exception):

@@ -11,11 +11,12 @@ import pytest
 from schemas.delivery import AttemptFailed, GiveBackReason, ParcelSealed
 from schemas.network import PharmacyChanged
 from schemas.values import Outcome
+from services.dispatch import tick
 from services.dispatch.desk import LEASE_S
 from services.dispatch.domain.state import Phase
 from services.kit.spec import NOW
 from tests.databases import Database
-from tests.integration.dispatch.harness import Dispatch, dispatch_on, near
+from tests.integration.dispatch.harness import Dispatch, dispatch_on, near, settings_of
 from tests.unit.dispatch import samples
 
 pytestmark = pytest.mark.live
@@ -306,3 +307,39 @@ async def test_the_question_route_says_that_it_is_not_offered_yet(worker: Dispat
     headers = {"Authorization": f"Bearer {worker.tokens['hospital-a']}"}
     answer = await worker.client.post("/v1/asks/answer", json=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (501, "not_offered_yet")
+
+
+async def test_the_endless_tick_wakes_at_a_commit_and_lets_go_at_the_end(
+    worker: Dispatch,
+) -> None:
+    await worker.open_pharmacy(1)
+    settings = settings_of(worker.database, "dispatch")
+    running = asyncio.create_task(tick.run(worker.shell, settings, worker.desk))
+    order_id = await worker.authorise()
+    async with asyncio.timeout(20):
+        while (await worker.state(order_id)).phase is not Phase.OFFERED:
+            await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    lease = await worker.one("SELECT until <= clock_timestamp() AS free FROM city_lease")
+    assert lease["free"]
+
+
+async def test_many_orders_and_few_packs_never_overbook(worker: Dispatch) -> None:
+    shops = [
+        await worker.open_pharmacy(n, packs=n % 7, capacity_per_slot=1 + n % 3, **near(n))
+        for n in range(1, 31)
+    ]
+    orders = [await worker.authorise() for _ in range(40)]
+    assert await worker.tick() == 40
+    offered = 0
+    for there in shops:
+        counted, reserved, _ = await worker.stock(there)
+        offers = await worker.shell.pool.fetchval(
+            "SELECT count(*) FROM offer WHERE pharmacy_id = $1", there.pharmacy_id
+        )
+        assert reserved == 2 * offers <= counted
+        assert offers == min(counted // 2, there.capacity_per_slot)
+        offered += offers
+    phases = [(await worker.state(order_id)).phase for order_id in orders]
+    assert phases.count(Phase.OFFERED) == offered < 40

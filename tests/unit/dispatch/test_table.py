@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from schemas import flow
 from schemas.values import GateCode, Outcome, Tier
 from services.dispatch.domain import HANDLERS, TIMERS
 from services.dispatch.domain.state import Phase
@@ -77,6 +78,10 @@ def test_the_table_knows_every_message_and_every_phase() -> None:
     kinds = {m.kind for m, _, _ in TABLE.values() if isinstance(m, TimerFired)}
     assert kinds == set(TIMERS)
     assert {make().state.phase for make in PHASES.values()} == set(Phase)
+
+
+def test_what_is_consumed_has_a_handler_and_nothing_else_has() -> None:
+    assert set(HANDLERS) == flow.consumed("dispatch") | set(flow.INTAKE["dispatch"])
 
 
 def test_what_nobody_knows_is_invalid() -> None:

@@ -28,6 +28,7 @@ from services.dispatch.domain.verifier import (
     great_circle_km,
     violations,
 )
+from services.dispatch.store import PASSES_MAX
 from services.kit.spec import NOW
 from tests.unit.dispatch.samples import LINES, pharmacy, uid
 
@@ -139,8 +140,8 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
 
-    def city(self) -> tuple[list[Pharmacy], list[Wanted], Supply]:
-        there = [self._pharmacy(100 + n) for n in range(self._random.randint(1, 14))]
+    def city(self, most: int = 14) -> tuple[list[Pharmacy], list[Wanted], Supply]:
+        there = [self._pharmacy(100 + n) for n in range(self._random.randint(1, most))]
         ids = [one.pharmacy_id for one in there]
         wishes = [self._order(10 + n, ids) for n in range(self._random.randint(1, 10))]
         free = {(i, code): self._random.randint(-1, 12) for i in ids for code in PRODUCTS}
@@ -265,3 +266,19 @@ def test_the_match_does_not_depend_on_the_order_of_the_records(seed: int) -> Non
     assert match_many(CityIndex(there), wishes, supply, NOW) == match_many(
         CityIndex(mixed), wishes, replace(supply), NOW
     )
+
+
+@EXAMPLES
+@given(seed=SEEDS)
+def test_reading_stock_only_where_it_matters_finds_the_same(seed: int) -> None:
+    there, wishes, whole = Draw(seed).city(most=60)
+    index = CityIndex(there)
+    supply = Supply({}, whole.used)
+    for _ in range(PASSES_MAX):
+        matches, missing = match_many(index, wishes, supply, NOW)
+        if not missing:
+            break
+        assert missing.isdisjoint(supply.free)
+        supply.free |= {pair: whole.free[pair] for pair in missing}
+    assert missing == set()
+    assert (matches, set()) == match_many(index, wishes, whole, NOW)

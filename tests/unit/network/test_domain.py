@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from schemas import flow
 from schemas.network import (
     CityConfigured,
     ConfigureCity,
@@ -231,3 +232,8 @@ def test_keys_are_uuid7_distinct_and_the_commands_own() -> None:
     assert domain.key_of(city(), message_id) == CITY_ID
     assert domain.key_of(put_pharmacy(), message_id) == PHARMACY_ID
     assert domain.key_of(count_stock(), message_id) == PHARMACY_ID
+
+
+def test_what_is_taken_in_has_a_handler_and_nothing_else_has() -> None:
+    assert set(domain.HANDLERS) == set(flow.INTAKE["network"])
+    assert flow.consumed("network") == frozenset()
