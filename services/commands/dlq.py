@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.table import Table
 
 from schemas.flow import SERVICES
 from services.commands.client import body_of, connect, problem_lines, reaching
@@ -73,7 +71,7 @@ def show_one(client: httpx.Client, message_id: str, as_json: bool) -> int:
     order = row["order_id"] or "no known order"
     print(f"{row['message_type']} of {order} in {service}: {row['state']}")
     print(f"  {MEANING[row['state']]}")
-    print(f"  why: {row['code']} {row['field']} {row['detail']}".rstrip())
+    print(f"  why: {_why(row)}")
     if row["topic"]:
         print(f"  from: {row['topic']}/{row['part']} at {row['offset']}")
     print(f"  since: {row['first_at']}, tried {row['attempts']} times")
@@ -114,15 +112,16 @@ def _find(client: httpx.Client, message_id: str) -> tuple[str, dict[str, Any]]:
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         print("Nothing is parked, and nothing was refused.")
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "order", "service", "message", "state", "why"):
-        table.add_column(heading, overflow="fold")
     for row in rows:
-        why = " ".join(filter(None, (row["code"], row["field"], row["detail"])))
-        order = str(row["order_id"] or "-")
-        table.add_row(row["id"], order, row["service"], row["message_type"], row["state"], why)
-    Console(highlight=False).print(table)
+        order = f"of order {row['order_id']}" if row["order_id"] else "of no known order"
+        print(f"{row['id']}  {row['state']}: {row['message_type']} {order} in {row['service']}")
+        print(f"    {_why(row)}")
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """Code and detail; the field only where the detail does not begin with it."""
+    field = row["field"] if not str(row["detail"]).startswith(row["field"] or " ") else ""
+    return " ".join(filter(None, (row["code"], field, row["detail"])))
 
 
 def _parser() -> argparse.ArgumentParser:

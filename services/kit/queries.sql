@@ -33,9 +33,12 @@ DELETE FROM idempotency i USING unnest($1::uuid[], $2::text[]) AS u(tenant_id, k
 WHERE i.tenant_id = u.tenant_id AND i.key = u.key
 
 -- name: create_states
+-- A row that poison made belongs to nobody until a message that can be read names its tenant.
 INSERT INTO state (order_id, tenant_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS u(order_id, tenant_id) ORDER BY order_id
-ON CONFLICT DO NOTHING
+ON CONFLICT (order_id) DO UPDATE SET tenant_id = excluded.tenant_id
+WHERE state.tenant_id = '00000000-0000-0000-0000-000000000000'
+  AND excluded.tenant_id <> state.tenant_id
 
 -- name: lock_states
 SELECT order_id, tenant_id, version, state, blocked_by FROM state

@@ -48,6 +48,8 @@ async def get_order(order_id: UUID, gate: OrderReader) -> Response:
     state = State.model_validate_json(row["state"])
     view = order_page(order_id, row["tenant_id"], state, await gate.clock_now())
     view["pharmacy_name"] = row["pharmacy_name"]
+    if row["blocked_by"] is not None:
+        view["parked"].append({"message_id": row["blocked_by"], "service": "ops"})
     view["timeline"] = [
         {**{name: fact[name] for name in _FACT}, "data": orjson.Fragment(fact["data"])}
         for fact in facts
@@ -95,7 +97,9 @@ async def get_summary(gate: OrderReader, city: CityCode = None) -> Response:
     """Where the orders stand; cheap enough to be asked each second."""
     now = await gate.clock_now()
     rows = await gate.extras.counts.read(gate.pool, now, _own(gate), city)
-    return _json({"now": now, **summary(rows)})
+    body = summary(rows)
+    body["parked"] += await gate.pool.fetchval(QUERIES["blocked_here"], _own(gate), city)
+    return _json({"now": now, **body})
 
 
 @router.get("/v1/events")

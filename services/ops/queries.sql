@@ -61,7 +61,7 @@ WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY xid DESC, number DESC OFFSET $1 LIMIT 1
 
 -- name: get_order
-SELECT v.tenant_id, v.pharmacy_id, o.name AS pharmacy_name, s.state
+SELECT v.tenant_id, v.pharmacy_id, o.name AS pharmacy_name, s.state, s.blocked_by
 FROM order_view v JOIN state s USING (order_id) LEFT JOIN pharmacy_owner o USING (pharmacy_id)
 WHERE v.order_id = $1 AND ($2::uuid IS NULL OR v.tenant_id = $2)
 
@@ -107,3 +107,10 @@ FROM (
     ) AS orders
 ) AS clocks
 GROUP BY 1, 2, 3
+
+-- name: blocked_here
+-- Orders whose next message ops itself could not take in; the others' dead letters are in the view.
+SELECT count(DISTINCT p.order_id)
+FROM parked p LEFT JOIN order_view v USING (order_id)
+WHERE p.state = 'parked' AND coalesce(v.parked, 0) = 0
+  AND ($1::uuid IS NULL OR v.tenant_id = $1) AND ($2::text IS NULL OR v.city = $2)

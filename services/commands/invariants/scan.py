@@ -75,6 +75,8 @@ class Scan:
         topics = Topics()
         starts = await self._consumer.beginning_offsets(self._parts)
         left = {tp for tp in self._parts if until[tp.topic, tp.partition] > starts[tp]}
+        if not left:
+            return topics
         self._consumer.assign(list(left))
         await self._consumer.seek_to_beginning(*left)
         known: set[str] = set()

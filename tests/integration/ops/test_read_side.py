@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import pytest
 from schemas import delivery, network
 from schemas.message import Event
 from schemas.values import GeoPoint, Outcome
+from services.kit.decision import Actor
 from services.kit.ids import new_id
 from services.kit.spec import NOW, ORDER_ID
 from tests.databases import Database
@@ -306,3 +308,31 @@ async def test_the_page_asks_for_nothing_outside(ops: Ops) -> None:
         assert f"page/{name}" in page.text
         assert "http" not in part.text
     assert (await ops.client.get("/page/index.html")).status_code == 404
+
+
+async def test_poison_names_no_owner_and_is_shown_until_it_is_given_up(ops: Ops) -> None:
+    facts = story(ops)
+    sound = ops.record(facts[0], ops.tenants["hospital-a"])
+    poison = replace(sound, value=b"{", headers=())
+    await ops.shell.records([poison])
+    assert (await ops.get("/v1/summary")).json()["parked"] == 1
+    await ops.tell(facts, ops.tenants["hospital-a"])
+    assert (await ops.get(f"/v1/orders/{ORDER_ID}")).status_code == 404
+    dead = await ops.shell.pool.fetchval("SELECT id FROM parked WHERE state = 'parked'")
+    boss = Actor(ops.tenants["operations"], "operator", "operations")
+    await ops.shell.redrive(dead, boss, "it was never ours", "discard")
+    assert (await ops.get("/v1/summary")).json()["parked"] == 0
+    view = await ops.get(f"/v1/orders/{ORDER_ID}", "hospital-a")
+    assert view.status_code == 200
+    assert view.json()["stage"] == "closed"
+    entries, _ = await feed_of(ops, "hospital-a")
+    assert entries[0]["entry_type"] == facts[0].TYPE
+
+
+async def test_an_order_whose_next_fact_is_unreadable_says_so(ops: Ops) -> None:
+    await ops.tell([road.issued()], ops.tenants["hospital-a"])
+    record = ops.record(road.escalated(), ops.tenants["hospital-a"])
+    await ops.shell.records([replace(record, value=b"{")])
+    view = (await ops.get(f"/v1/orders/{ORDER_ID}")).json()
+    assert [blocked["service"] for blocked in view["parked"]] == ["ops"]
+    assert (await ops.get("/v1/summary")).json()["parked"] == 1
