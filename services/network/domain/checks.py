@@ -12,6 +12,7 @@ from services.network.domain.area import MAX_ABS_LAT, BadArea, Ring, checked_rin
 CLOCK_SKEW = timedelta(minutes=5)
 MAX_HOLIDAYS = 400
 MAX_PRICES = 20_000
+MAX_PRICE_FEN = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +122,6 @@ def _price_flaws(command: PutPharmacy) -> Iterator[Flaw]:
     if len(command.prices) > MAX_PRICES:
         yield Flaw("prices", "too_many", f"at most {MAX_PRICES} products")
     for code, price in command.prices.items():
-        if price == 0:
-            yield Flaw(f"prices.{code}", "bad_price", "a price is above zero, in fen")
+        if not 0 < price <= MAX_PRICE_FEN:
+            detail = f"a price is above zero and at most {MAX_PRICE_FEN}, in fen"
+            yield Flaw(f"prices.{code}", "bad_price", detail)
