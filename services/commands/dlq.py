@@ -91,10 +91,8 @@ def redrive(client: httpx.Client, message_id: str, action: str, reason: str, as_
     if as_json:
         print(json.dumps(told))
     else:
-        done = "replayed" if action == "replay" else "discarded"
-        print(
-            f"{row['message_type']} of {row['order_id']} in {service} is {done}: {told['verdict']}"
-        )
+        became = f"replayed: {told['verdict']}" if action == "replay" else "discarded"
+        print(f"{row['message_type']} of {row['order_id']} in {service} is {became}")
     return 0
 
 

@@ -9,7 +9,9 @@ FOREIGN_STATE = """
 SELECT s.order_id::text FROM {schema}.state s
 JOIN unnest($1::uuid[], $2::uuid[]) AS o(order_id, tenant_id) USING (order_id)
 WHERE s.tenant_id <> o.tenant_id
-  AND NOT (s.state IS NULL AND s.tenant_id = '00000000-0000-0000-0000-000000000000')
+  AND (s.tenant_id <> '00000000-0000-0000-0000-000000000000' OR EXISTS (
+      SELECT FROM {schema}.outbox e WHERE e.key = s.order_id
+      AND e.type NOT LIKE '%.MessageParked' AND e.type NOT LIKE '%.MessageRedriven'))
 """
 # What cannot be read names no tenant; that it was parked is told by nobody's name.
 NOBODY = "00000000-0000-0000-0000-000000000000"
