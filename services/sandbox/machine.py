@@ -1,6 +1,8 @@
 """Where a report was made: versions and machine."""
 
+import contextlib
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,19 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def cpu_seconds(pids: Mapping[str, int | None]) -> dict[str, float]:
+    """Processor time spent so far, by process; one that has just ended is left out."""
+    spent: dict[str, float] = {}
+    for name, pid in pids.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            # Postgres works in children of its own; those of this process stand by themselves.
+            family = [process, *process.children(recursive=True)] if pid else [process]
+            times = [member.cpu_times() for member in family]
+            spent[name] = round(sum(t.user + t.system for t in times), 2)
+    return spent
 
 
 def _cpu_name() -> str:

@@ -26,7 +26,7 @@ from services.sandbox.days import Day, DayError, read_day
 from services.sandbox.expected import Expectation
 from services.sandbox.fates import Fates
 from services.sandbox.loading import LoadFailed, load_network
-from services.sandbox.machine import machine, versions
+from services.sandbox.machine import cpu_seconds, machine, versions
 from services.sandbox.pace import Pace
 from services.sandbox.post import Post, Unanswered
 from services.sandbox.profile import PROFILES, Profile, ProfileError, load
@@ -122,6 +122,7 @@ class Run:
         self._expected_orders = 0
         self._patience = Patience(STUCK_S)
         self._real_s = 0.0
+        self._cpu_s: dict[str, float] = {}
         self._line_at = 0.0
         self._pace = Pace(stage.clock.now(), None)
 
@@ -141,6 +142,8 @@ class Run:
             await self._step_on()
         finally:
             await self._crew.stop()
+            pids = {row["name"]: row["pid"] for row in self._system.status()}
+            self._cpu_s = cpu_seconds({**pids, "replay": None})
             self._real_s = time.monotonic() - started
 
     async def _step_on(self) -> None:
@@ -263,6 +266,7 @@ class Run:
             "rows": {"label": day.label, **asdict(day.notes)},
             "notes": [DATA_NOTE, ASSUMED_NOTE],
             "steps": self._pace.steps,
+            "cpu_s": self._cpu_s,
             "real_s": round(self._real_s, 1),
             "versions": versions(),
             "machine": machine(),
