@@ -25,6 +25,7 @@ from services.dispatch.domain.state import (
     Ended,
     Failed,
     Foreseen,
+    Mark,
     Marked,
     Phase,
     Sealed,
@@ -118,7 +119,7 @@ def failed(state: State, event: AttemptFailed, now: datetime, facts: Facts) -> D
         return not_now
     note = Failed(attempt=event.attempt)
     if state.mark is not None:
-        return applied(note, _cancelled(state, state.mark.cause))
+        return applied(note, _cancelled(state, state.mark.cause), _honoured(state.mark, event))
     if event.attempt >= promise.ATTEMPTS_MAX:
         return applied(note, *exhausted(state, GateCode.REFUSED))
     timers = [match_now(state, now)]
@@ -184,6 +185,17 @@ def _forward(state: State, event: claim.CancelForwarded) -> Decision:
             return stale("already forwarded")
         return applied(forwarded)
     return applied(Marked(request_id=event.request_id, cause=event.cause), forwarded)
+
+
+def _honoured(mark: Mark, event: AttemptFailed) -> CancelAnswered:
+    """Delivery may have said "too late, marked", or nothing when the attempt failed before."""
+    return CancelAnswered(
+        order_id=event.order_id,
+        request_id=mark.request_id,
+        cause=mark.cause,
+        result=ENDED_AS.get(mark.cause, CancelResult.CANCELLED),
+        detail="the pharmacy gave the order back",
+    )
 
 
 def _answer(event: claim.CancelForwarded, result: CancelResult) -> CancelAnswered:

@@ -325,10 +325,17 @@ def test_after_the_assignment_delivery_decides_and_the_mark_stays() -> None:
     outcome.and_when(s.cancel()).then_stale()
     second = outcome.and_when(s.cancel(CancelCause.EXPIRY, s.uid(77)))
     second.then_types(dispatch.CancelForwarded)
-    # The mark is honoured when the attempt fails, and nobody is answered twice.
+    # The mark is honoured when the attempt fails: "too late, marked" was not the last word.
     second.and_when(s.failed()).then(
         Failed(attempt=1),
         DispatchCancelled(order_id=ORDER_ID, cause=CancelCause.PATIENT, attempt=1),
+        dispatch.CancelAnswered(
+            order_id=ORDER_ID,
+            request_id=s.REQUEST_ID,
+            cause=CancelCause.PATIENT,
+            result=CancelResult.CANCELLED,
+            detail="the pharmacy gave the order back",
+        ),
     )
 
 
