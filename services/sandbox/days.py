@@ -109,12 +109,18 @@ def metres(a: Point, b: Point) -> float:
     return math.hypot(north, east)
 
 
-def write_day(folder: Path, seed: int, orders: int, pharmacies: int = 25) -> Path:
-    """Write an invented day in the same two files; the same seed gives the same bytes."""
+def write_day(
+    folder: Path, seed: int, orders: int, *, pharmacies: int = 25, minutes: int = 60
+) -> Path:
+    """Write an invented day in the same two files: so many orders within so many minutes.
+
+    The same seed gives the same bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shops = [scatter(seed, "shop", n) for n in range(pharmacies)]
     lines = [",".join(ORDER_COLUMNS)]
-    placed = sorted(int(9 * 3600 + 3600 * draw(seed, "placed", n)) for n in range(orders))
+    nine = 9 * 3600
+    placed = sorted(nine + int(60 * minutes * draw(seed, "placed", n)) for n in range(orders))
     for n, at in enumerate(placed):
         shop = shops[int(draw(seed, "at shop", n) * pharmacies)]
         door = scatter(seed, "door", n)

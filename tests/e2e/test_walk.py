@@ -1,0 +1,185 @@
+"""One order walks the whole road, each step by the partner whose step it is, over one port."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from schemas.delivery import AssignCourier, ConfirmOrder, HandOver, PickUp, ScanInput, SealParcel
+from schemas.dispatch import AcceptOffer
+from services.commands.check import check
+from services.local.supervisor import System, running
+from services.sandbox.fates import Fates
+from services.sandbox.loading import load_network
+from services.sandbox.post import Answer, Post
+from services.sandbox.profile import load
+from services.sandbox.robots.pharmacy import trace_code
+from services.sandbox.scripts import script_of
+from services.sandbox.stage import Entry, Feed
+from services.sandbox.world import demo_world, orders_of_minute
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+
+CALM = """
+name = "calm"
+base = "bench"
+[orders]
+insured = 1.0
+pharmacist_needed = 0.0
+[payer]
+declines = 0.0
+[patient]
+pays_share = 1.0
+share_above_consent = 0.0
+[pharmacy]
+open_24h = 1.0
+pharmacist_on_duty = 1.0
+designated_for_insurance = 1.0
+"""
+HEARD_WITHIN_S = 60.0
+
+
+class Partner:
+    """One tenant with its token and its feed."""
+
+    def __init__(self, post: Post, tenant: str) -> None:
+        self._post = post
+        self._tenant = tenant
+        self._feed = Feed(post, tenant)
+        self._heard: list[Entry] = []
+
+    async def send(self, path: str, command: Any, **more: Any) -> Answer:
+        answer = await self._post.command(self._tenant, path, command, **more)
+        assert answer.ok, f"{path}: {answer.status} {answer.body}"
+        return answer
+
+    async def get(self, path: str) -> dict[str, Any]:
+        answer = await self._post.get(self._tenant, path)
+        assert answer.ok, f"{path}: {answer.status} {answer.body}"
+        return dict(answer.body)
+
+    async def hears(self, kind: str) -> dict[str, Any]:
+        """The data of the first entry of this type, waiting for it."""
+        async with asyncio.timeout(HEARD_WITHIN_S):
+            while True:
+                for entry in self._heard:
+                    if entry.type == kind:
+                        return dict(entry.data)
+                self._heard += await self._feed.read(5)
+
+    def heard(self) -> list[str]:
+        return [entry.type for entry in self._heard]
+
+
+@asynccontextmanager
+async def calm_system(home: Path) -> AsyncIterator[System]:
+    profile = home.with_name("calm.toml")
+    profile.write_text(CALM)
+    env = {"SANDBOX_PROFILE": str(profile), "SANDBOX_SEED": "3"}
+    async with running(home, env={"payer": env, "payment": env}) as system:
+        yield system
+
+
+async def test_one_order_from_the_hospital_to_the_door(tmp_path: Path) -> None:
+    async with calm_system(tmp_path / "home") as system:
+        tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
+        post = Post(system.address("edge"), tokens, patience_s=30)
+        try:
+            order_id = await walk(post, tmp_path / "calm.toml")
+        finally:
+            await post.close()
+        report = await check(system.home)
+    assert {name for name, row in report["invariants"].items() if not row["ok"]} == set()
+    assert report["ok"]
+    assert order_id.version == 7
+
+
+async def walk(post: Post, profile: Path) -> UUID:
+    """Every step in the order in which it happens; the order's id."""
+    fates = Fates(load(profile), 3)
+    world = demo_world(fates.profile, 3, shops=3, riders=1)
+    hospital, chain = Partner(post, "hospital-a"), Partner(post, "chain-a")
+    fleet, operator = Partner(post, "fleet-a"), Partner(post, "operations")
+
+    assert await load_network(post, world) == 3
+
+    minute = int(datetime.now(UTC).timestamp()) // 60 - 1
+    spec = orders_of_minute(world, fates.profile, 3, minute, rate=50)[0]
+    script = script_of(spec, fates)
+    submitted = await hospital.send(
+        "/v1/prescriptions", script.submit, idempotency_key=script.number
+    )
+    assert submitted.status == 202
+    order_id = UUID(submitted.body["order_id"])
+    again = await hospital.send("/v1/prescriptions", script.submit, idempotency_key=script.number)
+    assert again.body["order_id"] == str(order_id)
+
+    await hospital.hears("prescription.PrescriptionIssued")
+    await hospital.hears("review.ReviewApproved")
+    authorised = await hospital.hears("claim.ClaimAuthorised")
+    assert authorised["basis"] == "insured"
+
+    offer = await chain.hears("dispatch.OfferMade")
+    accepted = await chain.send(
+        "/v1/offers/accept",
+        AcceptOffer(
+            order_id=order_id, offer_id=offer["offer_id"], pharmacy_id=offer["pharmacy_id"]
+        ),
+    )
+    token = accepted.body["token"]
+
+    assigned = await chain.hears("dispatch.PharmacyAssigned")
+    assert assigned["attempt"] == accepted.body["attempt"] == 1
+    own = {"order_id": order_id, "attempt": 1}
+    await chain.send(
+        "/v1/deliveries/confirm", ConfirmOrder(**own, token=token, pharmacist="P-0001")
+    )
+
+    priced = await chain.hears("claim.ClaimPriced")
+    split = priced["split"]
+    assert split["total_fen"] == split["fund_fen"] + split["account_fen"] + split["cash_fen"] > 0
+
+    call = await fleet.hears("delivery.PharmacyReviewed")
+    assert "address" not in call
+    await fleet.send("/v1/deliveries/courier", AssignCourier(**own, courier_ref="rider-1"))
+
+    scans = tuple(
+        ScanInput(
+            line_id=line["line_id"],
+            codes=tuple(
+                trace_code(line["product_code"], script.number, 1, pack)
+                for pack in range(line["quantity"])
+            ),
+        )
+        for line in assigned["order"]["lines"]
+    )
+    early = PickUp(**own, courier_ref="rider-1", seal="S-0001")
+    refused = await post.command("fleet-a", "/v1/deliveries/pick-up", early)
+    assert refused.status == 409, "nothing leaves unscanned or unpaid"
+    await chain.send(
+        "/v1/deliveries/seal", SealParcel(**own, token=token, seal="S-0001", scans=scans)
+    )
+
+    await fleet.hears("delivery.ParcelReleased")
+    await fleet.send("/v1/deliveries/pick-up", early)
+    await fleet.send("/v1/deliveries/hand-over", HandOver(**own, courier_ref="rider-1"))
+
+    closed = await hospital.hears("claim.OrderClosed")
+    assert closed["outcome"] == "delivered"
+    told = hospital.heard()
+    assert told.index("claim.ClaimSettled") < told.index("delivery.ParcelDelivered")
+
+    seen = await operator.get(f"/v1/orders/{order_id}")
+    assert seen["order_number"] == script.number
+    stranger = await post.get("hospital-b", f"/v1/orders/{order_id}")
+    assert stranger.status == 404
+    summary = await operator.get("/v1/summary")
+    assert summary["delivered"] == 1
+    assert summary["in_flight"] == 0
+    return order_id
