@@ -35,6 +35,7 @@ class Ops:
 
     shell: Shell
     tenants: dict[str, UUID]
+    app: FastAPI
     client: httpx.AsyncClient
     tokens: dict[str, str]
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -89,7 +90,7 @@ async def ops_on(database: Database) -> AsyncIterator[Ops]:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
             ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-            yield Ops(shell, ids, client, tokens)
+            yield Ops(shell, ids, app, client, tokens)
     await pool.close()
 
 

@@ -1,14 +1,19 @@
 """Facts in, answers out: the read side on a real database."""
 
 import asyncio
+import json
+import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
+import uvicorn
 
 from schemas import delivery, network
 from schemas.message import Event
@@ -336,3 +341,52 @@ async def test_an_order_whose_next_fact_is_unreadable_says_so(ops: Ops) -> None:
     view = (await ops.get(f"/v1/orders/{ORDER_ID}")).json()
     assert [blocked["service"] for blocked in view["parked"]] == ["ops"]
     assert (await ops.get("/v1/summary")).json()["parked"] == 1
+
+
+@asynccontextmanager
+async def served(ops: Ops) -> AsyncIterator[httpx.AsyncClient]:
+    """The same routes behind a real server: a stream must be seen while it is still open."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(ops.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        async with httpx.AsyncClient(base_url=address, timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+async def sent(client: httpx.AsyncClient, ops: Ops, count: int, **ask: Any) -> list[list[str]]:
+    """Pairs of id and entry type of the first events of a stream."""
+    headers = {"Authorization": f"Bearer {ops.tokens['hospital-a']}", **ask.pop("headers", {})}
+    events: list[list[str]] = []
+    async with client.stream("GET", "/v1/stream", headers=headers, params=ask) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        cursor = ""
+        async for line in answer.aiter_lines():
+            name, _, value = line.partition(": ")
+            cursor = value if name == "id" else cursor
+            if name == "data":
+                events.append([cursor, json.loads(value)["entry_type"]])
+            if len(events) == count:
+                break
+    return events
+
+
+async def test_a_stream_tells_what_comes_and_goes_on_where_it_broke_off(ops: Ops) -> None:
+    facts = [fact for fact in story(ops) if ".Offer" not in fact.TYPE]
+    await ops.tell(facts[:2], ops.tenants["hospital-a"])
+    async with served(ops) as client:
+        before = await sent(client, ops, 2, back=2)
+        following = asyncio.create_task(sent(client, ops, 2))
+        await asyncio.sleep(0.5)
+        await ops.tell(facts[2:4], ops.tenants["hospital-a"])
+        live = await following
+        again = await sent(client, ops, 3, headers={"Last-Event-ID": before[0][0]})
+    assert [name for _, name in before + live] == [fact.TYPE for fact in facts[:4]]
+    assert again == (before + live)[1:]
