@@ -10,6 +10,7 @@ from schemas.message import Command, Event
 Headers = Sequence[tuple[str, bytes]]
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
+DIGITS_MAX = 9
 
 
 class EnvelopeError(ValueError):
@@ -107,7 +108,8 @@ def _uuid(raw: dict[str, str], name: str) -> UUID:
 
 
 def _number(text: str, name: str) -> int:
-    if not text.isdigit():
+    # Superscripts are digits to Python, but no number.
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
         raise EnvelopeError(name, "is not a number")
     return int(text)
 

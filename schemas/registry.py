@@ -29,7 +29,7 @@ class UnknownMessage(ValueError):
 
 
 def parse(type_name: str, version: int, body: bytes) -> Event | Command:
-    """Read a body. Raises UnknownMessage or pydantic.ValidationError."""
+    """Read a body. Raises UnknownMessage, pydantic.ValidationError, or ValueError for no JSON."""
     model = MODELS.get((type_name, version))
     if model is not None:
         return model.model_validate_json(body)
@@ -37,6 +37,9 @@ def parse(type_name: str, version: int, body: bytes) -> Event | Command:
 
 
 def _parse_old(type_name: str, version: int, body: bytes) -> Event | Command:
+    # The body of an unknown type may be anything, so nobody looks into it.
+    if (type_name, version) not in UPCASTERS:
+        raise UnknownMessage(f"unknown type {type_name} version {version}")
     data = from_json(body)
     while (type_name, version) in UPCASTERS:
         data = UPCASTERS[type_name, version](data)

@@ -8,8 +8,11 @@ from pydantic import ValidationError
 from schemas import flow, registry
 from schemas.envelope import Attributes, EnvelopeError, attributes_of
 from schemas.message import Command
+from services.kit import telemetry
 from services.kit.service import Incoming, Record, Service, Source
 from services.kit.tenants import Tenants
+
+TEXT_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Poison:
     @property
     def type_name(self) -> str:
         """Its type, where the header could be read."""
-        return self.attributes.type if self.attributes else "unreadable"
+        return _shown(self.attributes.type) if self.attributes else "unreadable"
 
 
 class Decoder:
@@ -47,18 +50,24 @@ class Decoder:
         try:
             attributes = attributes_of(record.headers)
         except EnvelopeError as error:
-            return Poison(record, "bad_envelope", error.field, str(error), key, None, source)
+            where, detail = _shown(error.field), _shown(str(error))
+            return Poison(record, "bad_envelope", where, detail, key, None, source)
         if source is Source.RECORD and attributes.type not in self._types:
             return None
         try:
             return self._read(record, attributes, source, key)
         except registry.UnknownMessage as error:
-            return Poison(record, "unknown_type", "ce_type", str(error), key, attributes, source)
+            detail = _shown(str(error))
+            return Poison(record, "unknown_type", "ce_type", detail, key, attributes, source)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            detail = f"{where}: {first['msg']}"
+            where = _shown(".".join(str(part) for part in first["loc"]))
+            detail = _shown(f"{where}: {first['msg']}")
             return Poison(record, "bad_body", where, detail, key, attributes, source)
+        except (KeyError, TypeError, ValueError) as error:
+            # An old version whose body is no JSON, or not what its upcaster expects.
+            detail = _shown(telemetry.describe(error))
+            return Poison(record, "bad_body", "", detail, key, attributes, source)
 
     def _read(
         self, record: Record, attributes: Attributes, source: Source, key: UUID | None
@@ -67,7 +76,7 @@ class Decoder:
         if isinstance(message, Command):
             actor = self._tenants.by_id(attributes.tenant_id)
             if source is not Source.INTAKE or type(message) not in self._commands:
-                detail = f"{attributes.type} is no command for {record.topic}"
+                detail = _shown(f"{attributes.type} is no command for {record.topic}")
                 return Poison(record, "wrong_place", "ce_type", detail, key, attributes, source)
             if actor is None:
                 detail = "no such tenant"
@@ -89,6 +98,11 @@ class Decoder:
             record=record,
             attributes=attributes,
         )
+
+
+def _shown(text: str) -> str:
+    """What a stranger wrote, as the database and a person can take it."""
+    return text.replace("\0", "\ufffd")[:TEXT_MAX]
 
 
 def _uuid(raw: bytes | None) -> UUID | None:

@@ -19,6 +19,8 @@ from services.kit.service import Incoming, Record, Service, Source
 from services.kit.unit import Entry, OutboxRow, ParkedRow, Unit, Waiting, row_body
 
 SQL = queries.load(__package__)
+# jsonb refuses U+0000; this is a noncharacter that no latin-1 text has.
+NUL = "\ufffe"
 
 
 async def load_entries(
@@ -101,13 +103,19 @@ async def add_parked(conn: Connection, row: ParkedRow, now: datetime) -> None:
 
 
 def headers_json(headers: Sequence[tuple[str, bytes]]) -> str:
-    """Header pairs as JSON; bytes that are no text survive as latin-1."""
-    return orjson.dumps([[name, value.decode("latin-1")] for name, value in headers]).decode()
+    """Header pairs as JSON; bytes that are no text survive as latin-1, but for NUL."""
+    pairs = [[_without_nul(name), _without_nul(value.decode("latin-1"))] for name, value in headers]
+    return orjson.dumps(pairs).decode()
 
 
 def headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
     """The inverse of `headers_json`."""
-    return tuple((name, value.encode("latin-1")) for name, value in orjson.loads(text))
+    pairs = ((name, value.replace(NUL, "\0")) for name, value in orjson.loads(text))
+    return tuple((name.replace(NUL, "\0"), value.encode("latin-1")) for name, value in pairs)
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", NUL)
 
 
 def incoming_of_parked(row: asyncpg.Record) -> Incoming:

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from schemas import claim, flow
+from schemas.envelope import Headers
 from services.kit import audit, clock
 from services.kit.calls import CallRow
 from services.kit.config import Settings
@@ -17,6 +18,7 @@ from services.kit.handler import GapFound, Shell
 from services.kit.health import Health
 from services.kit.ids import new_id
 from services.kit.service import Idempotency, Incoming, Source
+from services.kit.store import headers_from
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from tests.databases import Database
@@ -170,6 +172,10 @@ async def test_a_bug_in_one_message_parks_it_and_spares_the_batch(shell: Shell) 
         (lambda r: (r.key, r.value, ()), "bad_envelope"),
         (lambda r: (str(new_id()).encode(), r.value, r.headers), "wrong_place"),
         (lambda r: (r.key, r.value, (*r.headers, ("ce_id", b"\xff\xfe"))), "bad_envelope"),
+        (lambda r: (r.key, r.value, (*r.headers, ("ce_x\0", b"\xff\0"))), "bad_envelope"),
+        (lambda r: (r.key, r.value, (*r.headers, ("ce_attempt", "²".encode()))), "bad_envelope"),
+        (lambda r: (r.key, b"{not json", _of_version(r.headers, 99)), "unknown_type"),
+        (lambda r: (r.key, None, _of_version(r.headers, 99)), "unknown_type"),
     ],
 )
 async def test_poison_is_parked_with_its_cause(shell: Shell, break_it: Any, code: str) -> None:
@@ -179,9 +185,15 @@ async def test_poison_is_parked_with_its_cause(shell: Shell, break_it: Any, code
 
     await shell.records([poison])
 
-    parked = await rows(shell, "SELECT code, state, detail FROM parked")
+    parked = await rows(shell, "SELECT code, state, detail, headers FROM parked")
     assert [(row["code"], row["state"]) for row in parked] == [(code, "parked")]
     assert parked[0]["detail"]
+    assert headers_from(parked[0]["headers"]) == tuple(headers)
+
+
+def _of_version(headers: Headers, version: int) -> Headers:
+    schema = f"/schemas/json/review.ReviewApproved.v{version}.json".encode()
+    return tuple((n, schema if n == "ce_dataschema" else value) for n, value in headers)
 
 
 async def test_a_timer_fires_once_and_only_if_it_still_stands(
