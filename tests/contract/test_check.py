@@ -140,6 +140,7 @@ def evidence_of(facts: Sequence[Fact]) -> Evidence:
         service: {(topic, 0): 1_000_000 for topic in flow.inputs(service)}
         for service in flow.SERVICES
     }
+    epochs: dict[str, dict[tuple[str, int], int]] = {service: {} for service in flow.SERVICES}
     nothing = {service: frozenset[str]() for service in flow.SERVICES}
     tables = Tables()
     tables.rows["claim.entry e ON e.transfer_id = t.id\nGROUP BY t.order_id\n"] = [
@@ -159,7 +160,7 @@ def evidence_of(facts: Sequence[Fact]) -> Evidence:
     }
     return Evidence(
         topics=topics,
-        before=Before(by_service, nothing, positions, inbox),
+        before=Before(by_service, nothing, positions, epochs, inbox),
         conn=cast(asyncpg.Connection, tables),
         tenants=TENANTS,
         ledgers=books,
@@ -249,7 +250,7 @@ def answer(word: str, **row: Any) -> Change:
 
 
 def remember(service: str, where: str, offset: int) -> Change:
-    return lambda evidence: cast(Any, evidence.remembered).update({service: {where: offset}})
+    return lambda evidence: evidence.remembered.update({service: {where: [0, offset]}})
 
 
 def commit(service: str, where: str, offset: int) -> Change:
@@ -422,6 +423,14 @@ def test_an_order_that_somebody_still_has_a_hand_on_is_in_flight() -> None:
     drop(CLOSED, 2)(evidence)
     cast(Tables, evidence.conn).rows[".timer"] = [{0: ORDER}]
     assert look_through("I1", evidence).ok
+
+
+def test_a_position_may_go_back_with_a_new_epoch() -> None:
+    evidence = evidence_of(sound_facts())
+    remember("claim", "review.events/0", 1_000_001)(evidence)
+    assert not look_through("I9", evidence).ok
+    cast(Any, evidence.before.epochs)["claim"]["review.events", 0] = 1
+    assert look_through("I9", evidence).ok
 
 
 def test_poison_that_was_parked_is_accounted_for() -> None:

@@ -10,6 +10,9 @@ import asyncpg
 
 IDS_SHOWN = 20
 
+# Service → topic/partition → [epoch, position] at the last look.
+Remembered = dict[str, dict[str, list[int]]]
+
 
 class Place(NamedTuple):
     """Where a record stands."""
@@ -92,6 +95,7 @@ class Before:
     published: Mapping[str, frozenset[str]]
     unpublished: Mapping[str, frozenset[str]]
     positions: Mapping[str, Mapping[tuple[str, int], int]]
+    epochs: Mapping[str, Mapping[tuple[str, int], int]]
     inbox: Mapping[str, frozenset[str]]
 
 
@@ -106,7 +110,7 @@ class Evidence:
     ledgers: Mapping[str, Any]
     committed: Mapping[str, Mapping[tuple[str, int], int]]
     ends: Mapping[tuple[str, int], int]
-    remembered: Mapping[str, Mapping[str, int]]
+    remembered: Remembered
     logs: Sequence[str] = ()
     log_lines: int = 0
 

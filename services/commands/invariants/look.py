@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import asyncpg
 import httpx
 
 from schemas.flow import SERVICES
-from services.commands.invariants.evidence import Before, Evidence
+from services.commands.invariants.evidence import Before, Evidence, Remembered
 from services.commands.invariants.scan import CANARY, Scan
 from services.commands.invariants.table import INVARIANTS
 
 REMEMBERED = "check-positions.json"
 CANARY_LINES_MAX = 1000
 
-POSITIONS = "SELECT topic, part, next_offset FROM {schema}.position"
+POSITIONS = "SELECT topic, part, next_offset, epoch FROM {schema}.position"
 INBOX = "SELECT event_id::text FROM {schema}.inbox"
 OUTBOX = "SELECT event_id::text FROM {schema}.outbox WHERE published_at IS {state}"
 # What the simulators answer over HTTP; their own tables say the same when they do not run.
@@ -60,7 +60,9 @@ async def look_at(target: Target) -> dict[str, Any]:
             rows[name] = (await invariant.look(evidence)).report(invariant.what)
     finally:
         await conn.close()
-    _remember(target.home, evidence.before)
+    # A step back stays red until it is explained: the higher position is kept.
+    if rows["I9"]["ok"]:
+        _remember(target.home, evidence.before)
     return {
         "ok": all(row["ok"] for row in rows.values()),
         "invariants": rows,
@@ -94,19 +96,20 @@ async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str
 
 
 async def _before(conn: asyncpg.Connection) -> Before:
-    positions, inbox, published, unpublished = {}, {}, {}, {}
+    positions, epochs, inbox, published, unpublished = {}, {}, {}, {}, {}
     # One snapshot: an inbox that is younger than its positions would hide a lost message.
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         for schema in SERVICES:
             rows = await conn.fetch(POSITIONS.format(schema=schema))
             positions[schema] = {(row["topic"], row["part"]): row["next_offset"] for row in rows}
+            epochs[schema] = {(row["topic"], row["part"]): row["epoch"] for row in rows}
             inbox[schema] = await _ids(conn, INBOX.format(schema=schema))
             sent, waiting = (
                 OUTBOX.format(schema=schema, state=state) for state in ("NOT NULL", "NULL")
             )
             published[schema] = await _ids(conn, sent)
             unpublished[schema] = await _ids(conn, waiting)
-    return Before(published, unpublished, positions, inbox)
+    return Before(published, unpublished, positions, epochs, inbox)
 
 
 async def _ids(conn: asyncpg.Connection, query: str) -> frozenset[str]:
@@ -147,23 +150,23 @@ def _tenants(home: Path) -> dict[str, str]:
     return {row["tenant_id"]: row["kind"] for row in rows}
 
 
-def _remembered(home: Path) -> dict[str, dict[str, int]]:
+def _remembered(home: Path) -> Remembered:
     try:
-        known: dict[str, dict[str, int]] = json.loads((home / REMEMBERED).read_text())
+        known: Remembered = json.loads((home / REMEMBERED).read_text())
     except (OSError, ValueError):
         return {}
     return known
 
 
 def _remember(home: Path, before: Before) -> None:
-    """The highest position ever seen, so that the next look notices one that went back."""
-    known = _remembered(home)
-    for schema, positions in before.positions.items():
-        places: Iterable[tuple[str, int]] = (
-            (f"{topic}/{part}", offset) for (topic, part), offset in positions.items()
-        )
-        row = known.setdefault(schema, {})
-        row.update({name: max(offset, row.get(name, 0)) for name, offset in places})
+    """Epoch and position as they were last seen, so that the next look notices a step back."""
+    known = {
+        schema: {
+            f"{topic}/{part}": [before.epochs[schema][topic, part], offset]
+            for (topic, part), offset in positions.items()
+        }
+        for schema, positions in before.positions.items()
+    }
     scratch = home / f"{REMEMBERED}.new"
     scratch.write_text(json.dumps(known))
     scratch.rename(home / REMEMBERED)
