@@ -182,7 +182,9 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
 
 async def _live(system: System) -> None:
     """Show where the orders stand: one line that changes, or a plain line now and then."""
-    say(f"Yaoda is up at {system.address('edge')} (Ctrl-C stops it)")
+    # Behind the #, the token never reaches a server or its logs; the page keeps it in its tab.
+    page = f"{system.address('edge')}/#token={system.token('operations')}"
+    say(f"Yaoda is up at {page} (Ctrl-C stops it)")
     terminal = sys.stderr.isatty()
     headers = {"Authorization": f"Bearer {system.token('operations')}"}
     async with httpx.AsyncClient(
