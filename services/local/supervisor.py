@@ -200,7 +200,7 @@ class System:
                 raise StartFailed(_complaint((broken or waiting)[0]))
             await asyncio.sleep(0.1)
 
-    async def wait_replaced(self, name: str, pid: int, seconds: float = 60) -> int:
+    async def wait_replaced(self, name: str, pid: int, seconds: float = READY_SECONDS_MAX) -> int:
         """Wait until another process than `pid` serves as this name and is ready; its id."""
         end = time.monotonic() + seconds
         item = self._units[name]

@@ -50,6 +50,8 @@ class Look:
     pending: Mapping[str, int]
     next_timer: datetime | None
     progress: int
+    # What leaves for topics that no service reads: time need not wait for it.
+    leaving: int = 0
 
 
 class Timekeeper:
@@ -60,6 +62,8 @@ class Timekeeper:
         self._bootstrap = bootstrap
         self._services = tuple(services)
         self._inputs = {service: flow.inputs(service) for service in self._services}
+        read = {topic for inputs in self._inputs.values() for topic in inputs}
+        self._read_by_nobody = {s for s in self._services if f"{s}.events" not in read}
         self._work = "UNION ALL".join(_WORK.format(s=s) for s in self._services)
         positions = "UNION ALL".join(_POSITIONS.format(s=s) for s in self._services)
         self._all = f"{self._work} UNION ALL {positions}"
@@ -116,6 +120,7 @@ class Timekeeper:
 
     def _look(self, rows: list[asyncpg.Record], ends: Mapping[TopicPartition, int]) -> Look:
         pending: dict[str, int] = {}
+        leaving = 0
         timers: list[datetime] = []
         read: dict[tuple[str, str, int], int] = {}
         for row in rows:
@@ -124,10 +129,12 @@ class Timekeeper:
                 continue
             if row["what"] == "timer":
                 timers.append(row["at"].astimezone(UTC))
-            if row["n"]:
+            if row["what"] == "outbox" and row["service"] in self._read_by_nobody:
+                leaving += row["n"]
+            elif row["n"]:
                 pending[f"{row['service']}.{row['what']}"] = row["n"]
         pending |= self._lags(read, ends)
-        return Look(pending, min(timers, default=None), sum(read.values()))
+        return Look(pending, min(timers, default=None), sum(read.values()), leaving)
 
     def _lags(
         self, read: Mapping[tuple[str, str, int], int], ends: Mapping[TopicPartition, int]

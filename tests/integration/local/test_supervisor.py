@@ -23,7 +23,11 @@ from services.local.paths import CLONE
 from services.local.processes import Process
 from services.local.supervisor import System, running
 
-pytestmark = pytest.mark.live
+# Each test starts a broker and a database of its own; on a busy machine that takes its time.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+
+PATIENCE_SECONDS = 180
+STOP_SECONDS = 60
 
 COMMAND = """
 import sys
@@ -91,7 +95,7 @@ async def test_an_impatient_ctrl_c_leaves_no_process(tmp_path: Path, supervisor:
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         supervisor.send(number)
         await asyncio.sleep(0.1)
-    assert await supervisor.wait(15)
+    assert await supervisor.wait(STOP_SECONDS)
     assert supervisor.exit_code == 0, supervisor.log_tail()
     assert [pid for pid in children if psutil.pid_exists(pid)] == []
     assert (read_state(home)["supervisor"], read_state(home)["url"]) == (None, None)
@@ -104,7 +108,7 @@ async def test_ctrl_c_while_starting_leaves_no_process(tmp_path: Path, superviso
         await asyncio.sleep(0.05)
         children = [child.pid for child in psutil.Process(supervisor.pid).children()]
     supervisor.send(signal.SIGINT)
-    assert await supervisor.wait(15)
+    assert await supervisor.wait(STOP_SECONDS)
     assert supervisor.exit_code == 0, supervisor.log_tail()
     assert [pid for pid in children if psutil.pid_exists(pid)] == []
 
@@ -114,8 +118,8 @@ async def test_nothing_survives_a_killed_supervisor(tmp_path: Path, supervisor: 
     home = tmp_path / "home"
     children = await _children(home, supervisor)
     supervisor.send(signal.SIGKILL)
-    assert await supervisor.wait(5)
-    assert await _gone(children, 10)
+    assert await supervisor.wait(STOP_SECONDS)
+    assert await _gone(children, STOP_SECONDS)
     async with running(home, [], prepare=False) as system:
         connection = await asyncpg.connect(system.pg_dsn)
         assert await connection.fetchval("SELECT 1") == 1
@@ -133,7 +137,7 @@ async def test_two_homes_run_side_by_side(tmp_path: Path) -> None:
 
 async def _children(home: Path, supervisor: Child) -> list[int]:
     """All processes below a supervisor whose children are ready."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end and supervisor.running:
         rows = read_state(home).get("processes", [])
         if len(rows) == 3 and all(row["ready"] for row in rows):
