@@ -1,4 +1,4 @@
-"""Named queries: SQL stands in `.sql` files, in sections that begin with `-- name: load_stock`."""
+"""Named queries: SQL stands in `.sql` files, in sections that begin with `-- name: load_state`."""
 
 import re
 from collections.abc import Iterator, Mapping
