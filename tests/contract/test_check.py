@@ -480,3 +480,19 @@ def test_the_road_is_written_in_the_words_of_the_contract() -> None:
 def test_a_name_in_a_log_is_found_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "claim.log").write_text("{}\nthe name is CANARY 7\n")
     assert look._search_logs(tmp_path) == (["claim.log:2"], 2)
+
+
+async def test_only_what_nobody_wrote_and_a_reader_laid_aside_is_no_fact() -> None:
+    forged, taken, written = (make("review.ReviewApproved") for _ in range(3))
+    topics = evidence_of([*sound_facts(), forged, taken, written]).topics
+    tables = Tables()
+    aside = (
+        {"topic": f.place.topic, "part": 0, "record_offset": f.place.offset}
+        for f in (forged, written)
+    )
+    tables.rows["parked"] = list(aside)
+    tables.rows["outbox"] = [{0: written.id}]
+    await look.forget_forged(cast(asyncpg.Connection, tables), topics)
+    left = {fact.id for fact in topics.orders[ORDER]}
+    assert forged.id not in left
+    assert {taken.id, written.id} <= left

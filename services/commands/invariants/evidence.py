@@ -1,7 +1,7 @@
 """What the invariants look at: facts of the topics, and the tables of the services."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -82,6 +82,13 @@ class Topics:
         """Facts of these types, those too that are not judged."""
         wanted = set(names)
         return (fact for facts in self.orders.values() for fact in facts if fact.type in wanted)
+
+    def forget(self, ids: Set[str]) -> None:
+        """Leave out the facts with these ids; the records stay what they are."""
+        for order_id, facts in list(self.orders.items()):
+            facts[:] = [fact for fact in facts if fact.id not in ids]
+            if not facts:
+                del self.orders[order_id]
 
     def judged(self, *names: str) -> Iterable[Fact]:
         """The facts of these types that are to be judged."""

@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 
 from schemas.flow import SERVICES
-from services.commands.invariants.evidence import Before, Evidence, Remembered
+from services.commands.invariants.evidence import Before, Evidence, Place, Remembered, Topics
 from services.commands.invariants.scan import CANARY, Scan
 from services.commands.invariants.table import INVARIANTS
 
@@ -22,6 +22,8 @@ CANARY_LINES_MAX = 1000
 POSITIONS = "SELECT topic, part, next_offset, epoch FROM {schema}.position"
 INBOX = "SELECT event_id::text FROM {schema}.inbox"
 OUTBOX = "SELECT event_id::text FROM {schema}.outbox WHERE published_at IS {state}"
+LAID_ASIDE = "SELECT topic, part, record_offset FROM {schema}.parked WHERE topic IS NOT NULL"
+WRITTEN = "SELECT event_id::text FROM {schema}.outbox WHERE event_id::text = ANY($1::text[])"
 # What the simulators answer over HTTP; their own tables say the same when they do not run.
 BOOKS: Mapping[str, str] = {
     "payer": """
@@ -80,6 +82,7 @@ async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str
         before = await _before(conn)
         ends = await scan.ends()
         topics = await scan.read(judged, ends)
+    await forget_forged(conn, topics)
     logs, log_lines = _search_logs(target.home / "logs")
     return Evidence(
         topics=topics,
@@ -93,6 +96,19 @@ async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str
         logs=logs,
         log_lines=log_lines,
     )
+
+
+async def forget_forged(conn: asyncpg.Connection, topics: Topics) -> None:
+    """What no service wrote and a reader laid aside is no fact, however much it looks like one."""
+    dead: set[Place] = set()
+    for schema in SERVICES:
+        rows = await conn.fetch(LAID_ASIDE.format(schema=schema))
+        dead |= {Place(row["topic"], row["part"], row["record_offset"]) for row in rows}
+    forged = {f.id for facts in topics.orders.values() for f in facts if f.place in dead}
+    for schema in SERVICES if forged else ():
+        forged -= {row[0] for row in await conn.fetch(WRITTEN.format(schema=schema), list(forged))}
+    if forged:
+        topics.forget(forged)
 
 
 async def _before(conn: asyncpg.Connection) -> Before:

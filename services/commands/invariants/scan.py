@@ -103,7 +103,7 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
     place = Place(topic, record.partition, record.offset)
     if topic not in CLEAR_BY_NATURE and _has_canary(record.headers, body):
         topics.canaries.append(f"{topic}/{record.partition}@{record.offset}")
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    headers = {name: _text(value) for name, value in record.headers}
     event_id, event_type = headers.get("ce_id", ""), headers.get("ce_type", "")
     topics.records[topic].append(Seen(record.partition, record.offset, event_id, event_type))
     # A second delivery of the same event is no second fact.
@@ -116,6 +116,11 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
         fact = _fact(headers, place, body, record.offset < judged[topic, record.partition])
         if fact is not None:
             topics.orders[fact.order_id].append(fact)
+
+
+def _text(value: bytes | None) -> str:
+    """Whatever stands in a header, as the database can be asked for it."""
+    return (value or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def _has_canary(headers: Iterable[tuple[str, bytes]], body: bytes) -> bool:
