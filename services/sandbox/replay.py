@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from services.sandbox.world import World, world_of
 
 STUCK_S = 60.0
 LINE_S, LINE_S_PLAIN = 1.0, 15.0
-PAUSE_S_MIN, PAUSE_S_MAX = 0.004, 0.020
+PAUSE_S_MIN, PAUSE_S_MAX = 0.006, 0.030
 DATA_NOTE = "order times, places and couriers are real; drugs, stock and insurers are drawn"
 ASSUMED_NOTE = (
     "opening hours, pharmacists, prices, cold chain (0.6 of pharmacies), radius 3 km, capacity "
@@ -169,9 +169,16 @@ class Run:
             self._crew.act()
             self._show()
             look = await self._quiet()
-            if not look.pending:
+            # Only the end waits for what leaves for partners: nobody's time depends on it.
+            if not look.pending and not (look.leaving and self._finished()):
                 return look
-            signs = (look.progress, dict(look.pending), self._crew.begun, self._heard())
+            signs = (
+                look.progress,
+                look.leaving,
+                dict(look.pending),
+                self._crew.begun,
+                self._heard(),
+            )
             if self._patience.spent(signs):
                 why = f"{_named(look)}; {await self._why()}"
                 raise ReplayFailed(f"nothing moved for {STUCK_S:.0f} s: {why}")
@@ -198,7 +205,8 @@ class Run:
         due = self._stage.agenda.next_at()
         acts = self._crew.begun - begun + self._crew.doing
         acts += due is not None and due <= self._stage.clock.now()
-        return Look({**behind, **({"acts": acts} if acts else {})}, look.next_timer, look.progress)
+        pending = {**behind, **({"acts": acts} if acts else {})}
+        return replace(look, pending=pending)
 
     async def _why(self) -> str:
         """What a person would look at first."""
