@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,12 @@ def product_files(*below: str) -> list[Path]:
     return sorted([*files, *(path for root in roots for path in root.rglob("*.py"))])
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file, parsed once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def domain(service: str) -> Any:
     """The domain of a service."""
     return importlib.import_module(f"services.{service}.domain")
@@ -37,7 +44,7 @@ def handlers(service: str) -> dict[Any, Callable[..., Any]]:
 def facts_made_in(path: Path) -> set[type[Event]]:
     """The facts that a file constructs anywhere."""
     module = importlib.import_module(_dotted(path))
-    return set(_made(module, ast.parse(path.read_text())))
+    return set(_made(module, parsed(path)))
 
 
 class Reach:
@@ -53,7 +60,7 @@ class Reach:
         self._makes: dict[str, set[type[Event]]] = {}
         for path in _core(service):
             module = importlib.import_module(_dotted(path))
-            for name, node in _functions(ast.parse(path.read_text())):
+            for name, node in _functions(parsed(path)):
                 full = f"{module.__name__}.{name}"
                 self._add(module, full, node)
                 owner, _, method = name.rpartition(".")

@@ -127,6 +127,7 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.PharmacyAssigned,
             dispatch.DispatchExhausted,
             dispatch.DispatchCancelled,
+            dispatch.CancelAnswered,
             dispatch.ShortageRegistered,
         },
         delivery.ParcelSealed: set(),

@@ -149,16 +149,7 @@ async def walk(post: Post, profile: Path) -> UUID:
     assert "address" not in call
     await fleet.send("/v1/deliveries/courier", AssignCourier(**own, courier_ref="rider-1"))
 
-    scans = tuple(
-        ScanInput(
-            line_id=line["line_id"],
-            codes=tuple(
-                trace_code(line["product_code"], script.number, 1, pack)
-                for pack in range(line["quantity"])
-            ),
-        )
-        for line in assigned["order"]["lines"]
-    )
+    scans = scans_of(assigned, script.number)
     early = PickUp(**own, courier_ref="rider-1", seal="S-0001")
     refused = await post.command("fleet-a", "/v1/deliveries/pick-up", early)
     assert refused.status == 409, "nothing leaves unscanned or unpaid"
@@ -175,11 +166,30 @@ async def walk(post: Post, profile: Path) -> UUID:
     told = hospital.heard()
     assert told.index("claim.ClaimSettled") < told.index("delivery.ParcelDelivered")
 
+    await look_up(post, operator, order_id, script.number)
+    return order_id
+
+
+def scans_of(assigned: dict[str, Any], number: str) -> tuple[ScanInput, ...]:
+    """Every pack of every line, with the codes it would carry."""
+    return tuple(
+        ScanInput(
+            line_id=line["line_id"],
+            codes=tuple(
+                trace_code(line["product_code"], number, 1, pack)
+                for pack in range(line["quantity"])
+            ),
+        )
+        for line in assigned["order"]["lines"]
+    )
+
+
+async def look_up(post: Post, operator: Partner, order_id: UUID, number: str) -> None:
+    """What is told of a delivered order afterwards, and to whom."""
     seen = await operator.get(f"/v1/orders/{order_id}")
-    assert seen["order_number"] == script.number
+    assert seen["order_number"] == number
     stranger = await post.get("hospital-b", f"/v1/orders/{order_id}")
     assert stranger.status == 404
     summary = await operator.get("/v1/summary")
     assert summary["delivered"] == 1
     assert summary["in_flight"] == 0
-    return order_id
