@@ -6,11 +6,12 @@ from uuid import UUID
 
 import orjson
 
-from schemas import flow, network, ops
+from schemas import claim, delivery, flow, network, ops
 from schemas.envelope import body_of
 from schemas.message import Event
-from services.kit import queries
+from services.kit import queries, telemetry
 from services.kit.db import Connection
+from services.kit.decision import Message
 from services.kit.service import Change, LookupContext, ProjectContext
 from services.ops.domain import Found, State, place_of
 
@@ -41,6 +42,17 @@ async def project(context: ProjectContext) -> None:
     await _add_timeline(context.conn, context.changes)
     await _add_feed(context.conn, context.changes)
     await _save_owners(context.conn, context.changes)
+    # A batch that is tried again counts again: the tables have the exact numbers.
+    for change in context.changes:
+        _count(change.message.message, change.after)
+
+
+def _count(fact: Message, state: State) -> None:
+    if isinstance(fact, claim.OrderClosed):
+        telemetry.count("orders_total", outcome=fact.outcome)
+    elif isinstance(fact, delivery.ParcelDelivered):
+        result = "late" if fact.late else "on_time"
+        telemetry.count("promise_total", tier=state.promised_tier or "", result=result)
 
 
 async def _save_views(conn: Connection, changes: Sequence[Change]) -> None:

@@ -18,6 +18,7 @@ import uvicorn
 from schemas import delivery, network
 from schemas.message import Event
 from schemas.values import GeoPoint, Outcome
+from services.kit import telemetry
 from services.kit.decision import Actor
 from services.kit.ids import new_id
 from services.kit.spec import NOW, ORDER_ID
@@ -266,6 +267,14 @@ async def test_ten_thousand_orders_are_counted_in_no_time(ops: Ops, database: Da
     started = time.monotonic()
     await ops.get("/v1/summary")
     assert time.monotonic() - started < 0.5
+
+
+async def test_ends_and_promises_are_counted_for_dashboards(ops: Ops) -> None:
+    before = telemetry.read("orders_total", outcome="delivered")
+    kept = telemetry.read("promise_total", tier="30", result="on_time")
+    await ops.tell(story(ops), ops.tenants["hospital-a"])
+    assert telemetry.read("orders_total", outcome="delivered") == before + 1
+    assert telemetry.read("promise_total", tier="30", result="on_time") == kept + 1
 
 
 async def test_a_parked_message_shows_on_its_order(ops: Ops) -> None:
