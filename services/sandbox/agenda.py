@@ -1,12 +1,12 @@
 """What the outside world will do, and when: a heap of due times with names to drop by."""
 
 import heapq
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-Action = Callable[[], Awaitable[None]]
+Action = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Clock(Protocol):

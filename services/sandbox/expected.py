@@ -146,20 +146,20 @@ class Expectation:
     def _paid(self, script: Script, reviewed: Reviewed, insured: bool) -> Shares:
         """Once a pharmacy is found: the patient's money, then the door."""
         number, fates = script.number, self._fates
-        share, cash = self._share_fen(script, reviewed, insured)
         limit = script.submit.consent.share_max_fen
-        if share > (limit or 0):
+        if self._share_fen(reviewed, insured) > (limit or 0):
             answer = fates.patient_answer(number, "share_above_consent")
             if answer is None or not answer[0] or answer[1] > ASK_DEADLINE_S:
                 return {Outcome.DECLINED: 1.0}
-        if cash > 0 and not payment.pays(fates.profile, fates.seed, number):
+        # Some of every share is cash.
+        if not payment.pays(fates.profile, fates.seed, number):
             return {Outcome.DECLINED: 1.0}
         if fates.ending(number, reviewed.cold).reason is not None:
             return {Outcome.RETURNED: 1.0}
         return {Outcome.DELIVERED: 1.0}
 
-    def _share_fen(self, script: Script, reviewed: Reviewed, insured: bool) -> tuple[int, int]:
-        """The patient's share and the cash in it, at catalogue prices."""
+    def _share_fen(self, reviewed: Reviewed, insured: bool) -> int:
+        """The patient's share at catalogue prices."""
         lines = [
             payer.Line(
                 line_id=str(n),
@@ -170,11 +170,7 @@ class Expectation:
             for n, (code, quantity) in enumerate(reviewed.packs)
         ]
         total = sum(line.unit_price_fen * line.quantity for line in lines)
-        if not insured or script.submit.voucher is None:
-            return total, total
-        share = total - payer.fund_share(lines)
-        balance = payer.balance_fen(self._fates.seed, script.submit.voucher.token)
-        return share, share - min(share, balance)
+        return total - payer.fund_share(lines) if insured else total
 
     def _or_cancelled(self, script: Script, until_s: float, ends: Shares) -> Shares:
         """A cancellation counts until then; near that moment it may go either way."""

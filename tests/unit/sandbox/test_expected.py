@@ -1,0 +1,78 @@
+"""The independent count follows from the draws, and its shares are shares."""
+
+from collections import Counter
+
+import pytest
+
+from schemas.values import Outcome
+from services.sandbox.expected import Expectation
+from services.sandbox.fates import Fates
+from services.sandbox.profile import Profile
+from services.sandbox.scripts import Script, scripts_of
+from services.sandbox.tally import shares
+from services.sandbox.world import World
+
+
+@pytest.fixture(scope="module")
+def expectation(world: World, fates: Fates) -> Expectation:
+    return Expectation(world, fates)
+
+
+def test_every_order_has_one_end(expectation: Expectation, scripts: list[Script]) -> None:
+    for script in scripts[:400]:
+        assert sum(expectation.of(script).values()) == pytest.approx(1)
+    counted = expectation.count(scripts)
+    assert sum(counted.values()) == pytest.approx(len(scripts))
+    assert set(counted) == {outcome.value for outcome in Outcome}
+
+
+def test_most_are_delivered_and_the_rest_is_what_the_profile_says(
+    expectation: Expectation, scripts: list[Script], standard: Profile
+) -> None:
+    found = shares(expectation.count(scripts), len(scripts))
+    assert found["delivered"] > 0.85
+    courier = standard.courier
+    back = courier.not_at_home + courier.refused_at_door + courier.lost_after_pick_up
+    assert found["returned"] == pytest.approx(back, abs=0.015)
+    assert 0.005 < found["rejected"] < 0.03
+    # Every cancellation that is drawn may come too late, none may come of itself.
+    assert 0 < found["cancelled"] < standard.orders.cancel_by_patient
+    assert found["settlement_refused"] == found["expired"] == 0
+
+
+def test_what_must_be_rejected_is(expectation: Expectation, scripts: list[Script]) -> None:
+    doomed = [script for script in scripts if script.must_reject]
+    assert doomed
+    assert all(expectation.of(script) == {Outcome.REJECTED: 1.0} for script in doomed)
+
+
+def _with(profile: Profile, section: str, **changes: object) -> Profile:
+    part = getattr(profile, section).model_copy(update=changes)
+    return profile.model_copy(update={section: part})
+
+
+def _ends(world: World, profile: Profile) -> Counter[str]:
+    fates = Fates(profile, 7)
+    scripts = scripts_of(world, fates)[:150]
+    return Counter(Expectation(world, fates).count(scripts))
+
+
+def test_when_nobody_accepts_all_are_exhausted_that_come_so_far(
+    world: World, standard: Profile
+) -> None:
+    ends = _ends(world, _with(standard, "pharmacy", refuse=1.0, ignore=0.0, accept_too_late=0.0))
+    assert ends["delivered"] == ends["returned"] == 0
+    assert ends["exhausted"] > 120
+
+
+def test_when_nobody_pays_nothing_is_delivered_that_costs_cash(
+    world: World, standard: Profile
+) -> None:
+    ends = _ends(world, _with(standard, "patient", pays_share=0.0))
+    assert ends["declined"] > 120
+
+
+def test_when_nobody_is_home_all_parcels_come_back(world: World, standard: Profile) -> None:
+    ends = _ends(world, _with(standard, "courier", not_at_home=1.0))
+    assert ends["delivered"] == 0
+    assert ends["returned"] > 120
