@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,9 @@ import pytest
 from schemas import claim, delivery, dispatch, flow, network, prescription, review
 from schemas.message import CommandAnswered, Event, MessageParked, MessageRedriven
 from services.dispatch.domain import promise
+from services.kit.config import Settings
 from services.kit.decision import Actor
+from services.kit.stream import create_app
 from services.kit.tenants import Tenants
 from services.kit.topics import wanted_topics
 from tests.contract.reading import (
@@ -275,6 +278,17 @@ def test_a_service_subscribes_to_what_the_table_says(service: str) -> None:
     assert app.SERVICE.name == service
     assert app.SERVICE.consumed == flow.consumed(service)
     assert app.SERVICE.decide is domain(service).decide
+
+
+@pytest.mark.parametrize("service", flow.SERVICES)
+async def test_its_one_agent_reads_the_topics_of_the_table(service: str, tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path), service)
+    agents = importlib.import_module(f"services.{service}.agents")
+    agents.register(app, None)
+    (agent,) = app.agents.values()
+    assert tuple(agent.channel.topics) == flow.inputs(service)
+    assert agent.concurrency == 1, "more would acknowledge out of order"
+    assert app.conf.id == service, "the consumer group is fixed for ever"
 
 
 def test_the_topics_created_are_the_topics_of_the_table() -> None:
