@@ -86,7 +86,7 @@ class CancelPassed(OrderEvent):
 
 
 class CancelAnswered(OrderEvent):
-    """The one answer to that wish, from the service that decided."""
+    """The answer to that wish from the service that decided; an honoured mark answers again."""
 
     request_id: UUID
     cause: CancelCause

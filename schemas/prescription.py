@@ -23,7 +23,7 @@ from schemas.values import (
 
 
 class PrescriptionClass(StrEnum):
-    """`rx_type_code` of the circulation centre (domain.md 2.7)."""
+    """`rx_type_code` of the NHSA e-prescription circulation centre."""
 
     OUTPATIENT_WESTERN = "1"
     OUTPATIENT_HERBAL = "2"
@@ -63,8 +63,8 @@ class PrescribedLine(CommandValue):
     quantity: int = Field(gt=0, le=999, description="packs")
     units_per_pack: PositiveDecimal
     dose: PositiveDecimal = Field(description="units taken each time")
-    frequency: str = Field(pattern=r"^\d{2}$", description="used_frqu code, domain.md 3")
-    route: str = Field(pattern=r"^\d{1,3}$", description="drug_medc_way code, domain.md 3")
+    frequency: str = Field(pattern=r"^\d{2}$", description="NHSA used_frqu code")
+    route: str = Field(pattern=r"^\d{1,3}$", description="NHSA drug_medc_way code")
     days: int = Field(gt=0, le=366, description="days of supply")
 
 

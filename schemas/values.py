@@ -107,7 +107,7 @@ class CancelCause(StrEnum):
 
 
 class CancelResult(StrEnum):
-    """Answer to a cancellation; codes follow the published EPS set (domain.md 5.3)."""
+    """Answer to a cancellation; codes follow the set published by NHS EPS."""
 
     CANCELLED = "cancelled"
     EXPIRED = "expired"
@@ -130,7 +130,7 @@ class Stage(StrEnum):
 
 
 class GateCode(StrEnum):
-    """Hard gates of the match, in their fixed order (dispatch.md 6.1)."""
+    """Hard gates of the match, in their fixed order."""
 
     NO_COVERAGE = "NO_COVERAGE"
     CLOSED = "CLOSED"

@@ -60,7 +60,7 @@ class Pack(_Data):
     version: str
     lease: timedelta
     return_deadline: timedelta
-    codes: dict[str, str] = Field(description="the official reasons, domain.md 1.2")
+    codes: dict[str, str] = Field(description="the official prescription-comment reasons")
     dosing: Dosing
     rules: tuple[Rule, ...]
 

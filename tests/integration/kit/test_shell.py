@@ -1,55 +1,24 @@
 """The shell on a real database: what each message does, and what it must not do."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from schemas import claim, flow
+from schemas import claim
 from schemas.envelope import Headers
 from services.kit import audit, clock
 from services.kit.calls import CallRow
-from services.kit.config import Settings
-from services.kit.db import create_pool
 from services.kit.decision import Actor, CallAnswered, CallOutcome, Verdict
 from services.kit.handler import GapFound, Shell
-from services.kit.health import Health
 from services.kit.ids import new_id
 from services.kit.service import Idempotency, Incoming, Source
 from services.kit.store import headers_from
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from tests.databases import Database
 from tests.integration.kit import toy
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture
-async def shell(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shell]:
-    """A toy in claim's place, with positions at zero and simulated time."""
-    for name, value in database.env_for("claim").items():
-        monkeypatch.setenv(name, value)
-    settings = Settings()
-    admin = await asyncpg.connect(database.dsn())
-    await clock.simulate(admin, toy.START)
-    rows = [(topic, part) for topic in flow.inputs("claim") for part in range(flow.PARTITIONS)]
-    await admin.executemany(
-        "INSERT INTO claim.position (topic, part, next_offset) VALUES ($1, $2, 0)"
-        " ON CONFLICT DO NOTHING",
-        rows,
-    )
-    await admin.close()
-    async with await create_pool(settings, "claim") as pool:
-        yield Shell(
-            toy.service(),
-            pool,
-            vault=Vault.load(settings.master_key_file),
-            tenants=Tenants.load(settings.tenants_file),
-            health=Health("claim"),
-        )
 
 
 async def rows(shell: Shell, sql: str, *args: Any) -> list[asyncpg.Record]:
