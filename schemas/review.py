@@ -99,7 +99,7 @@ class DecideCase(Command):
     pharmacist: str = Field(min_length=1)
     lease: UUID
     decision: Literal["approve", "return", "reject"]
-    code: str = Field(default="", description="official prescription-comment reason code, 1-1 to 3-4")
+    code: str = Field(default="", description="official reason code, 1-1 to 3-4")
     reason: str = Field(default="", max_length=500)
 
 
