@@ -11,6 +11,7 @@ from pathlib import Path
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
 POLL_SECONDS = 0.05
+KILL_SECONDS_MAX = 5
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,7 +77,7 @@ class Child:
         self.send(number)
         if not await self.wait(grace_seconds):
             self.kill()
-            await self.wait(5)
+            await self.wait(KILL_SECONDS_MAX)
 
     def kill(self) -> None:
         """SIGKILL to the whole session."""
@@ -102,6 +103,25 @@ class Child:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+async def run_to_end(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    uid: int | None = None,
+) -> tuple[int, str]:
+    """Run a program to its end, or kill it when cancelled; its exit code and last words."""
+    child = Child(argv, log=log, env=env, cwd=cwd, uid=uid)
+    try:
+        while (code := child.exit_code) is None:
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        child.kill()
+        await child.wait(KILL_SECONDS_MAX)
+    return code, child.log_tail()
 
 
 def cap_log(log: Path, bytes_max: int = LOG_BYTES_MAX) -> None:

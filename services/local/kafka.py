@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -21,7 +20,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from services.local import maven, ports
-from services.local.child import Child
+from services.local.child import KILL_SECONDS_MAX, Child, run_to_end
 from services.local.errors import StartFailed
 from services.local.paths import cache_dir
 from services.local.ports import HOST
@@ -82,7 +81,7 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(self._properties())
         (self.folder / "log4j2.properties").write_text(_LOGGING)
-        await asyncio.to_thread(self._format_once, class_path)
+        await self._format_once(class_path)
         argv = [*self._java(class_path, *self._learn), "kafka.Kafka", "server.properties"]
         self.child = Child(argv, log=self.log, cwd=self.folder)
 
@@ -133,7 +132,7 @@ class Kafka:
             class_path,
         ]
 
-    def _format_once(self, class_path: str) -> None:
+    async def _format_once(self, class_path: str) -> None:
         """Format the storage; a formatting that was interrupted is begun again."""
         marker = self.folder / "formatted"
         if marker.exists():
@@ -141,15 +140,10 @@ class Kafka:
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         cluster = "Y" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
-        done = subprocess.run(
-            [*self._java(class_path), *tool],
-            check=False,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise StartFailed(f"Kafka could not format {self.folder}: {done.stdout}{done.stderr}")
+        argv = [*self._java(class_path), *tool]
+        code, said = await run_to_end(argv, log=self.log, cwd=self.folder)
+        if code != 0:
+            raise StartFailed(f"Kafka could not format {self.folder}: {said}")
         marker.write_text(cluster)
 
     def _properties(self) -> str:
@@ -230,6 +224,7 @@ async def _train(class_path: str, target: Path) -> None:
         finally:
             if broker.child is not None:
                 broker.child.kill()
+                await broker.child.wait(KILL_SECONDS_MAX)
         if learnt.exists():
             learnt.rename(target)
         else:

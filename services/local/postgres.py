@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
-from services.local.child import Child
+from services.local.child import Child, run_to_end
 from services.local.errors import StartFailed
 from services.local.ports import HOST
 
@@ -57,7 +57,7 @@ class Postgres:
         uid = _uid()
         install = await asyncio.to_thread(_reachable_install, uid)
         self.folder.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self._initialise_once, install, uid)
+        await self._initialise_once(install, uid)
         await self._wait_for_the_dead()
         self.child = Child(
             [str(install / "bin" / "postgres"), "-D", _HERE, *self._options()],
@@ -104,7 +104,7 @@ class Postgres:
         finally:
             await connection.close()
 
-    def _initialise_once(self, install: Path, uid: int | None) -> None:
+    async def _initialise_once(self, install: Path, uid: int | None) -> None:
         """Run initdb; one that was interrupted is begun again."""
         marker = self.folder / "initialised"
         if marker.exists():
@@ -115,19 +115,10 @@ class Postgres:
         if uid is not None:
             os.chown(data, uid, uid)
         choices = ["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
-        done = subprocess.run(
-            [install / "bin" / "initdb", "-D", _HERE, *choices, "--no-instructions"],
-            check=False,
-            cwd=data,
-            env=_environment(),
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise StartFailed(f"initdb failed in {data}: {done.stdout}{done.stderr}")
+        argv = [str(install / "bin" / "initdb"), "-D", _HERE, *choices, "--no-instructions"]
+        code, said = await run_to_end(argv, log=self.log, env=_environment(), cwd=data, uid=uid)
+        if code != 0:
+            raise StartFailed(f"initdb failed in {data}: {said}")
         marker.touch()
 
     async def _wait_for_the_dead(self) -> None:

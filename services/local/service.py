@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.local.child import Child
+from services.local.child import Child, run_to_end
 from services.local.ports import HOST
 from services.local.processes import Process
 
@@ -63,13 +63,7 @@ async def run_once(module: str, *, log: Path, env: Mapping[str, str]) -> tuple[i
     """Run a program of ours to its end; its exit code and what it said last."""
     # Its words stand alone, so that a complaint does not quote an earlier run.
     log.unlink(missing_ok=True)
-    child = Child(_python(module), log=log, env=env)
-    try:
-        while child.running:
-            await asyncio.sleep(0.05)
-    finally:
-        child.kill()
-    return child.exit_code or 0, child.log_tail()
+    return await run_to_end(_python(module), log=log, env=env)
 
 
 def _python(module: str) -> list[str]:
