@@ -38,7 +38,8 @@ from services.sandbox.world import World, world_of
 
 STUCK_S = 60.0
 LINE_S, LINE_S_PLAIN = 1.0, 15.0
-PAUSE_S_MIN, PAUSE_S_MAX = 0.006, 0.030
+# Each look costs the database some milliseconds that the services could use.
+PAUSE_S_MIN, PAUSE_S_MAX = 0.012, 0.060
 DATA_NOTE = "order times, places and couriers are real; drugs, stock and insurers are drawn"
 ASSUMED_NOTE = (
     "opening hours, pharmacists, prices, cold chain (0.6 of pharmacies), radius 3 km, capacity "
@@ -183,7 +184,7 @@ class Run:
                 why = f"{_named(look)}; {await self._why()}"
                 raise ReplayFailed(f"nothing moved for {STUCK_S:.0f} s: {why}")
             await asyncio.sleep(pause)
-            pause = min(pause * 1.4, PAUSE_S_MAX)
+            pause = min(pause * 1.5, PAUSE_S_MAX)
 
     async def _quiet(self) -> Look:
         """A look that shows nothing pending only if nothing is, inside or out."""
