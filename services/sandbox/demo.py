@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
+from services.kit import telemetry
 from services.sandbox.agenda import Agenda, RealClock
 from services.sandbox.crew import Crew
 from services.sandbox.fates import Fates
@@ -24,6 +26,8 @@ SCRIPTS_KEPT = 2000
 MARK_EVERY = timedelta(minutes=10)
 # Longer than an order lives but for those that lie at a closed desk.
 LOOK_BACK = timedelta(hours=6)
+
+log = telemetry.logger(__name__)
 
 
 class Marks:
@@ -75,6 +79,7 @@ class Demo:
             Book(lru_cache(SCRIPTS_KEPT)(self._script_of)),
         )
         self._hospital = Hospital(self._stage)
+        self._told: Counter[tuple[str, str]] = Counter()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -90,11 +95,20 @@ class Demo:
                 while minute <= _minute(self._clock.now()):
                     self._expect(minute)
                     minute += 1
+                    self._tell()
                     self._marks.add(self._clock.now(), {n: f.cursor for n, f in crew.feeds.items()})
                 crew.act()
                 await asyncio.sleep(TURN_S)
         finally:
             await crew.stop()
+
+    def _tell(self) -> None:
+        """Log what was refused since the last time: races are normal, anything else is not."""
+        for route, codes in self._stage.post.refused.items():
+            for code, count in codes.items():
+                if fresh := count - self._told[route, code]:
+                    self._told[route, code] = count
+                    log.info("refused", route=route, code=code, count=fresh, total=count)
 
     async def _enter(self) -> None:
         """Open the city unless it stands already, shelves and all."""
