@@ -13,6 +13,8 @@ from services.kit.service import Incoming, Record, Service, Source
 from services.kit.tenants import Tenants
 
 TEXT_MAX = 500
+# The code of a command from a tenant that does not exist: there is nobody to tell.
+STRANGER = "not_allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Decoder:
             return Poison(record, "bad_envelope", where, detail, key, None, source)
         if source is Source.RECORD and attributes.type not in self._types:
             return None
+        # A stranger's body is not even read.
+        if source is Source.INTAKE and self._tenants.by_id(attributes.tenant_id) is None:
+            detail = "no such tenant"
+            return Poison(record, STRANGER, "ce_tenantid", detail, key, attributes, source)
         try:
             return self._read(record, attributes, source, key)
         except registry.UnknownMessage as error:
@@ -75,12 +81,10 @@ class Decoder:
         message = registry.parse(attributes.type, attributes.version, record.value or b"")
         if isinstance(message, Command):
             actor = self._tenants.by_id(attributes.tenant_id)
-            if source is not Source.INTAKE or type(message) not in self._commands:
+            known = source is Source.INTAKE and type(message) in self._commands
+            if actor is None or not known:
                 detail = _shown(f"{attributes.type} is no command for {record.topic}")
                 return Poison(record, "wrong_place", "ce_type", detail, key, attributes, source)
-            if actor is None:
-                detail = "no such tenant"
-                return Poison(record, "not_allowed", "ce_tenantid", detail, key, attributes, source)
             target = self._service.key_of(message, attributes.id)
             return Incoming(
                 attributes.id, target, actor.tenant_id, message, source, actor, record, attributes

@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from schemas import flow
-from schemas.envelope import body_of
+from schemas.envelope import Attributes, body_of
 from schemas.message import Event
 from services.kit import telemetry
 from services.kit.audit import AuditRow
@@ -26,7 +26,7 @@ from services.kit.decision import (
     TimerFired,
     Verdict,
 )
-from services.kit.decoding import Poison
+from services.kit.decoding import STRANGER, Poison
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Change, Incoming, Published, Record, Service, Source
 
@@ -154,12 +154,17 @@ class Unit:
         self._park(self._row(incoming, code, detail, where, "parked"), incoming.key)
 
     def park_poison(self, poison: Poison) -> None:
-        """Lay an unreadable record aside; on an inner topic its order is blocked if it is known."""
+        """Lay an unreadable record aside; on an inner topic its order is blocked if it is known.
+
+        On an intake topic its sender is told, if the record says who that is.
+        """
         row = poisoned_row(poison)
         if poison.source is Source.RECORD and poison.key is not None:
             self._park(row, poison.key)
             return
         self.parked.append(row)
+        if poison.source is Source.INTAKE and poison.attributes and poison.code != STRANGER:
+            self._tell_sender(poison, poison.attributes)
         telemetry.count("parked_total", type=row.message_type, code=row.code)
 
     def _park(self, row: ParkedRow, key: UUID) -> None:
@@ -385,6 +390,27 @@ class Unit:
                 aggregate_version=0,
                 causation_id=cause.id,
                 correlation_id=entry.key,
+            )
+        )
+
+    def _tell_sender(self, poison: Poison, attributes: Attributes) -> None:
+        refusal = self.own_type("CommandAnswered")(
+            command_id=attributes.id,
+            accepted=False,
+            code=poison.code,
+            detail=poison.detail,
+            field=poison.field,
+        )
+        self.outbox.append(
+            OutboxRow(
+                topic=self._service.topic_for(refusal),
+                key=attributes.id,
+                tenant_id=attributes.tenant_id,
+                event=refusal,
+                event_id=new_id(),
+                aggregate_version=0,
+                causation_id=attributes.id,
+                correlation_id=attributes.id,
             )
         )
 

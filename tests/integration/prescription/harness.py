@@ -66,8 +66,8 @@ class Process:
         await self.shell.records([self._of_row(row) for row in rows if row["topic"] in topics])
         self.seen = rows[-1]["id"] if rows else self.seen
 
-    async def intake(self, command: Command, tenant: str) -> None:
-        """A command over the service's intake topic."""
+    async def intake(self, command: Command, tenant: str, body: bytes | None = None) -> None:
+        """A command over the service's intake topic, or another body in its place."""
         message_id = new_id()
         attributes = Attributes(
             id=message_id,
@@ -80,8 +80,8 @@ class Process:
         )
         topic = f"{self.shell.service.name}.intake"
         headers = tuple(headers_of(attributes))
-        body = command.model_dump_json().encode()
-        await self.shell.records([self._record(topic, message_id, headers, body)])
+        sent = command.model_dump_json().encode() if body is None else body
+        await self.shell.records([self._record(topic, message_id, headers, sent)])
 
     async def fire(self) -> int:
         """Fire every timer that is due."""

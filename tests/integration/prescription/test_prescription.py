@@ -129,6 +129,16 @@ async def test_kafka_carries_the_same_commands(process: Process) -> None:
     assert reply["field"] == "prescriptions.0.lines.0.product_code"
 
 
+async def test_who_sends_what_nobody_can_read_is_told_so(process: Process) -> None:
+    command = submission(sheet(1, prescription_id=str(new_id())))
+    await process.intake(command, "hospital-a", body=b'{"order_number": ')
+    (reply,) = await process.bodies("prescription.CommandAnswered")
+    assert (reply["accepted"], reply["code"]) == (False, "bad_body")
+    (dead,) = await process.shell.pool.fetch("SELECT event_id, tenant_id, state FROM parked")
+    assert (str(dead["event_id"]), dead["state"]) == (reply["command_id"], "refused")
+    assert dead["tenant_id"] == process.tenants["hospital-a"]
+
+
 async def test_a_submission_repeated_over_kafka_is_told_its_first_order(process: Process) -> None:
     command = submission(sheet(1, prescription_id=str(new_id())))
     for _ in range(2):
