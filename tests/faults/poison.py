@@ -11,6 +11,7 @@ from tests.faults.stage import Fire, Letter
 
 INNER_TOPIC, INNER_TYPE = "review.events", "review.ReviewApproved"
 READERS = tuple(service for service in flow.SERVICES if INNER_TOPIC in flow.inputs(service))
+OF_A_KNOWN_SENDER = ("bad_body", "unknown_type")
 NOT_JSON = b'{"order_number": '
 # Less than the broker's limit, more than any order of ours.
 LARGE, TOO_LARGE = 900_000, 5_000_000

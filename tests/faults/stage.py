@@ -115,6 +115,11 @@ class Letter:
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
 
+    @property
+    def id(self) -> str:
+        """What its envelope says."""
+        return dict(self.headers).get("ce_id", b"").decode("utf-8", "replace")
+
 
 @dataclass(frozen=True)
 class Dead:
@@ -382,6 +387,15 @@ class Fire:
             for service, row in rows
         ]
         return [dead for dead in found if dead.place in wanted]
+
+    async def refusals_told(self) -> set[str]:
+        """The ids of the commands over Kafka whose senders were told that they were refused."""
+        rows = await self.fetch_everywhere(
+            "SELECT convert_from(body, 'UTF8')::jsonb AS answer FROM {schema}.outbox"
+            " WHERE type LIKE '%.CommandAnswered'"
+        )
+        answers = [json.loads(row["answer"]) for _, row in rows]
+        return {answer["command_id"] for answer in answers if not answer["accepted"]}
 
     async def parked_everywhere(self) -> int:
         """How many messages block an order somewhere, or wait behind one that does."""

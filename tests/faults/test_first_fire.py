@@ -106,6 +106,8 @@ async def test_poison_on_the_intake_is_refused_and_blocks_nothing(fire: Fire) ->
     dead = {d.place: (d.code, d.state) for d in await fire.dead_letters(places)}
     expected = [(code, "refused") for _, code in letters]
     assert [dead.get(place) for place in places] == expected
+    readable = {letter.id for letter, code in letters if code in poison.OF_A_KNOWN_SENDER}
+    assert readable == await fire.refusals_told() & {letter.id for letter, _ in letters}
     assert await fire.red() == {}
 
 
