@@ -9,6 +9,7 @@ from services.sandbox.agenda import Agenda, Due
 QUANTUM_S_MIN, QUANTUM_S_MAX, QUANTUM_S_UNLIMITED = 4.0, 30.0, 10.0
 TIMERS_S = 2.0
 BEHIND_S = 2.0
+JUMP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class Pace:
 
     A quantum of acts is done at the middle of its span, so that the error has no sign. No
     quantum holds both an act and a later timer: which of them comes first is never left to the
-    machine. Behind the speed that was asked for, quanta grow; ahead of it, they shrink and wait.
+    machine. Where nothing is due for longer than `JUMP_S`, time jumps. Behind the speed that was
+    asked for, quanta grow; ahead of it, they shrink.
     """
 
     def __init__(self, start: datetime, speed: float | None) -> None:
         self.speed = speed
         self.quantum_s = QUANTUM_S_UNLIMITED if speed is None else QUANTUM_S_MIN
-        self._began = time.monotonic()
-        self._start = start
+        self._began = self._stepped = time.monotonic()
+        self._start = self._at = start
         self.steps = 0
 
     def next(self, agenda: Agenda, timer: datetime | None, now: datetime) -> Step | None:
@@ -50,10 +52,13 @@ class Pace:
 
     def wait_s(self, to: datetime) -> float:
         """Real seconds to wait before time may move there; also settles the next quantum."""
+        real, last, gap_s = time.monotonic(), self._stepped, (to - self._at).total_seconds()
+        self._stepped, self._at = real, to
         if self.speed is None:
             return 0.0
-        allowed = (to - self._start).total_seconds() / self.speed
-        ahead = allowed - (time.monotonic() - self._began)
-        factor = 1.15 if ahead < -BEHIND_S else 0.95
+        behind = real - self._began - (to - self._start).total_seconds() / self.speed
+        factor = 1.15 if behind > BEHIND_S else 0.95
         self.quantum_s = min(QUANTUM_S_MAX, max(QUANTUM_S_MIN, self.quantum_s * factor))
-        return max(0.0, ahead)
+        wait_s = max(0.0, min(gap_s, JUMP_S) / self.speed - (real - last))
+        self._stepped += wait_s
+        return wait_s

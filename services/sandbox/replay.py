@@ -161,6 +161,7 @@ class Run:
             await asyncio.sleep(self._pace.wait_s(step.to))
             await self._keeper.step(step.to)
             self._set_clock(step.to)
+            self._patience = Patience(STUCK_S)
             self._crew.do(step.acts)
 
     async def _settled(self) -> Look:

@@ -2,8 +2,10 @@
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from services.sandbox.agenda import Agenda
-from services.sandbox.pace import Pace, Step
+from services.sandbox.pace import JUMP_S, QUANTUM_S_MAX, QUANTUM_S_MIN, Pace, Step
 from tests.unit.sandbox.test_agenda import START, at, nothing
 
 
@@ -58,6 +60,30 @@ def test_time_never_goes_back() -> None:
     assert step.to == at(50)
 
 
-def test_without_a_speed_nobody_waits_and_with_one_time_is_held_back() -> None:
+def test_time_is_held_back_to_its_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = [1000.0]
+    monkeypatch.setattr("services.sandbox.pace.time.monotonic", lambda: real[0])
     assert Pace(START, None).wait_s(at(10_000)) == 0
-    assert 9 < Pace(START, 60).wait_s(at(600)) <= 10
+    pace = Pace(START, 60)
+    assert pace.wait_s(at(30)) == pytest.approx(0.5)
+    # The half second has passed, and a quarter more for the step itself.
+    real[0] += 0.75
+    assert pace.wait_s(at(60)) == pytest.approx(0.25)
+
+
+def test_where_nothing_is_due_time_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.sandbox.pace.time.monotonic", lambda: 1000.0)
+    assert Pace(START, 60).wait_s(at(6 * 3600)) == pytest.approx(JUMP_S / 60)
+
+
+def test_quanta_grow_while_it_is_behind_and_shrink_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = [1000.0]
+    monkeypatch.setattr("services.sandbox.pace.time.monotonic", lambda: real[0])
+    pace = Pace(START, 60)
+    for step in range(1, 40):
+        real[0] += 5
+        assert pace.wait_s(at(step * 30)) == 0
+    assert pace.quantum_s == QUANTUM_S_MAX
+    for step in range(40, 400):
+        pace.wait_s(at(step * 3600))
+    assert pace.quantum_s == QUANTUM_S_MIN
