@@ -129,6 +129,12 @@ async def test_kafka_carries_the_same_commands(process: Process) -> None:
     assert reply["field"] == "prescriptions.0.lines.0.product_code"
 
 
+async def test_what_no_database_can_hold_is_refused_by_its_field(process: Process) -> None:
+    refused = await submit(process, body("A\0"))
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "order_number"
+
+
 async def test_who_sends_what_nobody_can_read_is_told_so(process: Process) -> None:
     command = submission(sheet(1, prescription_id=str(new_id())))
     await process.intake(command, "hospital-a", body=b'{"order_number": ')
