@@ -486,11 +486,11 @@ async def test_only_what_nobody_wrote_and_a_reader_laid_aside_is_no_fact() -> No
     forged, taken, written = (make("review.ReviewApproved") for _ in range(3))
     topics = evidence_of([*sound_facts(), forged, taken, written]).topics
     tables = Tables()
-    aside = (
+    aside: list[dict[str | int, Any]] = [
         {"topic": f.place.topic, "part": 0, "record_offset": f.place.offset}
         for f in (forged, written)
-    )
-    tables.rows["parked"] = list(aside)
+    ]
+    tables.rows["parked"] = aside
     tables.rows["outbox"] = [{0: written.id}]
     await look.forget_forged(cast(asyncpg.Connection, tables), topics)
     left = {fact.id for fact in topics.orders[ORDER]}
