@@ -26,7 +26,11 @@ SELECT 'calls', '{s}', NULL, NULL, count(*), NULL FROM {s}.call WHERE state <> '
 UNION ALL
 SELECT 'timer', '{s}', NULL, NULL, (due_at <= kit.now())::int, due_at FROM (
     SELECT t.due_at FROM {s}.timer t JOIN {s}.state st USING (order_id)
-    WHERE st.blocked_by IS NULL ORDER BY t.due_at LIMIT 1) AS first
+    WHERE st.blocked_by IS NULL AND t.kind <> ALL ($1::text[]) ORDER BY t.due_at LIMIT 1) AS first
+UNION ALL
+SELECT 'watch', '{s}', NULL, NULL, (due_at <= kit.now())::int, due_at FROM (
+    SELECT t.due_at FROM {s}.timer t JOIN {s}.state st USING (order_id)
+    WHERE st.blocked_by IS NULL AND t.kind = ANY ($1::text[]) ORDER BY t.due_at LIMIT 1) AS first
 """
 _POSITIONS = """
 SELECT 'position', '{s}', topic, part, next_offset, NULL::timestamptz FROM {s}.position
@@ -50,6 +54,8 @@ class Look:
     pending: Mapping[str, int]
     next_timer: datetime | None
     progress: int
+    # The next timer that only tells something when it fires: nobody's act races with it.
+    next_watch: datetime | None = None
     # What leaves for topics that no service reads: time need not wait for it.
     leaving: int = 0
 
@@ -57,10 +63,18 @@ class Look:
 class Timekeeper:
     """Holds the clock of one instance. Use as an async context manager."""
 
-    def __init__(self, dsn: str, bootstrap: str, services: Iterable[str] = flow.SERVICES) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        bootstrap: str,
+        services: Iterable[str] = flow.SERVICES,
+        watches: Iterable[str] = (),
+    ) -> None:
+        """`watches` are kinds of timers that change nothing for anybody, they only tell."""
         self._dsn = dsn
         self._bootstrap = bootstrap
         self._services = tuple(services)
+        self._watches = list(watches)
         self._inputs = {service: flow.inputs(service) for service in self._services}
         read = {topic for inputs in self._inputs.values() for topic in inputs}
         self._read_by_nobody = {s for s in self._services if f"{s}.events" not in read}
@@ -98,11 +112,11 @@ class Timekeeper:
 
     async def glance(self) -> Look:
         """A cheap look: a system that shows nothing here may still be busy."""
-        return self._look(await self._conn.fetch(self._work), {})
+        return self._look(await self._conn.fetch(self._work, self._watches), {})
 
     async def look(self) -> Look:
         """The whole look."""
-        rows = await self._conn.fetch(self._all)
+        rows = await self._conn.fetch(self._all, self._watches)
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._parts)
         return self._look(rows, ends)
 
@@ -121,20 +135,21 @@ class Timekeeper:
     def _look(self, rows: list[asyncpg.Record], ends: Mapping[TopicPartition, int]) -> Look:
         pending: dict[str, int] = {}
         leaving = 0
-        timers: list[datetime] = []
+        due: dict[str, list[datetime]] = {"timer": [], "watch": []}
         read: dict[tuple[str, str, int], int] = {}
         for row in rows:
             if row["what"] == "position":
                 read[row["service"], row["topic"], row["part"]] = row["n"]
                 continue
-            if row["what"] == "timer":
-                timers.append(row["at"].astimezone(UTC))
+            if row["what"] in due:
+                due[row["what"]].append(row["at"].astimezone(UTC))
             if row["what"] == "outbox" and row["service"] in self._read_by_nobody:
                 leaving += row["n"]
             elif row["n"]:
                 pending[f"{row['service']}.{row['what']}"] = row["n"]
         pending |= self._lags(read, ends)
-        return Look(pending, min(timers, default=None), sum(read.values()), leaving)
+        timer, watch = (min(due[what], default=None) for what in ("timer", "watch"))
+        return Look(pending, timer, sum(read.values()), watch, leaving)
 
     def _lags(
         self, read: Mapping[tuple[str, str, int], int], ends: Mapping[TopicPartition, int]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from services.sandbox.agenda import Agenda, Due
 
-QUANTUM_S_MIN, QUANTUM_S_MAX, QUANTUM_S_UNLIMITED = 4.0, 30.0, 10.0
+QUANTUM_S_MIN, QUANTUM_S_MAX, QUANTUM_S_UNLIMITED = 4.0, 40.0, 10.0
 TIMERS_S = 2.0
 BEHIND_S = 2.0
 JUMP_S = 60.0

@@ -37,6 +37,8 @@ from services.sandbox.tally import Tally, shares
 from services.sandbox.world import World, world_of
 
 STUCK_S = 60.0
+# A promise that breaks is told, and changes nothing for the robots.
+WATCHES = ("promise",)
 LINE_S, LINE_S_PLAIN = 1.0, 15.0
 # Each look costs the database some milliseconds that the services could use.
 PAUSE_S_MIN, PAUSE_S_MAX = 0.012, 0.060
@@ -91,7 +93,7 @@ async def replay(options: Options) -> dict[str, Any]:
         tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
         post = Post(system.address("edge"), tokens, patience_s=STUCK_S)
         try:
-            async with Timekeeper(system.pg_dsn, system.kafka) as keeper:
+            async with Timekeeper(system.pg_dsn, system.kafka, watches=WATCHES) as keeper:
                 book = Book({script.number: script for script in scripts}.get)
                 stage = Stage(world, fates, Agenda(), _clock(world), post, book)
                 run = Run(system, keeper, stage)
@@ -153,7 +155,10 @@ class Run:
             if self._finished():
                 return
             now = self._stage.clock.now()
-            step = self._pace.next(self._stage.agenda, look.next_timer, now)
+            timer = look.next_timer
+            if timer is None and not len(self._stage.agenda):
+                timer = look.next_watch
+            step = self._pace.next(self._stage.agenda, timer, now)
             if step is None:
                 raise ReplayFailed(
                     f"nothing is due, but {self._open()} orders are not closed: {await self._why()}"

@@ -49,9 +49,11 @@ async def order(conn: asyncpg.Connection, service: str, *, blocked: bool = False
     return order_id
 
 
-async def timer(conn: asyncpg.Connection, service: str, order_id: UUID, due_at: datetime) -> None:
-    sql = f"INSERT INTO {service}.timer (order_id, kind, ref, due_at) VALUES ($1, 'x', '', $2)"
-    await conn.execute(sql, order_id, due_at)
+async def timer(
+    conn: asyncpg.Connection, service: str, order_id: UUID, due_at: datetime, kind: str = "x"
+) -> None:
+    sql = f"INSERT INTO {service}.timer (order_id, kind, ref, due_at) VALUES ($1, $3, '', $2)"
+    await conn.execute(sql, order_id, due_at, kind)
 
 
 async def test_time_stands_until_it_is_stepped(database: Database, kafka: str, topic: str) -> None:
@@ -76,6 +78,21 @@ async def test_a_quiet_system_shows_its_next_timer(
         assert (look.pending, look.next_timer) == ({}, soon)
         await keeper.step(soon)
         assert (await keeper.look()).pending == {"claim.timer": 1}
+
+
+async def test_a_timer_that_only_tells_stands_apart_but_must_have_fired(
+    database: Database, kafka: str, topic: str, conn: asyncpg.Connection
+) -> None:
+    soon, later = START + timedelta(minutes=1), START + timedelta(hours=1)
+    order_id = await order(conn, "dispatch")
+    await timer(conn, "dispatch", order_id, soon, kind="promise")
+    await timer(conn, "dispatch", order_id, later, kind="offer")
+    async with Timekeeper(database.dsn(), kafka, watches=("promise",)) as keeper:
+        await keeper.simulate(START, None)
+        look = await keeper.look()
+        assert (look.pending, look.next_timer, look.next_watch) == ({}, later, soon)
+        await keeper.step(soon)
+        assert (await keeper.look()).pending == {"dispatch.watch": 1}
 
 
 async def test_work_in_a_service_is_named(
