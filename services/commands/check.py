@@ -17,7 +17,7 @@ from rich.table import Table
 from services.commands.invariants.look import Target, look_at
 from services.local.errors import LocalError, NotRunning
 from services.local.instance import Instance, holder, infrastructure, read_state
-from services.local.paths import default_home
+from services.local.paths import latest_home
 
 HOST = "127.0.0.1"
 
@@ -28,10 +28,12 @@ def main(argv: Sequence[str]) -> int:
     Raises LocalError with one sentence when the instance cannot be looked at.
     """
     parser = argparse.ArgumentParser(prog="yaoda check", description=__doc__)
-    parser.add_argument("--home", type=Path, default=default_home(), help="the instance folder")
+    parser.add_argument(
+        "--home", type=Path, help="the instance folder; without it the one that was used last"
+    )
     parser.add_argument("--report", type=Path, help="write the report as JSON")
     options = parser.parse_args(list(argv))
-    report = asyncio.run(check(options.home.resolve()))
+    report = asyncio.run(check((options.home or latest_home()).resolve()))
     if options.report is not None:
         options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     _show(report["invariants"])

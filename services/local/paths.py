@@ -18,3 +18,9 @@ def cache_dir() -> Path:
 def default_home() -> Path:
     """The instance folder that the command uses when none is named."""
     return CLONE / ".yaoda" / "demo"
+
+
+def latest_home(clone: Path = CLONE) -> Path:
+    """The instance folder of this clone that was used last, so that a replay can be looked at."""
+    used = sorted((clone / ".yaoda").glob("*/instance.json"), key=lambda file: file.stat().st_mtime)
+    return used[-1].parent if used else default_home()
