@@ -9,14 +9,16 @@ from typing import Any
 
 import psutil
 
+import services
 from services.local.maven import KAFKA_VERSION
 
 
 def versions() -> dict[str, str]:
     """Of what the figures depend on."""
-    names = ("yaoda", "faust-streaming", "aiokafka", "asyncpg", "pydantic")
+    names = ("faust-streaming", "aiokafka", "asyncpg", "pydantic")
     packages = {name: version(name) for name in names}
-    return {"python": platform.python_version(), "kafka": KAFKA_VERSION, **packages}
+    own = {"yaoda": services.__version__, "python": platform.python_version()}
+    return {**own, "kafka": KAFKA_VERSION, **packages}
 
 
 def machine() -> dict[str, Any]:
