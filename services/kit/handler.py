@@ -23,7 +23,7 @@ from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
-from services.kit.parking import Redrive, StillBad
+from services.kit.parking import NOBODY, Redrive, StillBad
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
@@ -34,7 +34,6 @@ Item = Incoming | Poison
 Recheck = Callable[[Connection, datetime, Sequence[Item]], Awaitable[Sequence[Item]]]
 T = TypeVar("T")
 
-NOBODY = UUID(int=0)
 PARKED_A_MINUTE_MAX = 100
 BACKOFF_S_MAX = 5.0
 COMMAND_TRIES = 4

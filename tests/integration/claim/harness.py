@@ -13,10 +13,8 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from schemas import flow
 from schemas.claim import AnswerAsk
 from schemas.dispatch import PharmacyAssigned
-from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Event
 from schemas.values import LinePrice, Order, Purpose, Voucher
 from services.catalogue import ChargeClass, products
@@ -26,14 +24,11 @@ from services.claim.domain import State
 from services.claim.ports import callers
 from services.kit import clock
 from services.kit.calls import Calls
-from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.http import Gather, Inside, install_problems
-from services.kit.ids import new_id, partition_of
-from services.kit.service import Record
-from services.kit.spec import NOW
+from services.kit.ids import new_id
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from services.sandbox import far_side
@@ -45,6 +40,7 @@ from services.sandbox.payment import router_of as payment_router
 from services.sandbox.profile import PROFILES, Profile, load
 from tests.databases import Database
 from tests.integration.edge.servers import serving
+from tests.integration.standing import next_record, settings_of, stand_still
 from tests.unit.claim import story
 
 CANARY = "Synthetic Canary Person"
@@ -80,23 +76,8 @@ class Claim:
 
     async def tell(self, *facts: Event) -> None:
         """Facts of review, dispatch and delivery, as Kafka would bring them."""
-        await self.shell.records([self._record(fact) for fact in facts])
-
-    def _record(self, fact: Event) -> Record:
-        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
-        offset = self.offsets.get((topic, part), 0)
-        self.offsets[topic, part] = offset + 1
-        attributes = Attributes(
-            id=new_id(),
-            type=fact.TYPE,
-            version=fact.VERSION,
-            source=f"/{topic}",
-            time=NOW,
-            subject=str(fact.key()),
-            tenant_id=self.tenants["hospital-a"],
-        )
-        headers = tuple(headers_of(attributes))
-        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+        hospital = self.tenants["hospital-a"]
+        await self.shell.records([next_record(fact, hospital, self.offsets) for fact in facts])
 
     async def order(self, **changes: Any) -> Order:
         """A fresh order of class A drugs, its voucher really sealed."""
@@ -262,7 +243,7 @@ async def outside_on(database: Database, profile: Profile) -> AsyncIterator[Outs
 @asynccontextmanager
 async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]:
     """A process with positions at zero, and time standing still."""
-    await _prepare(database)
+    await stand_still(database, "claim")
     async with AsyncExitStack() as stack:
         outside = await stack.enter_async_context(outside_on(database, profile))
         urls = {"payer_url": outside.payer_url, "payment_url": outside.payment_url}
@@ -292,27 +273,6 @@ async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]
         yield Claim(shell, client, tokens, ids, database, sealer, outside)
 
 
-def settings_of(database: Database, process: str) -> Settings:
-    """The settings that this process would read from its environment."""
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for(process).items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
-
-
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def _prepare(database: Database) -> None:
-    conn = await asyncpg.connect(database.dsn())
-    try:
-        await clock.simulate(conn, NOW)
-        statement = "INSERT INTO claim.position (topic, part, next_offset) VALUES ($1, $2, 0)"
-        rows = [(topic, part) for topic in flow.inputs("claim") for part in range(flow.PARTITIONS)]
-        await conn.executemany(statement, rows)
-    finally:
-        await conn.close()

@@ -12,25 +12,21 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from schemas import flow
 from schemas.dispatch import PharmacyAssigned
-from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Command, Event
 from schemas.values import Address, GeoPoint, Order, OrderLine, Purpose
 from services.delivery import api
 from services.delivery.app import SERVICE
-from services.kit import clock
-from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.http import Gather, Inside, install_problems
-from services.kit.ids import new_id, partition_of
-from services.kit.service import Incoming, Record, Source
-from services.kit.spec import NOW
+from services.kit.ids import new_id
+from services.kit.service import Incoming, Source
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from tests.databases import Database
+from tests.integration.standing import next_record, settings_of, stand_still
 from tests.unit.delivery import story
 
 HOME = Address(
@@ -55,23 +51,8 @@ class Delivery:
 
     async def tell(self, *facts: Event) -> None:
         """Facts of dispatch and claim, as Kafka would bring them."""
-        await self.shell.records([self._record(fact) for fact in facts])
-
-    def _record(self, fact: Event) -> Record:
-        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
-        offset = self.offsets.get((topic, part), 0)
-        self.offsets[topic, part] = offset + 1
-        attributes = Attributes(
-            id=new_id(),
-            type=fact.TYPE,
-            version=fact.VERSION,
-            source=f"/{topic}",
-            time=NOW,
-            subject=str(fact.key()),
-            tenant_id=self.tenants["hospital-a"],
-        )
-        headers = tuple(headers_of(attributes))
-        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+        hospital = self.tenants["hospital-a"]
+        await self.shell.records([next_record(fact, hospital, self.offsets) for fact in facts])
 
     async def post(self, path: str, command: Command, tenant: str = "chain-a") -> httpx.Response:
         """A command as that tenant."""
@@ -136,8 +117,8 @@ def _fresh(line: OrderLine) -> OrderLine:
 @asynccontextmanager
 async def delivery_on(database: Database) -> AsyncIterator[Delivery]:
     """A process with positions at zero, and time standing still."""
-    settings = _settings(database)
-    await _prepare(database)
+    settings = settings_of(database, "delivery")
+    await stand_still(database, "delivery")
     tenants = Tenants.load(settings.tenants_file)
     tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
     vault = Vault.load(settings.master_key_file)
@@ -154,24 +135,3 @@ async def delivery_on(database: Database) -> AsyncIterator[Delivery]:
         yield Delivery(shell, client, tokens, ids, database, sealer)
     await sealer.close()
     await pool.close()
-
-
-def _settings(database: Database) -> Settings:
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for("delivery").items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
-
-
-async def _prepare(database: Database) -> None:
-    conn = await asyncpg.connect(database.dsn())
-    try:
-        await clock.simulate(conn, NOW)
-        statement = "INSERT INTO delivery.position (topic, part, next_offset) VALUES ($1, $2, 0)"
-        topics = flow.inputs("delivery")
-        rows = [(topic, part) for topic in topics for part in range(flow.PARTITIONS)]
-        await conn.executemany(statement, rows)
-    finally:
-        await conn.close()

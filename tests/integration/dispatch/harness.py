@@ -12,9 +12,7 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from schemas import flow
 from schemas.claim import Basis, ClaimAuthorised
-from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Event
 from schemas.network import Pharmacy, PharmacyChanged, StockCount, StockCounted
 from schemas.values import GeoPoint
@@ -23,17 +21,16 @@ from services.dispatch.app import SERVICE
 from services.dispatch.desk import Desk
 from services.dispatch.domain import State
 from services.kit import clock
-from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.http import Gather, Inside, install_problems
-from services.kit.ids import new_id, partition_of
-from services.kit.service import Record
+from services.kit.ids import new_id
 from services.kit.spec import NOW
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from tests.databases import Database
+from tests.integration.standing import next_record, settings_of, stand_still
 from tests.unit.dispatch import samples
 
 LEDGER_FAULTS = """
@@ -68,23 +65,8 @@ class Dispatch:
 
     async def tell(self, *facts: Event) -> None:
         """Facts of others, as Kafka would bring them."""
-        await self.shell.records([self._record(fact) for fact in facts])
-
-    def _record(self, fact: Event) -> Record:
-        topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
-        offset = self.offsets.get((topic, part), 0)
-        self.offsets[topic, part] = offset + 1
-        attributes = Attributes(
-            id=new_id(),
-            type=fact.TYPE,
-            version=fact.VERSION,
-            source=f"/{topic}",
-            time=NOW,
-            subject=str(fact.key()),
-            tenant_id=self.tenants["hospital-a"],
-        )
-        headers = tuple(headers_of(attributes))
-        return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
+        hospital = self.tenants["hospital-a"]
+        await self.shell.records([next_record(fact, hospital, self.offsets) for fact in facts])
 
     async def open_pharmacy(self, n: int, packs: int = 10, **changes: Any) -> Pharmacy:
         """A pharmacy of the sandbox's chain with so many packs of everything it sells."""
@@ -198,7 +180,7 @@ class Dispatch:
 async def dispatch_on(database: Database, *, prepare: bool = True) -> AsyncIterator[Dispatch]:
     """A worker with positions at zero, and time standing still."""
     if prepare:
-        await _prepare(database)
+        await stand_still(database, "dispatch")
     async with AsyncExitStack() as stack:
         settings = settings_of(database, "dispatch")
         tenants = Tenants.load(settings.tenants_file)
@@ -218,29 +200,6 @@ async def dispatch_on(database: Database, *, prepare: bool = True) -> AsyncItera
         )
         ids = {actor.name: actor.tenant_id for actor in tenants.all()}
         yield Dispatch(shell, desk, client, tokens, ids, database)
-
-
-def settings_of(database: Database, process: str) -> Settings:
-    """The settings that this process would read from its environment."""
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for(process).items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
-
-
-async def _prepare(database: Database) -> None:
-    conn = await asyncpg.connect(database.dsn())
-    try:
-        await clock.simulate(conn, NOW)
-        statement = "INSERT INTO dispatch.position (topic, part, next_offset) VALUES ($1, $2, 0)"
-        inputs = flow.inputs("dispatch")
-        await conn.executemany(
-            statement, [(topic, part) for topic in inputs for part in range(flow.PARTITIONS)]
-        )
-    finally:
-        await conn.close()
 
 
 def near(n: int) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from services.dispatch.desk import LEASE_S
 from services.dispatch.domain.state import Phase
 from services.kit.spec import NOW
 from tests.databases import Database
-from tests.integration.dispatch.harness import Dispatch, dispatch_on, near, settings_of
+from tests.integration.dispatch.harness import Dispatch, dispatch_on, near
+from tests.integration.standing import settings_of
 from tests.unit.dispatch import samples
 
 pytestmark = pytest.mark.live

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from schemas import flow
 from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Event
-from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
@@ -27,6 +26,7 @@ from services.kit.vault import Vault
 from services.ops import api
 from services.ops.app import SERVICE
 from tests.databases import Database
+from tests.integration.standing import settings_of
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Ops:
 @asynccontextmanager
 async def ops_on(database: Database) -> AsyncIterator[Ops]:
     """The shell, the routes and the tenants of the session's instance."""
-    settings = settings_of(database)
+    settings = settings_of(database, "ops")
     pool = await create_pool(settings, "ops", min_size=1, max_size=8)
     tenants = Tenants.load(settings.tenants_file)
     tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
@@ -92,16 +92,6 @@ async def ops_on(database: Database) -> AsyncIterator[Ops]:
             ids = {actor.name: actor.tenant_id for actor in tenants.all()}
             yield Ops(shell, ids, app, client, tokens)
     await pool.close()
-
-
-def settings_of(database: Database, process: str = "ops") -> Settings:
-    """What the environment of that process says."""
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for(process).items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
 
 
 async def _add_positions(database: Database) -> None:

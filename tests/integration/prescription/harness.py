@@ -16,7 +16,6 @@ from schemas import flow
 from schemas.envelope import Attributes, headers_of
 from schemas.message import Command
 from services.kit import clock
-from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
@@ -27,6 +26,7 @@ from services.kit.spec import NOW
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from tests.databases import Database
+from tests.integration.standing import settings_of, stand_still
 
 
 @dataclass
@@ -129,8 +129,8 @@ async def running(
     database: Database, service: Service, router: APIRouter
 ) -> AsyncIterator[Process]:
     """A process with positions at zero."""
-    settings = settings_for(database, service.name)
-    await _prepare(database, service.name)
+    settings = settings_of(database, service.name)
+    await stand_still(database, service.name)
     tenants = Tenants.load(settings.tenants_file)
     tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
     vault = Vault.load(settings.master_key_file)
@@ -152,26 +152,5 @@ async def set_time(database: Database, moment: datetime) -> None:
     conn = await asyncpg.connect(database.dsn())
     try:
         await clock.step(conn, moment)
-    finally:
-        await conn.close()
-
-
-def settings_for(database: Database, service: str) -> Settings:
-    """The settings of one process."""
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for(service).items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
-
-
-async def _prepare(database: Database, service: str) -> None:
-    conn = await asyncpg.connect(database.dsn())
-    try:
-        await clock.simulate(conn, NOW)
-        statement = f"INSERT INTO {service}.position (topic, part, next_offset) VALUES ($1, $2, 0)"
-        rows = [(topic, part) for topic in flow.inputs(service) for part in range(flow.PARTITIONS)]
-        await conn.executemany(statement, rows)
     finally:
         await conn.close()
