@@ -10,6 +10,7 @@ from schemas import message
 from schemas.message import Command, Event
 from schemas.values import (
     CityCode,
+    CommandValue,
     Fen,
     GeoPoint,
     Instant,
@@ -57,6 +58,14 @@ class StockCount(Value):
 
     product_code: ProductCode
     count: int = Field(ge=0, le=1_000_000)
+
+
+class OpeningInput(Opening, CommandValue):
+    """The same as part of a command."""
+
+
+class StockCountInput(StockCount, CommandValue):
+    """The same as part of a command."""
 
 
 class CityConfigured(Event):
@@ -123,7 +132,7 @@ class PutPharmacy(Command):
     area: tuple[tuple[float, float], ...] | None = None
     radius_m: int | None = Field(default=None, gt=0, le=30_000)
     open_24h: bool = False
-    openings: tuple[Opening, ...] = ()
+    openings: tuple[OpeningInput, ...] = ()
     holidays: tuple[date, ...] = ()
     pharmacist_on_duty: bool = True
     designated: bool = False
@@ -139,7 +148,7 @@ class CountStock(Command):
     TYPE: ClassVar[str] = "network.CountStock"
 
     pharmacy_id: PharmacyId
-    counts: tuple[StockCount, ...] = Field(min_length=1, max_length=5000)
+    counts: tuple[StockCountInput, ...] = Field(min_length=1, max_length=5000)
     counted_at: Instant
 
 

@@ -32,9 +32,15 @@ PositiveDecimal = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=4
 
 
 class Value(BaseModel):
-    """An immutable part of an event; unknown fields are ignored so that old readers live on."""
+    """An immutable part of an event; unknown fields are ignored so that old readers live on.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    A part of a command derives from it and from `CommandValue`; laid into an event, it becomes
+    the plain part again.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", revalidate_instances="subclass-instances"
+    )
 
 
 class CommandValue(BaseModel):

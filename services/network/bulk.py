@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.network import CountStock, PutPharmacy, StockCount
+from schemas.network import CountStock, PutPharmacy, StockCountInput
 from schemas.values import Instant
 from services.network.domain.checks import pharmacy_flaws
 
@@ -157,7 +157,7 @@ class _Counts:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._seen: dict[tuple[UUID, str, datetime], int] = {}
-        self._groups: dict[tuple[UUID, datetime], list[tuple[int, StockCount]]] = {}
+        self._groups: dict[tuple[UUID, datetime], list[tuple[int, StockCountInput]]] = {}
 
     def add(self, cells: dict[int, str], header: Sequence[str], line: int) -> list[BadRow]:
         """One row; returns its faults."""
@@ -193,9 +193,9 @@ class _Counts:
                 yield Batch(command, tuple(line for line, _ in part))
 
 
-def _stock_count(row: dict[str, str], line: int, bad: list[BadRow]) -> StockCount | None:
+def _stock_count(row: dict[str, str], line: int, bad: list[BadRow]) -> StockCountInput | None:
     try:
-        return StockCount.model_validate(
+        return StockCountInput.model_validate(
             {"product_code": row["product_code"], "count": row["count"]}
         )
     except ValidationError as error:

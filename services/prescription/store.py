@@ -254,7 +254,7 @@ def _with(clinical: ClinicalOrder, sheet: PrescriptionSheet) -> ClinicalOrder:
         sheet if old.prescription_id == sheet.prescription_id else old
         for old in clinical.prescriptions
     )
-    return clinical.model_copy(update={"prescriptions": sheets})
+    return ClinicalOrder(patient=clinical.patient, prescriptions=sheets)
 
 
 def _digest(vault: Vault, value: BaseModel) -> str:

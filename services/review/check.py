@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.prescription import ClinicalPatient, PrescriptionSheet
+from schemas.prescription import ClinicalPatient, PrescriptionSheet, SheetInput
 from services.review.rules import Verdict, examine, pack
 
 
@@ -30,7 +30,7 @@ class _Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     patient: _Patient
-    prescriptions: tuple[PrescriptionSheet, ...] = Field(min_length=1)
+    prescriptions: tuple[SheetInput, ...] = Field(min_length=1)
 
 
 def check(text: str, now: datetime | None = None) -> Iterator[dict[str, Any]]:

@@ -13,12 +13,12 @@ from schemas.prescription import (
     ConsentInput,
     CorrectPrescription,
     DeliveryPlace,
-    Diagnosis,
+    DiagnosisInput,
+    LineInput,
     Patient,
-    PrescribedLine,
     PrescriptionClass,
-    PrescriptionSheet,
-    Signature,
+    SheetInput,
+    SignatureInput,
     SubmitOrder,
     VoucherInput,
 )
@@ -233,7 +233,7 @@ class _Draft:
     must_reject: MustReject | None
     taken: set[str] = field(default_factory=set)
 
-    def sheets(self, seen: bool, cold: bool) -> tuple[PrescriptionSheet, ...]:
+    def sheets(self, seen: bool, cold: bool) -> tuple[SheetInput, ...]:
         number, fates = self.spec.number, self.fates
         count = choose(fates.u(number, "prescriptions"), fates.profile.orders.prescriptions)
         kinds: list[SheetKind] = [
@@ -248,10 +248,10 @@ class _Draft:
             kinds[chilled] = "acute"
         return tuple(self._sheet(n, kind, n == chilled) for n, kind in enumerate(kinds))
 
-    def _sheet(self, index: int, kind: SheetKind, chilled: bool) -> PrescriptionSheet:
+    def _sheet(self, index: int, kind: SheetKind, chilled: bool) -> SheetInput:
         spec, issued = self.spec, self.spec.placed_at - ISSUED_BEFORE
         code, text = _DIAGNOSES[kind]
-        return PrescriptionSheet(
+        return SheetInput(
             prescription_id=seeded_id(self.fates.seed, spec.placed_at, spec.number, "sheet", index),
             rx_class=PrescriptionClass.OUTPATIENT_WESTERN,
             internet_hospital=True,
@@ -260,13 +260,13 @@ class _Draft:
             long_term=kind != "acute",
             long_term_reason="" if kind == "acute" else LONG_REASON,
             patient_confirmed_long_term=kind != "acute",
-            diagnoses=(Diagnosis(code=code, text=text),),
+            diagnoses=(DiagnosisInput(code=code, text=text),),
             lines=self._lines(index, kind, chilled),
             prescriber=_signature("D-110101-0001", spec.number, 1, issued),
             pharmacist=_signature("P-110101-0001", spec.number, 1, issued),
         )
 
-    def _lines(self, index: int, kind: SheetKind, chilled: bool) -> tuple[PrescribedLine, ...]:
+    def _lines(self, index: int, kind: SheetKind, chilled: bool) -> tuple[LineInput, ...]:
         fates, number = self.fates, self.spec.number
         count = choose(fates.u(number, "lines", index), fates.profile.orders.lines)
         if self.must_reject == "six_drugs":
@@ -299,8 +299,8 @@ def _short(product: Product) -> goods.Regimen:
     return goods.regimens(goods.SHORT_DAYS)[product.product_code]
 
 
-def _line_of(regimen: goods.Regimen) -> PrescribedLine:
-    return PrescribedLine.model_validate(
+def _line_of(regimen: goods.Regimen) -> LineInput:
+    return LineInput.model_validate(
         {
             "product_code": regimen.product.product_code,
             "generic_name": regimen.product.generic_name,
@@ -314,6 +314,6 @@ def _line_of(regimen: goods.Regimen) -> PrescribedLine:
     )
 
 
-def _signature(signer: str, number: str, version: int, at: datetime) -> Signature:
+def _signature(signer: str, number: str, version: int, at: datetime) -> SignatureInput:
     value = hashlib.sha256(f"{signer} {number} {version}".encode()).hexdigest()
-    return Signature(signer=signer, algorithm="ed25519", value=value, signed_at=at)
+    return SignatureInput(signer=signer, algorithm="ed25519", value=value, signed_at=at)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from schemas.network import ConfigureCity, CountStock, Opening, PutPharmacy, StockCount
+from schemas.network import ConfigureCity, CountStock, OpeningInput, PutPharmacy, StockCountInput
 from schemas.values import Tier
 from services.sandbox.days import (
     METRES_PER_DEGREE,
@@ -265,7 +265,7 @@ def _shop(
 
 
 def _put(world: World, shop: Shop) -> PutPharmacy:
-    week = tuple(Opening(weekday=day, opens=OPENS, closes=CLOSES) for day in range(1, 8))
+    week = tuple(OpeningInput(weekday=day, opens=OPENS, closes=CLOSES) for day in range(1, 8))
     return PutPharmacy(
         pharmacy_id=shop.pharmacy_id,
         name=f"Pharmacy {shop.key}",
@@ -286,7 +286,7 @@ def _put(world: World, shop: Shop) -> PutPharmacy:
 
 def _count(world: World, shop: Shop) -> CountStock:
     counts = tuple(
-        StockCount(product_code=code, count=STOCK_COUNT if code in shop.stock else 0)
+        StockCountInput(product_code=code, count=STOCK_COUNT if code in shop.stock else 0)
         for code in sorted(shop.prices)
     )
     return CountStock(pharmacy_id=shop.pharmacy_id, counts=counts, counted_at=world.starts)

@@ -6,11 +6,19 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from schemas import flow
 from schemas.envelope import attributes_of, body_of, headers_of
 from schemas.message import Command, Event
+from schemas.prescription import (
+    ClinicalOrder,
+    ClinicalPatient,
+    PrescribedLine,
+    PrescriptionSheet,
+    SheetInput,
+)
 from schemas.publish import documents, files
 from schemas.registry import MODELS, parse
 from services.commands import contract
@@ -77,6 +85,42 @@ def test_a_sample_fits_its_schema(name: str) -> None:
     body = files.sample(name)["body"]
     assert [error.message for error in validator.iter_errors(body)] == []
     assert body.keys() == schema["properties"].keys(), "a sample fills every field"
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_a_fact_may_grow_a_command_is_taken_by_the_letter(name: str) -> None:
+    schema = SCHEMAS[name]
+    parts = [part for part in (schema, *schema.get("$defs", {}).values()) if "properties" in part]
+    strict = {part.get("additionalProperties") is False for part in parts}
+    assert strict == {schema["x-kind"] == "command"}
+
+
+def test_a_part_of_a_command_is_laid_into_a_fact_as_the_plain_part() -> None:
+    body = files.sample("prescription.CorrectPrescription.v1")["body"]["prescription"]
+    given = SheetInput.model_validate(body)
+    patient = {
+        "birth_date": "1961-04-12",
+        "sex": "9",
+        "guardian_present": False,
+        "specialist_present": False,
+        "allergies": (),
+        "person_ref": "ref",
+    }
+    laid = ClinicalOrder(patient=ClinicalPatient(**patient), prescriptions=(given,))
+    (sheet,) = laid.prescriptions
+    assert sheet == PrescriptionSheet.model_validate(body)
+    assert {type(line) for line in sheet.lines} == {PrescribedLine}
+
+
+def test_a_reader_passes_over_what_a_later_sheet_says_beside() -> None:
+    body = files.sample("prescription.CorrectPrescription.v1")["body"]["prescription"]
+    line = {**body["lines"][0], "later": "field"}
+    later = {**body, "lines": [line], "later": 1}
+    assert PrescriptionSheet.model_validate(later) == PrescriptionSheet.model_validate(body)
+    with pytest.raises(ValidationError, match="later") as refused:
+        SheetInput.model_validate(later)
+    places = {error["loc"] for error in refused.value.errors()}
+    assert places >= {("later",), ("lines", 0, "later")}
 
 
 def test_what_is_sealed_has_a_schema_too() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from schemas.prescription import CancelOrder, CorrectPrescription, PrescriptionSheet
+from schemas.prescription import CancelOrder, CorrectPrescription, SheetInput
 from schemas.values import CancelCause
 from services.kit.ids import new_id
 from services.kit.spec import NOW
@@ -160,9 +160,7 @@ async def test_a_correction_keeps_what_it_does_not_touch(process: Process) -> No
     answer = await submit(process, submission_body(*sheets))
     order_id = UUID(answer.json()["order_id"])
     fixed = sheet(1, line("irbesartan"), prescription_id=one, version=2)
-    command = CorrectPrescription(
-        order_id=order_id, prescription=PrescriptionSheet.model_validate(fixed)
-    )
+    command = CorrectPrescription(order_id=order_id, prescription=SheetInput.model_validate(fixed))
     path = "/v1/prescriptions/correct"
     assert (await process.post(path, command, "hospital-b")).status_code == 404
     assert (await process.post(path, command, "hospital-a")).status_code == 202

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from schemas.prescription import CancelOrder, CorrectPrescription, PrescriptionSheet
+from schemas.prescription import CancelOrder, CorrectPrescription, SheetInput
 from schemas.review import TakeCase
 from schemas.values import CancelCause
 from services.kit.ids import new_id
@@ -129,9 +129,7 @@ async def test_back_to_the_doctor_and_corrected(road: Road) -> None:
     assert (await road.decide(order_id, "return", reason="剂量过大")).status_code == 200
     assert await road.queue("returned") == [str(order_id)]
     fixed = {**clear(), "prescription_id": one["prescription_id"], "version": 2}
-    command = CorrectPrescription(
-        order_id=order_id, prescription=PrescriptionSheet.model_validate(fixed)
-    )
+    command = CorrectPrescription(order_id=order_id, prescription=SheetInput.model_validate(fixed))
     await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
     await road.desk.follow(road.hospital)
     assert await road.desk.events(order_id) == [
@@ -148,9 +146,7 @@ async def test_a_corrected_case_shows_the_corrected_text(road: Road) -> None:
     await road.decide(order_id, "return")
     fixed = {**doubtful(), "prescription_id": one["prescription_id"], "version": 2}
     fixed["lines"][0]["days"], fixed["lines"][0]["quantity"] = 84, 3
-    command = CorrectPrescription(
-        order_id=order_id, prescription=PrescriptionSheet.model_validate(fixed)
-    )
+    command = CorrectPrescription(order_id=order_id, prescription=SheetInput.model_validate(fixed))
     await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
     await road.desk.follow(road.hospital)
     case = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 from uuid import UUID
 
-from schemas.network import CountStock, Opening, PutPharmacy, StockCount
+from schemas.network import CountStock, OpeningInput, PutPharmacy, StockCountInput
 from services.kit.decision import Actor
 from services.kit.spec import NOW
 
@@ -19,7 +19,7 @@ LAT, LON = 31.2304, 121.4737
 
 def put_pharmacy(**changes: Any) -> PutPharmacy:
     """A pharmacy open from eight to ten in the evening, serving three kilometres."""
-    week = tuple(Opening(weekday=day, opens=time(8), closes=time(22)) for day in range(1, 8))
+    week = tuple(OpeningInput(weekday=day, opens=time(8), closes=time(22)) for day in range(1, 8))
     fields: dict[str, Any] = {
         "pharmacy_id": PHARMACY_ID,
         "name": "Test pharmacy",
@@ -40,6 +40,6 @@ def count_stock(counted_at: datetime = NOW, **counts: int) -> CountStock:
     rows = counts or {"DRUG00001": 10}
     return CountStock(
         pharmacy_id=PHARMACY_ID,
-        counts=tuple(StockCount(product_code=code, count=n) for code, n in rows.items()),
+        counts=tuple(StockCountInput(product_code=code, count=n) for code, n in rows.items()),
         counted_at=counted_at.astimezone(UTC),
     )

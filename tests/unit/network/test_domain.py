@@ -11,6 +11,7 @@ from schemas.network import (
     CityConfigured,
     ConfigureCity,
     Opening,
+    OpeningInput,
     PharmacyChanged,
     StockCount,
     StockCounted,
@@ -112,22 +113,26 @@ BAD_RECORDS: list[tuple[dict[str, Any], str, str]] = [
     ({"openings": ()}, "openings", "hours_missing"),
     ({"open_24h": True}, "openings", "hours_twice"),
     (
-        {"openings": (Opening(weekday=1, opens=time(22), closes=time(2)),)},
+        {"openings": (OpeningInput(weekday=1, opens=time(22), closes=time(2)),)},
         "openings.0.closes",
         "bad_hours",
     ),
     (
         {
             "openings": (
-                Opening(weekday=1, opens=time(8), closes=time(12)),
-                Opening(weekday=1, opens=time(11), closes=time(18)),
+                OpeningInput(weekday=1, opens=time(8), closes=time(12)),
+                OpeningInput(weekday=1, opens=time(11), closes=time(18)),
             )
         },
         "openings.1",
         "bad_hours",
     ),
     (
-        {"openings": (Opening(weekday=1, opens=time.fromisoformat("08:00Z"), closes=time(9)),)},
+        {
+            "openings": (
+                OpeningInput(weekday=1, opens=time.fromisoformat("08:00Z"), closes=time(9)),
+            )
+        },
         "openings.0",
         "bad_hours",
     ),
@@ -148,10 +153,13 @@ def test_a_bad_record_is_refused_by_field(changes: dict[str, Any], where: str, c
 
 def test_two_openings_a_day_make_a_break() -> None:
     openings = (
-        Opening(weekday=1, opens=time(14), closes=time(20)),
-        Opening(weekday=1, opens=time(8), closes=time(12)),
+        OpeningInput(weekday=1, opens=time(14), closes=time(20)),
+        OpeningInput(weekday=1, opens=time(8), closes=time(12)),
     )
-    assert known(openings=openings).pharmacy.openings == (openings[1], openings[0])
+    assert known(openings=openings).pharmacy.openings == (
+        Opening(weekday=1, opens=time(8), closes=time(12)),
+        Opening(weekday=1, opens=time(14), closes=time(20)),
+    )
 
 
 def test_a_count_is_published() -> None:

@@ -12,7 +12,7 @@ from schemas.prescription import (
     ClinicalPatient,
     CorrectPrescription,
     PrescriptionIssued,
-    PrescriptionSheet,
+    SheetInput,
     SubmitOrder,
 )
 from schemas.values import CancelCause, Sealed
@@ -146,7 +146,7 @@ def submit_facts(command: SubmitOrder, actor: Actor | None = HOSPITAL, **changes
 
 def correction(body: Mapping[str, Any], **changes: Any) -> CorrectPrescription:
     """A corrected prescription."""
-    fixed = PrescriptionSheet.model_validate({**body, "version": 2, **changes})
+    fixed = SheetInput.model_validate({**body, "version": 2, **changes})
     return CorrectPrescription(order_id=ORDER_ID, prescription=fixed)
 
 
