@@ -39,7 +39,7 @@ class Health:
         self._rebalancing_since: float | None = None
         self._unfinished: dict[str, float] = {}
         self._committed_at = time.monotonic()
-        self._outbox_age_s = 0.0
+        self._outbox_since: float | None = None
         self._stated: dict[str, str] = {"starting": "not all parts are up yet"}
         self.router = self._routes()
 
@@ -71,10 +71,15 @@ class Health:
             self._rebalancing_since = time.monotonic()
             telemetry.count("rebalances_total")
 
-    def set_outbox_age(self, age_s: float) -> None:
-        """Age of the oldest fact not yet published, 0 when there is none."""
-        self._outbox_age_s = age_s
-        telemetry.set_gauge("outbox_age_seconds", age_s)
+    def set_outbox_since(self, since: float | None) -> None:
+        """Since when (monotonic) the oldest fact waits to be published, None when none does."""
+        self._outbox_since = since
+        telemetry.set_gauge("outbox_age_seconds", self.outbox_age_s)
+
+    @property
+    def outbox_age_s(self) -> float:
+        """For how long the oldest fact that is not yet published has been waiting."""
+        return 0.0 if self._outbox_since is None else time.monotonic() - self._outbox_since
 
     def set_lag(self, messages: int) -> None:
         """Messages between the positions and the ends of the logs."""
@@ -128,8 +133,9 @@ class Health:
             for source, since in self._unfinished.items()
             if now - since > BATCH_S_MAX
         ]
-        if self._outbox_age_s > OUTBOX_AGE_S_MAX:
-            stuck.append(Reason("outbox_old", f"oldest fact waits for {self._outbox_age_s:.0f} s"))
+        telemetry.set_gauge("outbox_age_seconds", self.outbox_age_s)
+        if self.outbox_age_s > OUTBOX_AGE_S_MAX:
+            stuck.append(Reason("outbox_old", f"oldest fact waits for {self.outbox_age_s:.0f} s"))
         return stuck
 
     def _routes(self) -> APIRouter:
@@ -148,6 +154,7 @@ class Health:
                 "ready": not reasons,
                 "reasons": [{"code": r.code, "detail": r.detail} for r in reasons],
                 "lag": self.lag,
+                "outbox_age_s": round(self.outbox_age_s, 1),
             }
             return JSONResponse(body, 503 if reasons else 200)
 

@@ -48,6 +48,7 @@ class Relay:
         self._health = health
         self.owned: frozenset[int] = frozenset()
         self._claimed_at = 0.0
+        self._backlog = Backlog()
 
     @property
     def channel(self) -> str:
@@ -69,6 +70,8 @@ class Relay:
         conn = await connect(self._settings, self._service)
         try:
             await conn.add_listener(self.channel, self._notified)
+            # Without a broker no shard is ever owned, and yet what waits grows older.
+            self._say_age(await conn.fetch(SQL["unpublished"], sorted(self._wanted()), ROWS_MAX))
             async with self._producer() as producer:
                 await self._loop(conn, producer)
         finally:
@@ -118,6 +121,7 @@ class Relay:
         await asyncio.gather(*futures)
         fault.point("P6")
         await conn.execute(SQL["mark_published"], [row["id"] for row in rows])
+        self._health.set_outbox_since(None)
         telemetry.count("relay_sent_total", len(rows), topic=rows[0]["topic"])
 
     async def _claim(self, conn: asyncpg.Connection) -> None:
@@ -148,9 +152,22 @@ class Relay:
         return LOCK_CLASS + sum(self._service.encode())
 
     def _say_age(self, rows: Sequence[asyncpg.Record]) -> None:
-        # The rows' own time may be simulated; a full fetch is what tells of a backlog.
-        self._health.set_outbox_age(0.0 if len(rows) < ROWS_MAX else POLL_S)
+        # Their own time may be simulated, so what counts is since when they are seen to wait.
+        since = self._backlog.look([row["id"] for row in rows], time.monotonic())
+        self._health.set_outbox_since(since)
         telemetry.set_gauge("outbox_rows", len(rows))
+
+
+class Backlog:
+    """Since when the oldest of the rows that wait has been seen waiting, real time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, float] = {}
+
+    def look(self, waiting: Sequence[int], now: float) -> float | None:
+        """Take note of all rows that wait now; None when there are none."""
+        self._seen = {row: self._seen.get(row, now) for row in waiting}
+        return min(self._seen.values(), default=None)
 
 
 async def _send(

@@ -124,8 +124,11 @@ async def test_a_long_rebalance_and_an_old_outbox(clock: Clock) -> None:
     made.set_rebalancing()
     assert await codes(made) == []
     clock.now += 20
-    made.set_outbox_age(31)
+    made.set_outbox_since(clock.now)
+    assert await codes(made) == ["rebalancing"]
+    clock.now += 31
     assert await codes(made) == ["rebalancing", "outbox_old"]
+    assert (await get(made, "/readyz")).json()["outbox_age_s"] == 31.0
     made.set_partitions(4)
-    made.set_outbox_age(0)
+    made.set_outbox_since(None)
     assert await codes(made) == []
