@@ -16,6 +16,10 @@ from schemas.message import Command
 BACKOFF_S_FIRST, BACKOFF_S_MAX = 0.1, 3.0
 TIMEOUT_S = 30.0
 CONNECTIONS = 64
+# A partner may hear of a fact before the desk it turns to has read it, and then simply tries again.
+DESK = "/v1/deliveries/"
+NOT_YET = frozenset({"not_found", "not_priced", "token_refused"})
+BEHIND_S, BEHIND_PAUSE_S = 10.0, 0.5
 
 
 class Unanswered(Exception):
@@ -43,13 +47,19 @@ class Answer:
 class Post:
     """Sends commands and reads feeds. Counts everything; what is refused is never dropped silently.
 
-    `patience_s` is how long an unavailable far side is asked again, None for ever (real time).
+    `patience_s` is how long an unavailable far side is asked again, None for ever; `behind_s` how
+    long one that may not have read as far as its partner (both real time).
     """
 
     def __init__(
-        self, base_url: str, tokens: Mapping[str, str], patience_s: float | None = None
+        self,
+        base_url: str,
+        tokens: Mapping[str, str],
+        patience_s: float | None = None,
+        connections: int = CONNECTIONS,
+        behind_s: float = BEHIND_S,
     ) -> None:
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = httpx.AsyncClient(
             base_url=base_url, limits=limits, timeout=TIMEOUT_S, trust_env=False
         )
@@ -58,6 +68,7 @@ class Post:
             for name, token in tokens.items()
         }
         self._patience_s = patience_s
+        self._behind_s = behind_s
         self.in_flight = 0
         self.sent: Counter[str] = Counter()
         self.repeated: Counter[str] = Counter()
@@ -86,7 +97,7 @@ class Post:
 
         self.in_flight += 1
         try:
-            answer = await self._until_answered(path, send)
+            answer = await self._until_read(path, send)
         finally:
             self.in_flight -= 1
         self.sent[path] += 1
@@ -103,6 +114,17 @@ class Post:
             return await self._client.get(path, params=params, headers=self._headers[tenant])
 
         return await self._until_answered(path, send)
+
+    async def _until_read(self, path: str, send: Callable[[], Awaitable[httpx.Response]]) -> Answer:
+        """A refusal that may pass is not taken at once."""
+        end = time.monotonic() + self._behind_s
+        while True:
+            answer = await self._until_answered(path, send)
+            passing = path.startswith(DESK) and answer.code in NOT_YET
+            if not passing or time.monotonic() + BEHIND_PAUSE_S > end:
+                return answer
+            self.repeated[path] += 1
+            await asyncio.sleep(BEHIND_PAUSE_S)
 
     async def _until_answered(
         self, path: str, send: Callable[[], Awaitable[httpx.Response]]

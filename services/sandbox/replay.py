@@ -91,7 +91,8 @@ async def replay(options: Options) -> dict[str, Any]:
     env = {"payer": _simulator_env(options), "payment": _simulator_env(options)}
     async with running(options.home, env=env, progress=_say) as system:
         tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
-        post = Post(system.address("edge"), tokens, patience_s=STUCK_S)
+        # Simulated time stands still until every service has read what there is.
+        post = Post(system.address("edge"), tokens, patience_s=STUCK_S, behind_s=0)
         try:
             async with Timekeeper(system.pg_dsn, system.kafka, watches=WATCHES) as keeper:
                 book = Book({script.number: script for script in scripts}.get)

@@ -28,10 +28,9 @@ from services.sandbox.crew import Crew
 from services.sandbox.days import scatter
 from services.sandbox.fates import Fates
 from services.sandbox.loading import load_network
-from services.sandbox.post import Answer, Post
+from services.sandbox.post import Post
 from services.sandbox.profile import choose, load
 from services.sandbox.robots.hospital import Hospital
-from services.sandbox.robots.pharmacy import CONFIRM, GIVE_BACK, SEAL
 from services.sandbox.scripts import Script, script_of
 from services.sandbox.stage import Book, Stage
 from services.sandbox.tally import Tally
@@ -75,26 +74,6 @@ pays_share = 0.97
 [courier]
 refused_at_door = 0.03
 """
-
-# A pharmacy that hears of a fact before the service it turns to simply tries again.
-_NOT_YET = frozenset({"not_found", "not_priced", "token_refused"})
-_TRIES, _PAUSE_S = 20, 0.5
-
-
-class StubbornPost(Post):
-    """Repeats what is refused only because the service has not read as far as its partner."""
-
-    async def raw(
-        self, tenant: str, path: str, content: bytes, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """As its base; at the delivery desk a refusal that may pass is not taken at once."""
-        tries = _TRIES if path in (CONFIRM, SEAL, GIVE_BACK) else 1
-        for _ in range(tries - 1):
-            answer = await super().raw(tenant, path, content, headers)
-            if answer.ok or answer.code not in _NOT_YET:
-                return answer
-            await asyncio.sleep(_PAUSE_S)
-        return await super().raw(tenant, path, content, headers)
 
 
 @dataclass(frozen=True)
@@ -433,7 +412,7 @@ async def fire_at(home: Path) -> AsyncIterator[Fire]:
     async with AsyncExitStack() as stack:
         system = await stack.enter_async_context(running(home, env={"payer": env, "payment": env}))
         tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
-        post = StubbornPost(system.address("edge"), tokens)
+        post = Post(system.address("edge"), tokens)
         stack.push_async_callback(post.close)
         fates = Fates(load(profile), SEED)
         world = demo_world(fates.profile, SEED, shops=20, riders=20)

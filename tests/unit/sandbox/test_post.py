@@ -7,6 +7,7 @@ from schemas.network import ConfigureCity
 from schemas.values import Tier
 from services.sandbox import post as post_module
 from services.sandbox.post import Post, Unanswered
+from services.sandbox.robots.pharmacy import ACCEPT, SEAL
 from services.sandbox.stage import Feed, FeedRefused
 from services.sandbox.world import DAY_ZONE
 
@@ -14,7 +15,10 @@ CITY = ConfigureCity(city="990001", name="City", timezone=DAY_ZONE, tiers=(Tier.
 
 
 def posting(
-    monkeypatch: pytest.MonkeyPatch, *replies: httpx.Response | Exception, patience_s: float = 5
+    monkeypatch: pytest.MonkeyPatch,
+    *replies: httpx.Response | Exception,
+    patience_s: float = 5,
+    behind_s: float = 5,
 ) -> tuple[Post, list[httpx.Request]]:
     """A post whose far side gives these replies, the last one for ever."""
     asked: list[httpx.Request] = []
@@ -27,7 +31,7 @@ def posting(
         return found
 
     monkeypatch.setattr(post_module, "BACKOFF_S_FIRST", 0.001)
-    made = Post("http://edge.test", {"operations": "secret"}, patience_s)
+    made = Post("http://edge.test", {"operations": "secret"}, patience_s, behind_s=behind_s)
     made._client = httpx.AsyncClient(
         base_url="http://edge.test", transport=httpx.MockTransport(reply)
     )
@@ -57,6 +61,41 @@ async def test_a_refusal_is_counted_by_route_and_code(monkeypatch: pytest.Monkey
     assert answer.code == "offer_closed"
     assert len(asked) == 1
     assert post.refused == {"/v1/offers/accept": {"offer_closed": 1}}
+
+
+async def test_a_desk_that_has_not_read_as_far_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(post_module, "BEHIND_PAUSE_S", 0.001)
+    unknown = httpx.Response(404, json={"code": "not_found"})
+    unpriced = httpx.Response(409, json={"code": "not_priced"})
+    taken = httpx.Response(200, json={"state": "sealed"})
+    post, asked = posting(monkeypatch, unknown, unpriced, taken)
+    answer = await post.command("operations", SEAL, CITY)
+    assert (answer.ok, len(asked)) == (True, 3)
+    assert (post.refused, post.repeated) == ({}, {SEAL: 2})
+
+
+async def test_a_desk_that_goes_on_refusing_means_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(post_module, "BEHIND_PAUSE_S", 0.001)
+    refused = httpx.Response(409, json={"code": "token_refused"})
+    post, asked = posting(monkeypatch, refused, behind_s=0.02)
+    answer = await post.command("operations", SEAL, CITY)
+    assert (answer.code, post.refused) == ("token_refused", {SEAL: {"token_refused": 1}})
+    assert len(asked) > 1
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "behind_s"),
+    [(SEAL, "order_ended", 9.0), (SEAL, "not_found", 0.0), (ACCEPT, "not_found", 9.0)],
+)
+async def test_any_other_refusal_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch, path: str, code: str, behind_s: float
+) -> None:
+    refused = httpx.Response(409, json={"code": code})
+    post, asked = posting(monkeypatch, refused, behind_s=behind_s)
+    assert (await post.command("operations", path, CITY)).code == code
+    assert len(asked) == 1
 
 
 async def test_patience_ends_in_a_named_failure(monkeypatch: pytest.MonkeyPatch) -> None:
