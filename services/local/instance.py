@@ -12,7 +12,7 @@ from typing import Any
 
 from services.local import ports, secrets
 from services.local.errors import DiskFull, HomeLocked, NotRunning
-from services.local.kafka import Kafka
+from services.local.kafka import Detour, Kafka
 from services.local.paths import CLONE
 from services.local.ports import HOST
 from services.local.postgres import SUPERUSER, Postgres
@@ -20,6 +20,7 @@ from services.local.processes import BY_NAME, PROCESSES, process_of, slot_of
 
 FREE_BYTES_MIN = 1_000_000_000
 DATABASE = "yaoda"
+KAFKA_DETOUR = "kafka-detour"
 _INFRASTRUCTURE = ("postgres", "kafka", "kafka-controller")
 
 
@@ -27,14 +28,23 @@ class Instance:
     """Postgres and Kafka in `home`, and everything that a process there has to know."""
 
     def __init__(
-        self, home: Path | str, *, edge_port: int | None = None, extra: Iterable[str] = ()
+        self,
+        home: Path | str,
+        *,
+        edge_port: int | None = None,
+        extra: Iterable[str] = (),
+        kafka_told: int | None = None,
     ) -> None:
-        """`extra` names workers beyond one a process (`dispatch.1`), which get ports too."""
+        """`extra` names workers beyond one a process (`dispatch.1`), which get ports too.
+
+        With `kafka_told` the broker has a second listener that sends its clients to that port.
+        """
         self.home = Path(home).resolve()
         self.logs = self.home / "logs"
         self.secrets = self.home / "secrets"
         self.edge_port = edge_port
         self.extra = tuple(extra)
+        self.kafka_told = kafka_told
         self.ports: dict[str, int] = {}
         self._lock: int | None = None
 
@@ -70,9 +80,15 @@ class Instance:
         pg_log, kafka_log = self.logs / "postgres.log", self.logs / "kafka.log"
         pg_port, kafka_port = self.ports["postgres"], self.ports["kafka"]
         controller_port = self.ports["kafka-controller"]
+        told = self.kafka_told
+        detour = None if told is None else Detour(self.ports[KAFKA_DETOUR], told)
         self.postgres = Postgres(self.home / "pg", port=pg_port, log=pg_log, database=DATABASE)
         self.broker = Kafka(
-            self.home / "kafka", port=kafka_port, controller_port=controller_port, log=kafka_log
+            self.home / "kafka",
+            port=kafka_port,
+            controller_port=controller_port,
+            log=kafka_log,
+            detour=detour,
         )
 
     def close(self) -> None:
@@ -194,7 +210,8 @@ class Instance:
         chosen: dict[str, int] = {}
         if self.edge_port is not None:
             chosen["edge"] = ports.demand(self.edge_port)
-        for name in (*_INFRASTRUCTURE, *(item.name for item in PROCESSES), *self.extra):
+        ours = _INFRASTRUCTURE if self.kafka_told is None else (*_INFRASTRUCTURE, KAFKA_DETOUR)
+        for name in (*ours, *(item.name for item in PROCESSES), *self.extra):
             if name not in chosen:
                 chosen[name] = ports.pick(set(chosen.values()), remembered.get(name))
         return chosen

