@@ -1,0 +1,179 @@
+"""The catalogue in memory: every way in which a drug can be named leads to what it is made of."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TypeVar
+
+from services.catalogue.model import Product, Substance
+
+__all__ = ["Catalogue", "Named"]
+
+_ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
+_ATC4 = 5
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a name leads to: one product or none, the substances, and all their ATC codes."""
+
+    text: str
+    product: Product | None
+    substances: tuple[Substance, ...]
+    atc: frozenset[str]
+
+    @property
+    def atc4(self) -> frozenset[str]:
+        """The chemical subgroups (five characters) of all of it."""
+        return frozenset(code[:5] for code in self.atc)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products and substances of one version. Build it with `Catalogue.of`."""
+
+    version: str
+    products: Mapping[str, Product]
+    substances: Mapping[str, Substance]
+    _made_of: dict[tuple[str, tuple[str, ...]], frozenset[str]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(
+        cls, version: str, products: Iterable[Product], substances: Iterable[Substance]
+    ) -> "Catalogue":
+        """A catalogue of these rows. Raises ValueError when a key stands twice."""
+        by_code: dict[str, Product] = {}
+        for item in products:
+            if by_code.setdefault(item.product_code, item) is not item:
+                raise ValueError(f"product code {item.product_code} stands twice")
+        by_key: dict[str, Substance] = {}
+        for substance in substances:
+            if by_key.setdefault(substance.key, substance) is not substance:
+                raise ValueError(f"substance {substance.key} stands twice")
+        return cls(version, MappingProxyType(by_code), MappingProxyType(by_key))
+
+    def product(self, code: str) -> Product | None:
+        """By product code (NHSA shape), 本位码 or 批准文号; None when unknown."""
+        found = self.products.get(code)
+        return found if found is not None else self._by_other_code.get(code)
+
+    def substance(self, name: str) -> Substance | None:
+        """By INN, Chinese name or an alias, whatever the case; None when unknown."""
+        key = name.strip().lower()
+        found = self.substances.get(key)
+        return found if found is not None else self._by_name.get(key)
+
+    def ingredients(self, product: Product) -> tuple[Substance, ...]:
+        """The substances of a product, also those hidden in a patent medicine; unknown ones not."""
+        found = (self.substances.get(key) for key in product.ingredients)
+        return tuple(item for item in found if item is not None)
+
+    def atc_codes(self, product: Product) -> frozenset[str]:
+        """The product's own code and all codes of all its ingredients; cached per composition."""
+        makeup = (product.atc, product.ingredients)
+        codes = self._made_of.get(makeup)
+        if codes is None:
+            parts = [code for item in self.ingredients(product) for code in item.atc]
+            own = [product.atc] if product.atc else []
+            codes = self._made_of[makeup] = frozenset(own + parts)
+        return codes
+
+    def of_atc(self, prefix: str) -> tuple[Substance, ...]:
+        """Substances with a code that begins so: one character to seven; five make a subgroup."""
+        if len(prefix) == _ATC4:
+            return self._by_atc4.get(prefix, ())
+        found = (s for s in self.substances.values() if any(c.startswith(prefix) for c in s.atc))
+        return tuple(found)
+
+    def products_of(self, substance: str) -> tuple[Product, ...]:
+        """The products that hold a substance (by key), alone or with others."""
+        return self._by_ingredient.get(substance, ())
+
+    def same_drug(self, product: Product) -> tuple[Product, ...]:
+        """All with the same generic name, form and strength, whoever makes them; itself too."""
+        return self._by_drug.get(product.same_drug, ())
+
+    def named(self, text: str) -> Named | None:
+        """Any name: a code of a product, an ATC code, an INN, a Chinese substance or generic name.
+
+        None when nobody knows it.
+        """
+        word = text.strip()
+        found = self.product(word)
+        if found is not None:
+            return Named(text, found, self.ingredients(found), self.atc_codes(found))
+        substances = self._substances_named(word)
+        if substances:
+            own = {word} if _ATC.fullmatch(word) else set()
+            codes = own or {code for item in substances for code in item.atc}
+            return Named(text, None, substances, frozenset(codes))
+        generic = self._by_generic.get(word.lower())
+        if generic is None:
+            return None
+        # A generic name says what is in it, not which maker's pack or strength it is.
+        return Named(text, None, self.ingredients(generic), self.atc_codes(generic))
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def _substances_named(self, word: str) -> tuple[Substance, ...]:
+        if _ATC.fullmatch(word):
+            return self._by_atc5.get(word, ())
+        found = self.substance(word)
+        return () if found is None else (found,)
+
+    @cached_property
+    def _by_other_code(self) -> dict[str, Product]:
+        codes: dict[str, Product] = {}
+        for item in self.products.values():
+            for code in (item.standard_code, item.approval_number):
+                if code:
+                    codes.setdefault(code, item)
+        return codes
+
+    @cached_property
+    def _by_name(self) -> dict[str, Substance]:
+        names: dict[str, Substance] = {}
+        for item in self.substances.values():
+            for name in (item.inn, item.zh, *item.aliases):
+                names.setdefault(name.lower(), item)
+        return names
+
+    @cached_property
+    def _by_generic(self) -> dict[str, Product]:
+        names: dict[str, Product] = {}
+        for item in self.products.values():
+            for name in (item.generic_name, item.name_en, item.inn):
+                names.setdefault(name.lower(), item)
+        names.pop("", None)
+        return names
+
+    @cached_property
+    def _by_atc5(self) -> dict[str, tuple[Substance, ...]]:
+        return _grouped((code, s) for s in self.substances.values() for code in s.atc)
+
+    @cached_property
+    def _by_atc4(self) -> dict[str, tuple[Substance, ...]]:
+        return _grouped((code, s) for s in self.substances.values() for code in sorted(s.atc4))
+
+    @cached_property
+    def _by_ingredient(self) -> dict[str, tuple[Product, ...]]:
+        return _grouped((key, p) for p in self.products.values() for key in p.ingredients)
+
+    @cached_property
+    def _by_drug(self) -> dict[tuple[object, ...], tuple[Product, ...]]:
+        return _grouped((p.same_drug, p) for p in self.products.values())
+
+
+def _grouped(pairs: Iterator[tuple[K, V]]) -> dict[K, tuple[V, ...]]:
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}
