@@ -32,7 +32,7 @@ class Ear(Protocol):
     """Somebody who only counts."""
 
     def hear(self, entry: Entry) -> None:
-        """One entry of a hospital's feed."""
+        """One entry of a feed."""
         ...
 
 
@@ -45,8 +45,12 @@ class Crew:
         hospital: Hospital,
         ears: Iterable[Ear] = (),
         cursors: Mapping[str, str] | None = None,
+        at_once: int = AT_ONCE,
     ) -> None:
-        """`cursors` are where each feed is read from, by tenant; without one from its start."""
+        """`cursors` are where each feed is read from, by tenant; without one from its start.
+
+        At most `at_once` acts are under way together.
+        """
         self.stage = stage
         self.hospital = hospital
         self.fleet = Fleet(stage)
@@ -59,7 +63,7 @@ class Crew:
         self.begun = 0
         self._doing: set[asyncio.Task[None]] = set()
         self._listening: list[asyncio.Task[None]] = []
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(at_once)
         self._failure: BaseException | None = None
 
     @property
@@ -71,6 +75,10 @@ class Crew:
     def doing(self) -> int:
         """How many acts are under way."""
         return len(self._doing)
+
+    def also(self, tenant: str, ear: Ear) -> None:
+        """Somebody who counts hears this feed as well."""
+        self._hearing[tenant].append(ear.hear)
 
     async def catch_up(self) -> None:
         """Read every feed to its end before anybody acts on it."""

@@ -40,7 +40,10 @@ def cpu_seconds(pids: Mapping[str, int | None]) -> dict[str, float]:
             # Postgres works in children of its own; those of this process stand by themselves.
             family = [process, *process.children(recursive=True)] if pid else [process]
             times = [member.cpu_times() for member in family]
-            spent[name] = round(sum(t.user + t.system for t in times), 2)
+            seconds = sum(t.user + t.system for t in times)
+            # Backends that have ended are counted with the process that started them.
+            seconds += times[0].children_user + times[0].children_system if pid else 0.0
+            spent[name] = round(seconds, 2)
     return spent
 
 

@@ -1,6 +1,7 @@
 """The hospitals' application: submits, cancels, carries the patient's answers, corrects."""
 
 from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID
 
 from schemas.claim import AnswerAsk
@@ -22,14 +23,13 @@ class Hospital:
         self.not_taken: dict[str, str] = {}
         self.closed: dict[UUID, str] = {}
 
-    def expect(self, script: Script) -> None:
-        """Plan an order's submission."""
+    def expect(self, script: Script, at: datetime | None = None) -> None:
+        """Plan an order's submission, at the moment it was placed or at another."""
 
         async def submit() -> None:
             await self._submit(script)
 
-        placed_at = script.spec.placed_at
-        self._stage.plan(f"submit/{script.number}", placed_at, 0, submit)
+        self._stage.plan(f"submit/{script.number}", at or script.spec.placed_at, 0, submit)
 
     def hear(self, entry: Entry) -> None:
         """One fact about an order of ours."""
