@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from schemas.message import Command, Event, PatientAsked
+from services.kit.guard import Guard as Guard
 
 
 class Note(BaseModel):
@@ -146,6 +147,12 @@ class Facts:
     secret: str
     actor: Actor | None = None
     found: Any = None
+    # Guards that a test has removed; always empty elsewhere.
+    without: frozenset[Guard] = frozenset()
+
+    def stands(self, guard: Guard) -> bool:
+        """Whether a guard is in place."""
+        return guard not in self.without
 
 
 class OpenAsk(BaseModel):

@@ -16,16 +16,17 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from services.kit import audit, clock, fault, idempotency, telemetry
+from services.kit import audit, clock, fault, guard, idempotency, telemetry
 from services.kit.calls import CallRow
 from services.kit.db import Connection, Failure, classify
 from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
+from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
 from services.kit.parking import NOBODY, Redrive, StillBad
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
-from services.kit.store import SQL, drop_empty, load_entries, save
+from services.kit.store import SQL, add_outbox, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
 from services.kit.unit import Result, Unit, parked_row
 from services.kit.vault import Vault
@@ -278,6 +279,8 @@ class Shell:
         if len(ends) != len(parts):
             missing = ", ".join(f"{t}/{p}" for t, p in parts if (t, p) not in ends)
             raise PositionMissing(f"no position row for {missing}")
+        if not guard.stands(Guard.POSITION):
+            return set(records), {(r.topic, r.part): r.offset + 1 for r in records}
         fresh: set[Record] = set()
         gaps: dict[tuple[str, int], Gap] = {}
         for record in records:
@@ -370,8 +373,11 @@ class Shell:
     ) -> Sequence[Item]:
         answers = [i for i in items if isinstance(i, Incoming)]
         told = [(i, i.message) for i in answers if isinstance(i.message, CallAnswered)]
+        take = SQL["answer_calls"]
+        if not guard.stands(Guard.CALL_EPOCH):
+            take = take.replace("AND c.epoch = u.epoch", "")
         rows = await conn.fetch(
-            SQL["answer_calls"],
+            take,
             [incoming.row_id for incoming, _ in told],
             [incoming.epoch for incoming, _ in told],
             [message.outcome.value for _, message in told],
@@ -399,6 +405,8 @@ class Shell:
     async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:
         """Write what was decided; the audit head is locked last."""
         await save(conn, unit, now, now + self.service.early_deadline)
+        within = conn if guard.stands(Guard.OUTBOX) else self.pool
+        await add_outbox(within, unit.outbox, now)
         if unit.changes:
             context = ProjectContext(conn, now, unit.changes, self.vault, self.extras)
             await self.service.project(context)
@@ -494,6 +502,8 @@ async def _enter_inbox(conn: Connection, items: Sequence[Item]) -> list[Item]:
     days = [attributes.time.date() for _, attributes in marked]
     rows = await conn.fetch(SQL["enter_inbox"], days, [a.id for _, a in marked])
     new = {row["event_id"] for row in rows}
+    if not guard.stands(Guard.INBOX):
+        return list(items)
     kept: list[Item] = []
     for item in items:
         if item.attributes is None:

@@ -15,9 +15,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.envelope import Attributes, headers_of
-from services.kit import fault, telemetry
+from services.kit import fault, guard, telemetry
 from services.kit.config import Settings
 from services.kit.db import connect
+from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.store import SQL
 
@@ -133,7 +134,8 @@ class Relay:
         owned &= wanted
         for shard in sorted(wanted - owned):
             taken = "SELECT pg_try_advisory_lock($1, $2)"
-            if await conn.fetchval(taken, self._lock_class(), shard):
+            alone = await conn.fetchval(taken, self._lock_class(), shard)
+            if alone or not guard.stands(Guard.RELAY_LOCK):
                 owned.add(shard)
         self.owned = frozenset(owned)
         if owned:

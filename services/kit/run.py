@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from faust.contrib.asgi import faust_app_running
 
-from services.kit import dead_letters, telemetry
+from services.kit import dead_letters, guard, telemetry
 from services.kit.calls import Calls
 from services.kit.clock import Ticker
 from services.kit.config import Settings
@@ -97,6 +97,7 @@ async def _running(
     async with AsyncExitStack() as stack:
         pool = await create_pool(settings, service.name, min_size=2, max_size=POOL_MAX)
         stack.push_async_callback(_close_pool, pool)
+        await guard.enter(pool)
         vault = Vault.load(settings.master_key_file)
         tenants = Tenants.load(settings.tenants_file)
         extras = None

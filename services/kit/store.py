@@ -11,9 +11,10 @@ import orjson
 
 from schemas import registry
 from schemas.envelope import attributes_of
-from services.kit import queries
+from services.kit import guard, queries
 from services.kit.db import Connection
 from services.kit.decision import CallAnswered, CallOutcome, SetTimer, TimerFired
+from services.kit.guard import Guard
 from services.kit.ids import partition_of
 from services.kit.service import Incoming, Record, Service, Source
 from services.kit.unit import Entry, OutboxRow, ParkedRow, Unit, Waiting, row_body
@@ -27,8 +28,10 @@ async def load_entries(
     conn: Connection, service: Service, keys: Mapping[UUID, UUID]
 ) -> dict[UUID, Entry]:
     """Lock the aggregates (key → tenant when new), in key order, with what waits for them."""
-    ids = sorted(keys)
-    await conn.execute(SQL["create_states"], ids, [keys[key] for key in ids])
+    ids, create = sorted(keys), SQL["create_states"]
+    if not guard.stands(Guard.LOCK_ORDER):
+        ids, create = list(keys), create.replace("ORDER BY order_id", "")
+    await conn.execute(create, ids, [keys[key] for key in ids])
     rows = await conn.fetch(SQL["lock_states"], ids)
     entries = {row["order_id"]: _entry(service, row) for row in rows}
     for row in await conn.fetch(SQL["load_waiting"], ids):
@@ -38,12 +41,11 @@ async def load_entries(
 
 
 async def save(conn: Connection, unit: Unit, now: datetime, deadline: datetime) -> None:
-    """Write everything but the service's own tables, positions and the audit."""
+    """Write everything but the outbox, the service's own tables, positions and the audit."""
     await _save_states(conn, unit)
     await _save_waiting(conn, unit, now, deadline)
     await _save_timers(conn, unit)
     await _save_calls(conn, unit)
-    await add_outbox(conn, unit.outbox, now)
     for row in unit.parked:
         await add_parked(conn, row, now)
 
@@ -55,7 +57,9 @@ async def drop_empty(conn: Connection, entries: Iterable[Entry]) -> None:
         await conn.execute(SQL["drop_empty_states"], unused)
 
 
-async def add_outbox(conn: Connection, rows: Sequence[OutboxRow], now: datetime) -> None:
+async def add_outbox(
+    conn: Connection | asyncpg.Pool, rows: Sequence[OutboxRow], now: datetime
+) -> None:
     """Append events in the order of their making."""
     if not rows:
         return

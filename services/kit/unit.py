@@ -13,7 +13,7 @@ import orjson
 from schemas import flow
 from schemas.envelope import Attributes, body_of
 from schemas.message import Event
-from services.kit import telemetry
+from services.kit import guard, telemetry
 from services.kit.audit import AuditRow
 from services.kit.decision import (
     Call,
@@ -27,6 +27,7 @@ from services.kit.decision import (
     Verdict,
 )
 from services.kit.decoding import STRANGER, Poison
+from services.kit.guard import Guard
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Change, Incoming, Published, Record, Service, Source
 
@@ -225,6 +226,7 @@ class Unit:
             secret=secrets.token_hex(32),
             actor=incoming.actor,
             found=self._found.get(incoming.id),
+            without=guard.removed(),
         )
         return self._service.decide(entry.state, incoming.message, self._now, facts)
 
@@ -327,7 +329,8 @@ class Unit:
 
     def _too_early(self, entry: Entry, incoming: Incoming, decision: Decision) -> Result:
         if incoming.source is Source.RECORD:
-            entry.waiting.append(Waiting(incoming))
+            if guard.stands(Guard.EARLY_HOLD):
+                entry.waiting.append(Waiting(incoming))
             return Result(Verdict.EARLY, detail=decision.detail)
         detail = f"{type_name(incoming)} may not be early: {decision.detail}"
         raise ShellError(detail)

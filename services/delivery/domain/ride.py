@@ -17,7 +17,7 @@ from schemas.delivery import (
 from services.delivery.domain import timers
 from services.delivery.domain.desk import NOT_FOUND
 from services.delivery.domain.state import LEFT_THE_PHARMACY, LIVE, Attempt, State, Step
-from services.kit.decision import Decision, Facts, applied, invalid, stale
+from services.kit.decision import Decision, Facts, Guard, applied, invalid, stale
 
 COURIER = "courier"
 CourierCommand = AssignCourier | PickUp | HandOver | ReturnParcel
@@ -71,7 +71,8 @@ def pick_up(state: State, command: PickUp, now: datetime, facts: Facts) -> Decis
     answer = _answer(facts, attempt, Step.RIDING)
     if attempt.step in LEFT_THE_PHARMACY:
         return stale("picked up before", answer)
-    if attempt.step is not Step.RELEASED:
+    unpaid = attempt.step is Step.SEALED and not facts.stands(Guard.SETTLE_BEFORE_RELEASE)
+    if attempt.step is not Step.RELEASED and not unpaid:
         detail = f"the parcel is {attempt.step}: it may leave only after the settlement"
         return invalid("not_released", detail)
     picked_up = ParcelPickedUp(
