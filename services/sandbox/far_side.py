@@ -1,4 +1,4 @@
-"""What the simulated payer and payment provider share: calls by key, latency and faults.
+"""What the simulated payer and payment provider share: process, calls by key, latency, faults.
 
 A call is answered once: the same key gets the same answer, another body under it HTTP 409. Faults
 come from the profile, drawn by name, and from `POST /misbehave` while it runs. A 5xx and a hang
@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from services.kit import telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection, create_pool
 from services.kit.health import Health
@@ -62,6 +63,9 @@ class Faults:
     silent: float = 0.0
 
 
+NO_FAULTS = Faults()
+
+
 class Misbehave(BaseModel):
     """A fault on demand, until another is ordered; queries falter only when `query` is named."""
 
@@ -70,6 +74,14 @@ class Misbehave(BaseModel):
     fault: Literal["none", "err", "hang", "silent"] = "none"
     kinds: tuple[str, ...] = Field(default=(), description="none named: all")
     share: float = Field(default=1.0, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What was moved and not given back: queries of one row in all, and of one an order."""
+
+    totals: str
+    orders: str
 
 
 Act = Callable[[Connection, str, Any], Awaitable[Reply]]
@@ -108,16 +120,28 @@ class FarSide:
     """One simulated institution."""
 
     def __init__(
-        self, name: str, profile: Profile, seed: int, kinds: Mapping[str, Kind], faults: Faults
+        self,
+        name: str,
+        profile: Profile,
+        seed: int,
+        kinds: Mapping[str, Kind],
+        ledger: Ledger,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self.name = name
         self.profile = profile
         self.seed = seed
         self._pool: asyncpg.Pool | None = None
         self._kinds = kinds
+        self._ledger = ledger
         self._faults = faults
         self._misbehave = Misbehave()
         self._seen: Counter[str] = Counter()
+
+    @property
+    def role(self) -> str:
+        """Its database role and schema."""
+        return f"sandbox_{self.name}"
 
     def draw(self, *what: object) -> float:
         """A number in [0, 1) that depends on the seed and the names alone."""
@@ -179,6 +203,12 @@ class FarSide:
         answer: Reply = json.loads(row["reply"])
         return answer
 
+    async def ledger(self) -> dict[str, Any]:
+        """What was moved and not given back, in all and by order."""
+        totals = await self.pool.fetchrow(self._ledger.totals)
+        orders = await self.pool.fetch(self._ledger.orders)
+        return {"totals": dict(totals or {}), "orders": [dict(row) for row in orders]}
+
     def _fault(self, kind: str, fate: tuple[str, str], seen: int) -> str:
         ordered = self._misbehave
         named = not ordered.kinds or kind in ordered.kinds
@@ -226,6 +256,7 @@ async def _silence(request: Request) -> None:
 def routes(side: FarSide) -> APIRouter:
     """The institution's interface."""
     router = APIRouter()
+    router.get("/ledger")(side.ledger)
 
     @router.get("/v1/calls")
     async def query(key: str, request: Request) -> Reply:
@@ -251,13 +282,13 @@ def routes(side: FarSide) -> APIRouter:
     return router
 
 
-def create_app(side: FarSide, settings: Settings, role: str, *routers: APIRouter) -> FastAPI:
-    """The ASGI app of one institution; `role` is its database role and schema."""
+def create_app(side: FarSide, settings: Settings) -> FastAPI:
+    """The ASGI app of one institution."""
     health = Health(side.name, consumes=False)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        pool = await create_pool(settings, role, min_size=1, max_size=4)
+        pool = await create_pool(settings, side.role, min_size=1, max_size=4)
         side.open(pool)
         health.set_ping(lambda: pool.fetchval("SELECT 1"))
         health.ready()
@@ -267,15 +298,18 @@ def create_app(side: FarSide, settings: Settings, role: str, *routers: APIRouter
             pool.terminate()
 
     app = FastAPI(title=f"Yaoda sandbox: {side.name}", version="1", lifespan=lifespan)
-    for router in (*routers, routes(side), health.router):
+    for router in (routes(side), health.router):
         app.include_router(router)
     return app
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Until SIGTERM."""
+def run(make: Callable[[Profile, int], FarSide]) -> None:
+    """Entry point of the process of one institution: until SIGTERM."""
+    settings = Settings()
+    side = make(*surroundings())
+    telemetry.configure(settings, side.name)
     uvicorn.run(
-        app,
+        create_app(side, settings),
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",

@@ -8,34 +8,28 @@ Presettling moves no money.
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.values import Fen, TraceCode
 from services.catalogue import ChargeClass, product
-from services.kit import telemetry
-from services.kit.config import Settings
 from services.kit.db import Connection
 from services.sandbox.far_side import (
     Body,
     FarSide,
     Faults,
     Kind,
+    Ledger,
     Refusal,
     Reply,
-    create_app,
     kill,
     lock,
     order_of,
-    serve,
+    run,
     short_id,
-    surroundings,
 )
 from services.sandbox.profile import Profile, draw
 
-ROLE = "sandbox_payer"
 FUND_PERCENT = {ChargeClass.A: 80, ChargeClass.B: 64, ChargeClass.C: 0}
 HAS_ACCOUNT = 0.40
 BALANCE_FEN_MAX = 10_000
@@ -170,7 +164,7 @@ class Payer:
             "reverse": Kind(Reverse, self.reverse),
         }
         self._profile, self._seed = profile, seed
-        self.side = FarSide("payer", profile, seed, kinds, faults)
+        self.side = FarSide("payer", profile, seed, kinds, Ledger(TOTALS, ORDERS), faults)
 
     async def eligibility(self, conn: Connection, key: str, body: Person) -> Reply:
         """Whether the voucher is good and its holder insured."""
@@ -245,12 +239,6 @@ class Payer:
         await kill(conn, body.original_key)
         return {"result": "done", "reversed": settlement_id is not None}
 
-    async def ledger(self) -> dict[str, Any]:
-        """What fund and accounts have paid and not got back, in all and by order."""
-        totals = await self.side.pool.fetchrow(TOTALS)
-        orders = await self.side.pool.fetch(ORDERS)
-        return {"totals": dict(totals or {}), "orders": [dict(row) for row in orders]}
-
     def _split(self, body: Sale) -> dict[str, int]:
         total = sum(line.unit_price_fen * line.quantity for line in body.lines)
         fund = fund_share(body.lines)
@@ -298,19 +286,9 @@ def _lines_json(lines: Sequence[Line]) -> str:
     return json.dumps([line.model_dump() for line in sorted(lines, key=lambda line: line.line_id)])
 
 
-def router_of(payer: Payer) -> APIRouter:
-    """What the check reads."""
-    router = APIRouter()
-    router.get("/ledger")(payer.ledger)
-    return router
-
-
 def main() -> None:
     """Run the payer of a sandbox."""
-    settings = Settings()
-    telemetry.configure(settings, "payer")
-    payer = Payer(*surroundings())
-    serve(create_app(payer.side, settings, ROLE, router_of(payer)), settings)
+    run(lambda profile, seed: Payer(profile, seed).side)
 
 
 if __name__ == "__main__":

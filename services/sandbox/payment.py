@@ -4,31 +4,22 @@ Whoever does not pay (a drawn part of the orders) has the hold refused. Everythi
 names it by the key of its call, so that a hold of unknown outcome can be let go as well.
 """
 
-from typing import Any
-
-from fastapi import APIRouter
 from pydantic import Field
 
-from services.kit import telemetry
-from services.kit.config import Settings
 from services.kit.db import Connection
 from services.sandbox.far_side import (
     Body,
     FarSide,
-    Faults,
     Kind,
+    Ledger,
     Refusal,
     Reply,
-    create_app,
     kill,
     lock,
     order_of,
-    serve,
-    surroundings,
+    run,
 )
 from services.sandbox.profile import Profile, draw
-
-ROLE = "sandbox_payment"
 
 TAKE_HOLD = "SELECT state, amount_fen FROM hold WHERE key = $1 FOR UPDATE"
 HOLD = """
@@ -86,7 +77,7 @@ class Payment:
             "refund": Kind(OfHold, self.refund),
         }
         self._profile, self._seed = profile, seed
-        self.side = FarSide("payment", profile, seed, kinds, Faults())
+        self.side = FarSide("payment", profile, seed, kinds, Ledger(TOTALS, ORDERS))
 
     async def hold(self, conn: Connection, key: str, body: Hold) -> Reply:
         """Set the share aside, if the patient pays."""
@@ -126,12 +117,6 @@ class Payment:
         await kill(conn, body.hold_key)
         return {"result": "done"}
 
-    async def ledger(self) -> dict[str, Any]:
-        """What is held and captured, in all and by order."""
-        totals = await self.side.pool.fetchrow(TOTALS)
-        orders = await self.side.pool.fetch(ORDERS)
-        return {"totals": dict(totals or {}), "orders": [dict(row) for row in orders]}
-
 
 async def _take(conn: Connection, key: str, body: OfHold) -> tuple[str, int]:
     """State (`unknown` where there is none) and amount of the caller's own hold, locked."""
@@ -142,19 +127,9 @@ async def _take(conn: Connection, key: str, body: OfHold) -> tuple[str, int]:
     return (row["state"], row["amount_fen"]) if row else ("unknown", 0)
 
 
-def router_of(payment: Payment) -> APIRouter:
-    """What the check reads."""
-    router = APIRouter()
-    router.get("/ledger")(payment.ledger)
-    return router
-
-
 def main() -> None:
     """Run the payment provider of a sandbox."""
-    settings = Settings()
-    telemetry.configure(settings, "payment")
-    payment = Payment(*surroundings())
-    serve(create_app(payment.side, settings, ROLE, router_of(payment)), settings)
+    run(lambda profile, seed: Payment(profile, seed).side)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,7 @@ from services.kit.vault import Vault
 from services.sandbox import far_side
 from services.sandbox.far_side import Misbehave
 from services.sandbox.payer import Payer
-from services.sandbox.payer import router_of as payer_router
 from services.sandbox.payment import Payment
-from services.sandbox.payment import router_of as payment_router
 from services.sandbox.profile import PROFILES, Profile, load
 from tests.databases import Database
 from tests.integration.edge.servers import serving
@@ -182,7 +180,10 @@ class Claim:
 
     async def theirs(self, order_id: UUID) -> dict[str, int]:
         """What payer and provider say of one order."""
-        payer, payment = await self.outside.payer.ledger(), await self.outside.payment.ledger()
+        payer, payment = (
+            await self.outside.payer.side.ledger(),
+            await self.outside.payment.side.ledger(),
+        )
         names = ("fund_fen", "account_fen", "held_fen", "captured_fen")
         found = dict.fromkeys(names, 0)
         for row in (*payer["orders"], *payment["orders"]):
@@ -225,15 +226,12 @@ async def outside_on(database: Database, profile: Profile) -> AsyncIterator[Outs
     async with AsyncExitStack() as stack:
         pools = []
         urls = []
-        for side, role, router in (
-            (payer.side, "sandbox_payer", payer_router(payer)),
-            (payment.side, "sandbox_payment", payment_router(payment)),
-        ):
-            pool = await create_pool(settings.model_copy(update={"pg_user": role}), role)
+        for side in (payer.side, payment.side):
+            own = settings.model_copy(update={"pg_user": side.role})
+            pool = await create_pool(own, side.role)
             stack.push_async_callback(pool.close)
             side.open(pool)
             app = FastAPI()
-            app.include_router(router)
             app.include_router(far_side.routes(side))
             urls.append(await stack.enter_async_context(serving(app)))
             pools.append(pool)

@@ -230,8 +230,8 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     await claim.tell(of(story.returned(), undone))
     await claim.until(undone.order_id, closed)
     shown = (await claim.get("/v1/ledger/summary", "operations")).json()
-    payer = (await claim.outside.payer.ledger())["totals"]
-    payment = (await claim.outside.payment.ledger())["totals"]
+    payer = (await claim.outside.payer.side.ledger())["totals"]
+    payment = (await claim.outside.payment.side.ledger())["totals"]
     assert shown["unbalanced"] == []
     assert shown["accounts"]["fund"] == -payer["fund_fen"] == -FUND_FEN
     assert shown["accounts"].get("personal_account", 0) == -payer["account_fen"]

@@ -97,7 +97,7 @@ async def test_the_same_key_at_once_acts_once(payer: Caller, outside: Outside) -
     )
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["result"] == "done"
-    assert (await outside.payer.ledger())["totals"]["settled"] == 1
+    assert (await outside.payer.side.ledger())["totals"]["settled"] == 1
 
 
 async def test_the_split_is_of_this_sale(payer: Caller) -> None:
@@ -132,7 +132,7 @@ async def test_a_code_is_sold_once_until_it_is_undone(payer: Caller, outside: Ou
         assert undone["result"] == "done"
         again = await second.settle(theirs["presettlement_id"], code(2), code(3), ref="1.2")
         assert again["result"] == "done"
-    totals = (await outside.payer.ledger())["totals"]
+    totals = (await outside.payer.side.ledger())["totals"]
     assert (totals["settled"], totals["undone"], totals["fund_fen"]) == (1, 1, 8_000)
 
 
@@ -142,7 +142,7 @@ async def test_a_reversed_call_is_undone_and_dead(payer: Caller, outside: Outsid
     assert (await payer.reverse("settle"))["reversed"] is True
     late = await payer.settle(presettled["presettlement_id"], code(1), code(2))
     assert (late["code"], (await payer.query("settle"))["code"]) == ("reversed", "reversed")
-    assert (await outside.payer.ledger())["totals"]["settled"] == 0
+    assert (await outside.payer.side.ledger())["totals"]["settled"] == 0
     again = await payer.settle(presettled["presettlement_id"], code(1), code(2), ref="1.2")
     assert again["result"] == "done"
 
@@ -174,10 +174,10 @@ async def test_a_hold_is_captured_whole_and_refunded(payment: Caller, outside: O
         answer = await payment.call("capture", ref, **of_hold, amount_fen=1_500)
         assert answer["result"] == "done"
     assert (await payment.call("release", **of_hold))["code"] == "captured"
-    assert (await outside.payment.ledger())["totals"]["captured_fen"] == 1_500
+    assert (await outside.payment.side.ledger())["totals"]["captured_fen"] == 1_500
     for ref in ("1.1", "1.2"):
         assert (await payment.call("refund", ref, **of_hold))["result"] == "done"
-    totals = (await outside.payment.ledger())["totals"]
+    totals = (await outside.payment.side.ledger())["totals"]
     assert (totals["held_fen"], totals["captured_fen"]) == (0, 0)
     late = await payment.call("capture", "1.4", **of_hold, amount_fen=1_500)
     assert late["code"] == "not_held"
@@ -223,7 +223,7 @@ async def test_a_hold_let_go_before_it_arrives_never_holds(
     assert (await payment.call("release", **of_hold))["result"] == "done"
     late = await payment.call("hold", order_number="H-1", attempt=1, amount_fen=1_500)
     assert late["code"] == "reversed"
-    assert (await outside.payment.ledger())["totals"]["holds"] == 0
+    assert (await outside.payment.side.ledger())["totals"]["holds"] == 0
 
 
 async def test_it_can_be_told_to_misbehave(payer: Caller, outside: Outside) -> None:
