@@ -173,9 +173,13 @@ class Run:
         load.crew.listen()
         try:
             _say(f"Warming up with {options.warm} orders")
-            await load.closed(load.draw(options.warm), min(options.in_flight, options.warm))
+            warm = load.draw(options.warm)
+            await load.closed(warm, options.in_flight, options.warm * 9 // 10)
+            await load.drain()
             latency = await self._open()
             details = await self._closed()
+            _say("Waiting until nothing moves")
+            details["left_waiting"] = await load.drain()
         finally:
             await load.crew.stop()
         _say("Checking the invariants")
@@ -203,25 +207,28 @@ class Run:
         drawn = load.draw(round(options.rate * options.open_s))
         _say(f"Open loop: {len(drawn)} orders at {options.rate:g} a second")
         await load.open(drawn, options.rate)
+        await load.drain()
         return load.marks.latency_ms([script.number for script in drawn])
 
     async def _closed(self) -> dict[str, Any]:
         options, load = self._options, self._load
-        drawn = load.draw(options.orders)
-        _say(f"Closed loop: {len(drawn)} orders, {options.in_flight} at a time")
+        ramp = options.in_flight
+        drawn = load.draw(options.orders + 2 * ramp)
+        _say(f"Closed loop: {options.orders} orders, {options.in_flight} at a time")
+        await load.closed(drawn[:ramp], options.in_flight, ramp // 2)
         pids = {row["name"]: row["pid"] for row in self._system.status()}
         before = cpu_seconds({**pids, "robots": None})
         since, began = time.time(), time.monotonic()
-        await load.closed(drawn, options.in_flight)
-        seconds = time.monotonic() - began
+        await load.closed(drawn[ramp:], options.in_flight, options.orders)
+        until, seconds = time.time(), time.monotonic() - began
         after = cpu_seconds({**pids, "robots": None})
-        outcomes = load.marks.outcomes(since)
+        outcomes = load.marks.outcomes(since, until)
         spent = {name: after[name] - before.get(name, 0.0) for name in after}
         self._figures = outcomes[DELIVERED], seconds, spent
         return {
             "open_loop": {"rate": options.rate, "orders": round(options.rate * options.open_s)},
             "closed_loop": {
-                "orders": len(drawn),
+                "orders": options.orders,
                 "in_flight": options.in_flight,
                 "seconds": round(seconds, 2),
                 "outcomes": dict(outcomes),

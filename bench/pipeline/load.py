@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from bench.pipeline.report import quantiles
@@ -28,6 +30,8 @@ CAPACITY = 1000
 AT_ONCE = 400
 TURN_S = 0.004
 STUCK_S = 90.0
+# Who has not moved for so long waits for somebody who stays silent, a doctor or a patient.
+DRAIN_S = 15.0
 DELIVERED = "delivered"
 ISSUED, RELEASED = "prescription.PrescriptionIssued", "dispatch.PromiseMade"
 OFFERED, CLOSED = "dispatch.OfferMade", "claim.OrderClosed"
@@ -58,7 +62,7 @@ class Marks:
     by_number: dict[str, Mark] = field(default_factory=dict)
     by_order: dict[UUID, Mark] = field(default_factory=dict)
     facts: Counter[str] = field(default_factory=Counter)
-    on_close: Callable[[], None] = lambda: None
+    ended: int = 0
     _early: dict[UUID, tuple[float, float]] = field(default_factory=dict)
 
     def hear(self, entry: Entry) -> None:
@@ -75,7 +79,7 @@ class Marks:
             case kind if kind == CLOSED:
                 if mark := self.by_order.get(entry.subject):
                     mark.closed, mark.outcome = time.time(), entry.data["outcome"]
-                    self.on_close()
+                    self.ended += 1
 
     def _issued(self, entry: Entry) -> None:
         mark = self.by_number.get(entry.data["order"]["order_number"])
@@ -93,13 +97,10 @@ class Marks:
             # The chain's feed may be read before the hospital's.
             self._early.setdefault(entry.subject, (at, heard))
 
-    def outcomes(self, since: float) -> Counter[str]:
-        """Orders closed from then on, by outcome."""
-        return Counter(m.outcome for m in self.by_number.values() if m.closed >= since)
-
-    def open(self) -> int:
-        """Orders that are not closed."""
-        return sum(not mark.closed for mark in self.by_number.values())
+    def outcomes(self, since: float, until: float) -> Counter[str]:
+        """Orders closed in this span, by outcome."""
+        marks = self.by_number.values()
+        return Counter(m.outcome for m in marks if since <= m.closed < until)
 
     def latency_ms(self, numbers: list[str]) -> dict[str, dict[str, float]]:
         """From the intended moment of sending, over these orders."""
@@ -151,7 +152,8 @@ class Load:
         self.crew = Crew(stage, self.hospital, at_once=AT_ONCE)
         for name in (*HOSPITALS, CHAIN):
             self.crew.also(name, self.marks)
-        self._stage = stage
+        self._seen = 0, 0
+        self._moved_at = time.monotonic()
 
     def draw(self, number: int) -> list[Script]:
         """So many new orders, drawn before anything is measured."""
@@ -159,51 +161,49 @@ class Load:
         self._by_number.update((script.number, script) for script in drawn)
         return drawn
 
-    async def closed(self, drawn: list[Script], in_flight: int) -> None:
-        """Send the next order as soon as one has ended, until all have ended. Raises Stuck."""
+    async def closed(self, drawn: list[Script], in_flight: int, ends: int) -> None:
+        """Keep so many under way until `ends` more have ended; the rest goes on. Raises Stuck."""
+        goal = self.ended() + ends
         left = iter(drawn)
-        free = in_flight
-
-        def ended() -> None:
-            nonlocal free
-            free += 1
-
-        self.marks.on_close = ended
-        sent = self._not_taken()
-        while True:
-            free += self._not_taken() - sent
-            sent = self._not_taken()
-            while free > 0 and (script := next(left, None)) is not None:
-                free -= 1
+        while self.ended() < goal:
+            for script in islice(left, max(0, in_flight - self._open())):
                 self._send(script, datetime.now(UTC))
-            if free >= in_flight and not self._open():
-                self.marks.on_close = lambda: None
-                return
-            await self._turn()
+            await self._turn(STUCK_S)
 
     async def open(self, drawn: list[Script], rate: float) -> None:
-        """Send at a fixed rate whatever becomes of them, then wait for all. Raises Stuck."""
+        """Send at a fixed rate, whatever becomes of them."""
         start = datetime.now(UTC) + timedelta(seconds=0.2)
         for n, script in enumerate(drawn):
             self._send(script, start + timedelta(seconds=n / rate))
-        while self._open():
-            await self._turn()
+        while self.hospital.submitted < len(self.marks.by_number):
+            await self._turn(STUCK_S)
+
+    async def drain(self) -> int:
+        """Wait until nothing moves; how many wait for people who stay silent."""
+        with suppress(Stuck):
+            while self._open():
+                await self._turn(DRAIN_S)
+        return self._open()
+
+    def ended(self) -> int:
+        """Orders that are over."""
+        return len(self.marks.by_number) - self._open()
 
     def _send(self, script: Script, at: datetime) -> None:
         self.marks.by_number[script.number] = Mark(due=at.timestamp())
         self.hospital.expect(script, at)
 
-    async def _turn(self) -> None:
+    async def _turn(self, patience_s: float) -> None:
         self.crew.act()
         await asyncio.sleep(TURN_S)
         seen = sum(self.marks.facts.values()), self.crew.begun
-        if seen != getattr(self, "_seen", None):
+        if seen != self._seen:
             self._seen, self._moved_at = seen, time.monotonic()
-        elif time.monotonic() - self._moved_at > STUCK_S:
-            raise Stuck(f"Nothing moved for {STUCK_S:.0f} s; {self._open()} orders are not closed.")
+        elif time.monotonic() - self._moved_at > patience_s:
+            raise Stuck(f"Nothing moved for {patience_s:.0f} s; {self._open()} orders are open.")
 
     def _not_taken(self) -> int:
         return len(self.hospital.not_taken)
 
     def _open(self) -> int:
-        return self.marks.open() - self._not_taken()
+        return len(self.marks.by_number) - self.marks.ended - self._not_taken()

@@ -135,10 +135,12 @@ def test_latency_counts_from_the_intended_moment() -> None:
     marks.hear(entry("prescription.PrescriptionIssued", 1000.1, order={"order_number": "n-1"}))
     marks.hear(entry("dispatch.PromiseMade", 1000.3))
     marks.hear(entry("dispatch.OfferMade", 1007.0))
-    assert marks.open() == 1
+    assert marks.ended == 0
     marks.hear(entry("claim.OrderClosed", 1001.0, outcome="delivered"))
-    assert marks.open() == 0
-    assert marks.outcomes(0.0) == {"delivered": 1}
+    assert marks.ended == 1
+    closed = marks.by_number["n-1"].closed
+    assert marks.outcomes(closed, closed + 1) == {"delivered": 1}
+    assert marks.outcomes(closed + 1, closed + 2) == {}
     told = marks.latency_ms(["n-1"])
     assert told["released"]["p99"] == 300.0
     assert told["first_offer"]["p99"] == 400.0
