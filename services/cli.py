@@ -23,6 +23,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "city": ("services.commands.city", "Check a city's folder."),
     "review": ("services.commands.review", "Run the rule engine over prescriptions, no server."),
     "claim": ("services.commands.claim", "Run the settlement arithmetic over claims, no server."),
+    "chaos": ("services.commands.chaos.command", "Break a live system on purpose, and check it."),
     "bench": ("services.commands.bench", "Run a benchmark with its control."),
 }
 HOME = default_home()

@@ -1,0 +1,59 @@
+"""When the nemesis strikes, with what and for how long: all of it drawn from one seed."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# The pause between two strokes; both ends in seconds.
+PAUSE_S = (1.0, 4.0)
+# At the end nothing new is begun, so that the last strokes have orders to meet.
+QUIET_END_S = 5.0
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One blow: `seed` draws everything that the fault leaves open (whom, where, how hard)."""
+
+    number: int
+    at_s: float
+    fault: str
+    for_s: float
+    seed: int
+
+    def dice(self) -> random.Random:
+        """The stroke's own draws, the same in every run."""
+        return random.Random(self.seed)
+
+
+Lasts = Mapping[str, tuple[float, float]]
+
+
+def schedule(seed: int, seconds: float, names: Sequence[str], lasts: Lasts) -> tuple[Stroke, ...]:
+    """Strokes over so many seconds: every fault once before any comes again, in shuffled rounds.
+
+    `lasts` gives the shortest and the longest duration of each fault, in seconds.
+    """
+    dice = random.Random(f"nemesis {seed}")
+    strokes: list[Stroke] = []
+    round_: list[str] = []
+    at_s = 0.0
+    while names and (at_s := at_s + dice.uniform(*PAUSE_S)) < seconds - QUIET_END_S:
+        if not round_:
+            # Sorted first: the order in which names are given is no part of the seed.
+            round_ = sorted(set(names))
+            dice.shuffle(round_)
+        name = round_.pop()
+        for_s = min(dice.uniform(*lasts[name]), max(lasts[name][0], seconds - at_s))
+        number = len(strokes) + 1
+        strokes.append(Stroke(number, round(at_s, 3), name, round(for_s, 3), _seed(seed, number)))
+    return tuple(strokes)
+
+
+def one_of_each(seed: int, names: Sequence[str], lasts: Lasts) -> tuple[Stroke, ...]:
+    """Each fault once, whatever time it takes."""
+    count = len(set(names))
+    return schedule(seed, QUIET_END_S + PAUSE_S[1] * (count + 1), names, lasts)[:count]
+
+
+def _seed(seed: int, number: int) -> int:
+    return random.Random(f"stroke {seed} {number}").getrandbits(48)
