@@ -126,7 +126,7 @@ class TwoWays(Post):
         self.ways["intake"] += 1
         self.in_flight += 1
         try:
-            answer = await self._intake.send(tenant, command)
+            answer = await self.until_read(path, lambda: self._intake.send(tenant, command))
         finally:
             self.in_flight -= 1
         self.sent[path] += 1

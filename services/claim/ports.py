@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.claim import Split
 from schemas.values import Sealed, Voucher
+from services.kit import outbound
 from services.kit.calls import CallUnknown, Reply
 from services.kit.config import Settings
 from services.kit.decision import CallOutcome
@@ -216,10 +217,7 @@ def key_of(own_key: str, kind: str, ref: str) -> str:
 
 
 def _client(base_url: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
-    )
-    return httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
+    return outbound.client(base_url, CONNECTIONS_MAX, TIMEOUT_S)
 
 
 def _fields(*names: str) -> Body:

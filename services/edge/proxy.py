@@ -19,7 +19,7 @@ import orjson
 
 from schemas.flow import SERVICES
 from services.edge.routes import MEGABYTE, Route, find
-from services.edge.upstream import (
+from services.kit.upstream import (
     Crowded,
     Exchange,
     Headers,

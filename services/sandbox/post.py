@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from schemas.message import Command
+from services.kit import outbound
 
 BACKOFF_S_FIRST, BACKOFF_S_MAX = 0.1, 3.0
 TIMEOUT_S = 30.0
@@ -59,10 +60,7 @@ class Post:
         connections: int = CONNECTIONS,
         behind_s: float = BEHIND_S,
     ) -> None:
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._client = httpx.AsyncClient(
-            base_url=base_url, limits=limits, timeout=TIMEOUT_S, trust_env=False
-        )
+        self._client = outbound.client(base_url, connections, TIMEOUT_S)
         self._headers = {
             name: {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             for name, token in tokens.items()
@@ -97,7 +95,7 @@ class Post:
 
         self.in_flight += 1
         try:
-            answer = await self._until_read(path, send)
+            answer = await self.until_read(path, lambda: self._until_answered(path, send))
         finally:
             self.in_flight -= 1
         self.sent[path] += 1
@@ -115,11 +113,11 @@ class Post:
 
         return await self._until_answered(path, send)
 
-    async def _until_read(self, path: str, send: Callable[[], Awaitable[httpx.Response]]) -> Answer:
+    async def until_read(self, path: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """A refusal that may pass is not taken at once."""
         end = time.monotonic() + self._behind_s
         while True:
-            answer = await self._until_answered(path, send)
+            answer = await ask()
             passing = path.startswith(DESK) and answer.code in NOT_YET
             if not passing or time.monotonic() + BEHIND_PAUSE_S > end:
                 return answer

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from services.edge import upstream
-from services.edge.upstream import Crowded, Slow, Unreachable, Upstream
+from services.kit import upstream
+from services.kit.upstream import Crowded, Slow, Unreachable, Upstream
 from tests.integration.edge.servers import raw, request_of
 
 HEADERS = [(b"host", b"test")]
