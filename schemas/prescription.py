@@ -66,6 +66,18 @@ class PrescribedLine(Value):
     frequency: str = Field(pattern=r"^\d{2}$", description="NHSA used_frqu code")
     route: str = Field(pattern=r"^\d{1,3}$", description="NHSA drug_medc_way code")
     days: int = Field(gt=0, le=366, description="days of supply")
+    max_per_day: PositiveDecimal | None = Field(
+        default=None, description="the most doses a day of what is taken as needed"
+    )
+    usage: str = Field(default="", max_length=200, description="in the doctor's words")
+    skin_test: Literal["negative", "positive", "exempt"] | None = None
+
+
+class SignedAgain(Value):
+    """The prescriber takes responsibility for what a rule objected to, with the reason."""
+
+    rule: str = Field(min_length=1, max_length=40, description="the rule's id or its reason code")
+    reason: str = Field(min_length=2, max_length=200)
 
 
 class PrescriptionSheet(Value):
@@ -85,6 +97,10 @@ class PrescriptionSheet(Value):
     lines: tuple[PrescribedLine, ...] = Field(min_length=1, max_length=50)
     prescriber: Signature
     pharmacist: Signature | None = None
+    earlier_diagnoses: tuple[str, ...] | None = Field(
+        default=None, description="ICD-10 codes of a physical institution; absent when unknown"
+    )
+    signed_again: tuple[SignedAgain, ...] = ()
 
 
 class DiagnosisInput(Diagnosis, CommandValue):
@@ -99,6 +115,10 @@ class LineInput(PrescribedLine, CommandValue):
     """The same as part of a command."""
 
 
+class SignedAgainInput(SignedAgain, CommandValue):
+    """The same as part of a command."""
+
+
 class SheetInput(PrescriptionSheet, CommandValue):
     """The same as part of a command, with all its parts."""
 
@@ -106,9 +126,24 @@ class SheetInput(PrescriptionSheet, CommandValue):
     lines: tuple[LineInput, ...] = Field(min_length=1, max_length=50)
     prescriber: SignatureInput
     pharmacist: SignatureInput | None = None
+    signed_again: tuple[SignedAgainInput, ...] = ()
 
 
-class Patient(CommandValue):
+class PatientFacts(Value):
+    """What the hospital knows of the person's health; absent means unknown, never normal."""
+
+    weight_kg: PositiveDecimal | None = None
+    egfr: PositiveDecimal | None = Field(default=None, description="mL/min/1.73 m²")
+    pregnant_weeks: int | None = Field(default=None, ge=0, le=45, description="0: not pregnant")
+    lactating: bool | None = None
+    hepatic: Literal["none", "mild", "moderate", "severe"] | None = None
+    conditions: tuple[str, ...] = Field(default=(), description="ICD-10 codes besides today's")
+    current_medication: tuple[str, ...] | None = Field(
+        default=None, description="product codes, ATC codes or generic names; empty: none"
+    )
+
+
+class Patient(PatientFacts, CommandValue):
     """The person; leaves `prescription` only sealed."""
 
     name: str = Field(min_length=1, max_length=60)
@@ -181,7 +216,7 @@ class CorrectPrescription(Command):
     prescription: SheetInput
 
 
-class ClinicalPatient(Value):
+class ClinicalPatient(PatientFacts):
     """What review may know of the person."""
 
     birth_date: str

@@ -13,6 +13,7 @@ from schemas.prescription import (
     ClinicalPatient,
     CorrectPrescription,
     Patient,
+    PatientFacts,
     PrescriptionSheet,
     SubmitOrder,
 )
@@ -193,6 +194,7 @@ def _clinical(vault: Vault, patient: Patient) -> ClinicalPatient:
         guardian_present=patient.guardian_present,
         specialist_present=patient.specialist_present,
         allergies=patient.allergies,
+        **{name: getattr(patient, name) for name in PatientFacts.model_fields},
         person_ref=vault.blind(f"person/{patient.certificate_number.upper()}"),
     )
 
