@@ -24,7 +24,7 @@ from services.kit.decoding import Decoder, Poison
 from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
-from services.kit.parking import NOBODY, Redrive, StillBad
+from services.kit.parking import NOBODY, NotNow, Raised, Redrive, StillBad, audit_row
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, add_outbox, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
@@ -110,14 +110,14 @@ class Shell:
         self.commits = 0
         self.reading_stopped = False
         self._health = health
-        self._decoder = Decoder(service, tenants)
+        self.decoder = Decoder(service, tenants)
         self._parked_at: deque[float] = deque(maxlen=PARKED_A_MINUTE_MAX)
 
     async def records(self, batch: Sequence[Record]) -> None:
         """Apply raw records in order. Raises GapFound; waits out passing faults."""
         fault.point("P1")
         self._health.batch_started("record")
-        await self._records([(record, self._decoder.decode(record)) for record in batch])
+        await self._records([(record, self.decoder.decode(record)) for record in batch])
         self._health.batch_committed("record")
         self.commits += 1
         fault.point("P3")
@@ -180,25 +180,36 @@ class Shell:
 
     async def redrive(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> Result:
         """Feed a dead letter again (`replay`) or give it up (`discard`), then those behind it."""
-        try:
-            return await self._redrive(parked_id, actor, reason, action)
-        except StillBad as bad:
-            await self.pool.execute(SQL["tried_parked"], parked_id, actor.name, reason)
-            return bad.result
+        guilty: dict[UUID, str] = {}
+        while True:
+            try:
+                return await self._redrive(parked_id, actor, reason, action, guilty)
+            except Raised as raised:
+                guilty[raised.parked_id] = raised.detail
+            except NotNow as refused:
+                return refused.result
+            except StillBad as bad:
+                await self._note_tried(parked_id, actor, reason, action)
+                return bad.result
 
-    async def _redrive(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> Result:
+    async def _redrive(
+        self, parked_id: UUID, actor: Actor, reason: str, action: str, guilty: dict[UUID, str]
+    ) -> Result:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
-            row = await conn.fetchrow(SQL["get_parked"], parked_id)
-            if row is None:
-                return Result(Verdict.INVALID, code="not_found", detail="no such id", status=404)
-            if row["state"] not in ("parked", "refused"):
-                detail = f"it is {row['state']}: only parked or refused ones can be redriven"
-                return Result(Verdict.INVALID, code="not_parked", detail=detail, status=409)
-            redrive = Redrive(self, conn, now, actor.name, reason, action)
-            result, unit = await redrive.run(row)
+            redrive = Redrive(self, conn, now, actor.name, reason, action, guilty)
+            result, unit = await redrive.run(parked_id)
         self._wake(unit)
         return result
+
+    async def _note_tried(self, parked_id: UUID, actor: Actor, reason: str, action: str) -> None:
+        async with self.pool.acquire() as conn, conn.transaction():
+            now = await clock.now(conn)
+            await conn.execute(SQL["tried_parked"], parked_id, actor.name, reason)
+            row = await conn.fetchrow(SQL["get_parked"], parked_id)
+            if row is not None:
+                told = audit_row(row, now, f"{action}_refused", actor.name, reason)
+                await audit.append(conn, [told])
 
     async def fold(
         self,

@@ -1,21 +1,30 @@
 """Redrive of dead letters: one order's parked messages, fed again in their order."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from services.kit import telemetry
+from services.kit.audit import AuditRow
 from services.kit.db import Connection
 from services.kit.decision import Verdict
-from services.kit.service import Incoming, Service, Source
-from services.kit.store import SQL, incoming_of_parked, load_entries
-from services.kit.tenants import Tenants
-from services.kit.unit import Entry, Result, Unit
+from services.kit.decoding import Decoder, Poison
+from services.kit.ids import partition_of
+from services.kit.service import Incoming, Record, Service, Source
+from services.kit.store import SQL, headers_from, inner_of_parked, load_entries
+from services.kit.unit import Entry, ParkedRow, Result, Unit
 
 NOBODY = UUID(int=0)
+OPEN = ("parked", "refused")
+
+Row = asyncpg.Record | Mapping[str, Any]
+# A letter as it can be fed, or why it cannot.
+Reread = Incoming | Result
 
 
 class StillBad(Exception):
@@ -26,11 +35,28 @@ class StillBad(Exception):
         self.result = result
 
 
+class NotNow(Exception):
+    """There is nothing to redrive, or no longer: nothing is changed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.code)
+        self.result = result
+
+
+class Raised(Exception):
+    """The domain raised on one of the messages: all is begun again without feeding it."""
+
+    def __init__(self, parked_id: UUID, detail: str) -> None:
+        super().__init__(detail)
+        self.parked_id = parked_id
+        self.detail = detail
+
+
 class Redriving(Protocol):
     """What a redrive needs of the shell."""
 
     service: Service
-    tenants: Tenants
+    decoder: Decoder
 
     async def look_up(
         self,
@@ -58,75 +84,116 @@ class Redrive:
         actor: str,
         reason: str,
         action: str,
+        guilty: Mapping[UUID, str],
     ) -> None:
+        """`guilty` are letters that the domain raised on, with its words: they stay bad."""
         self._shell = shell
         self._conn = conn
         self._now = now
         self._actor = actor
         self._reason = reason
         self._action = action
+        self._guilty = guilty
 
-    async def run(self, row: asyncpg.Record) -> tuple[Result, Unit]:
-        """Returns what became of the chosen one."""
-        key = row["order_id"]
-        entries = {}
-        if key is not None:
-            entries = await load_entries(
-                self._conn, self._shell.service, {key: row["tenant_id"] or NOBODY}
-            )
-        chain = [row]
-        if row["state"] == "parked" and key is not None:
-            chain = await self._conn.fetch(SQL["behind_parked"], key)
-        readable = {item["id"]: _reread(item, self._shell.tenants) for item in chain}
-        messages = [m for m in readable.values() if isinstance(m, Incoming)]
+    async def run(self, parked_id: UUID) -> tuple[Result, Unit]:
+        """What became of the chosen one. Raises NotNow, StillBad or Raised."""
+        row = _redrivable(await self._conn.fetchrow(SQL["get_parked"], parked_id))
+        # Read once: a submission gets the id of its order as it is read.
+        message = reread(row, self._shell.decoder)
+        entries = await self._lock(row, message)
+        # Only under the lock of its order is it certain that nobody else redrives it.
+        fresh = _redrivable(await self._conn.fetchrow(SQL["get_parked"], parked_id))
+        if fresh["corrections"] != row["corrections"]:
+            raise NotNow(_refused("changed", "it was corrected at this moment; try again", 409))
+        chain: Sequence[asyncpg.Record] = [fresh]
+        if fresh["state"] == "parked" and fresh["order_id"] is not None:
+            chain = await self._conn.fetch(SQL["behind_parked"], fresh["order_id"])
+            entries[fresh["order_id"]].blocked_by = None
+            entries[fresh["order_id"]].dirty = True
+        readable = {item["id"]: reread(item, self._shell.decoder) for item in chain}
+        readable[parked_id] = message
+        messages = [m for m in readable.values() if isinstance(m, Incoming) and m.key in entries]
         found = await self._shell.look_up(self._conn, self._now, messages, entries)
         unit = Unit(self._shell.service, self._now, entries, found)
-        if row["state"] == "parked" and key is not None:
-            entries[key].blocked_by = None
-            entries[key].dirty = True
-        result = await self._feed(unit, chain, readable, row)
+        result = await self._feed(unit, chain, readable, fresh)
+        unit.audit.append(audit_row(fresh, self._now, self._action, self._actor, self._reason))
         await self._shell.finish(self._conn, unit, self._now)
         return result, unit
 
+    async def _lock(self, row: asyncpg.Record, message: Reread) -> dict[UUID, Entry]:
+        """The order that it blocks, and the one that it speaks of when that was corrected."""
+        keys: dict[UUID, UUID] = {}
+        if row["order_id"] is not None:
+            keys[row["order_id"]] = row["tenant_id"] or NOBODY
+        if isinstance(message, Incoming) and self._action == "replay":
+            keys[message.key] = message.tenant_id
+        if not keys:
+            return {}
+        return await load_entries(self._conn, self._shell.service, keys)
+
     async def _feed(
-        self, unit: Unit, chain: Sequence[asyncpg.Record], readable: Any, chosen: asyncpg.Record
+        self,
+        unit: Unit,
+        chain: Sequence[asyncpg.Record],
+        readable: Mapping[UUID, Reread],
+        chosen: asyncpg.Record,
     ) -> Result:
         told = Result(Verdict.APPLIED, {"state": "replayed"})
         for row in chain:
-            result = self._one(unit, row, readable[row["id"]], chosen)
-            blocked = result.verdict is Verdict.INVALID
+            result = await self._one(unit, row, readable[row["id"]], chosen)
+            bad = result.verdict is Verdict.INVALID
             if row["id"] == chosen["id"]:
                 told = result
-                if blocked:
+                if bad:
                     raise StillBad(result)
-            state = self._settled(row, chosen, blocked)
-            await self._conn.execute(
-                SQL["settle_parked"], row["id"], state, self._now, self._actor, self._reason
-            )
-            if blocked and row["state"] != "refused":
-                unit.entries[row["order_id"]].blocked_by = row["id"]
+            if bad:
+                again = result.code, result.field, result.detail[:500]
+                await self._conn.execute(SQL["parked_again"], row["id"], self._now, *again)
                 break
-        if chosen["order_id"] is not None and told.verdict is not Verdict.INVALID:
+            await self._settle(row, chosen)
+        if chosen["state"] == "parked" and chosen["order_id"] is not None:
             self._tell(unit, chosen)
         return told
 
-    def _one(
-        self, unit: Unit, row: asyncpg.Record, message: Incoming | Result, chosen: asyncpg.Record
+    async def _one(
+        self, unit: Unit, row: asyncpg.Record, message: Reread, chosen: asyncpg.Record
     ) -> Result:
         if row["id"] == chosen["id"] and self._action == "discard":
             return Result(Verdict.STALE, {"state": "discarded"})
+        if row["id"] in self._guilty:
+            message = _refused("shell_error", self._guilty[row["id"]], 422)
         if isinstance(message, Result):
+            if row["id"] != chosen["id"]:
+                unit.lay_aside(_laid_aside(row, message), row["order_id"])
+                _drop_row(unit, row["id"])
             return message
+        if await self._taken_already(row, message):
+            return Result(Verdict.STALE, {"state": "replayed"}, detail="it was applied before")
         unit.redriven[message.id] = row["id"]
-        result = unit.process(message)
-        unit.parked[:] = [parked for parked in unit.parked if parked.id != row["id"]]
+        try:
+            result = unit.process(message)
+        except Exception as error:
+            raise Raised(row["id"], telemetry.describe(error)) from error
+        _drop_row(unit, row["id"])
         return result
 
-    def _settled(self, row: asyncpg.Record, chosen: asyncpg.Record, blocked: bool) -> str:
-        if blocked:
-            return "refused" if row["state"] == "refused" else "parked"
+    async def _taken_already(self, row: asyncpg.Record, message: Incoming) -> bool:
+        """A letter whose id could not be read has no inbox row: its event may have one."""
+        attributes = message.attributes
+        if attributes is None or row["event_id"] is not None:
+            return False
+        day = attributes.time.date()
+        if await self._conn.fetchval(SQL["in_inbox"], day, attributes.id):
+            return True
+        if ("ce_id", str(attributes.id).encode()) in headers_from(row["headers_came"]):
+            await self._conn.execute(SQL["enter_inbox"], [day], [attributes.id])
+        return False
+
+    async def _settle(self, row: asyncpg.Record, chosen: asyncpg.Record) -> None:
         discarded = row["id"] == chosen["id"] and self._action == "discard"
-        return "discarded" if discarded else "replayed"
+        state = "discarded" if discarded else "replayed"
+        told = self._now, self._actor, self._reason
+        await self._conn.execute(SQL["settle_parked"], row["id"], state, *told)
 
     def _tell(self, unit: Unit, chosen: asyncpg.Record) -> None:
         entry = unit.entries[chosen["order_id"]]
@@ -140,22 +207,69 @@ class Redrive:
         unit.publish(entry, redriven, chosen["event_id"] or chosen["id"], None)
 
 
-def _reread(row: asyncpg.Record, tenants: Tenants) -> Incoming | Result:
-    try:
-        incoming = incoming_of_parked(row)
-    except ValueError as error:
-        detail = f"still unreadable: {telemetry.describe(error)}"
-        return Result(Verdict.INVALID, code="unreadable", detail=detail, status=422)
-    if incoming.source is Source.INTAKE:
-        actor = tenants.by_id(incoming.tenant_id)
-        return Incoming(
-            incoming.id,
-            incoming.key,
-            incoming.tenant_id,
-            incoming.message,
-            Source.INTAKE,
-            actor,
-            incoming.record,
-            incoming.attributes,
-        )
-    return incoming
+def reread(row: Row, decoder: Decoder) -> Reread:
+    """A letter, corrected where it was, read as if it came now; else why it cannot be."""
+    if Source(row["source"]) in (Source.TIMER, Source.CALL):
+        try:
+            return inner_of_parked(row)
+        except (KeyError, TypeError, ValueError) as error:
+            return _refused("bad_body", telemetry.describe(error), 422, "body")
+    headers = headers_from(row["headers"])
+    place = row["topic"], row["part"], row["record_offset"]
+    item = decoder.decode(Record(*place, row["record_key"], row["body"], headers))
+    if item is None:
+        return _refused("wrong_place", "this service does not take that type", 422, "ce_type")
+    if isinstance(item, Poison):
+        return _refused(item.code, item.detail, 422, item.field)
+    return item
+
+
+def audit_row(row: Row, now: datetime, action: str, actor: str, reason: str) -> AuditRow:
+    """What a person did with a dead letter; its order's chain keeps it, or the letter's own."""
+    subject: UUID = row["order_id"] or row["id"]
+    body = hashlib.sha256(row["body"] or b"").hexdigest()
+    said = [str(row["id"]), action, reason, row["corrections"], body]
+    return AuditRow(
+        partition=partition_of(subject),
+        at=now,
+        tenant_id=row["tenant_id"] or NOBODY,
+        actor=actor,
+        action=f"dlq.{action}",
+        subject=subject,
+        payload_hash=hashlib.sha256(orjson.dumps(said)).digest(),
+    )
+
+
+def _redrivable(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise NotNow(_refused("not_found", "no dead letter with this id", 404, "message_id"))
+    if row["state"] not in OPEN:
+        detail = f"it is {row['state']}: only parked or refused ones can be redriven"
+        raise NotNow(_refused("not_parked", detail, 409))
+    return row
+
+
+def _refused(code: str, detail: str, status: int, where: str = "") -> Result:
+    return Result(Verdict.INVALID, code=code, detail=detail, field=where, status=status)
+
+
+def _drop_row(unit: Unit, parked_id: UUID) -> None:
+    """The letter has its row already."""
+    unit.parked[:] = [parked for parked in unit.parked if parked.id != parked_id]
+
+
+def _laid_aside(row: asyncpg.Record, why: Result) -> ParkedRow:
+    return ParkedRow(
+        id=row["id"],
+        event_id=row["event_id"],
+        order_id=row["order_id"],
+        tenant_id=row["tenant_id"],
+        message_type=row["message_type"],
+        source=Source(row["source"]),
+        record=None,
+        body=row["body"],
+        code=why.code,
+        detail=why.detail,
+        field=why.field,
+        state="parked",
+    )

@@ -124,26 +124,68 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 ON CONFLICT (topic, part, record_offset) DO NOTHING
 
 -- name: list_parked
-SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, headers,
-       body, code, field, detail, state, attempts, first_at, last_at, actor, reason
-FROM parked WHERE ($1::text IS NULL OR state = $1) ORDER BY seq DESC LIMIT $2
+SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset,
+       code, field, detail, state, attempts, first_at, last_at, actor, reason,
+       (SELECT count(*) FROM correction c WHERE c.parked_id = p.id) AS corrections
+FROM parked p
+WHERE ($1::text[] IS NULL OR state = ANY ($1)) AND ($2::uuid IS NULL OR order_id = $2)
+  AND ($3::text IS NULL OR code = $3) AND ($4::text IS NULL OR message_type = $4)
+  AND ($5::float8 IS NULL OR first_at <= kit.now() - make_interval(secs => $5))
+  AND ($6::bigint IS NULL OR seq < $6)
+ORDER BY seq DESC LIMIT $7
+
+-- name: count_parked
+SELECT count(*) FROM parked p
+WHERE ($1::text[] IS NULL OR state = ANY ($1)) AND ($2::uuid IS NULL OR order_id = $2)
+  AND ($3::text IS NULL OR code = $3) AND ($4::text IS NULL OR message_type = $4)
+  AND ($5::float8 IS NULL OR first_at <= kit.now() - make_interval(secs => $5))
 
 -- name: get_parked
-SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, record_key,
-       headers, body, code, field, detail, state, attempts, first_at, last_at, actor, reason
-FROM parked WHERE id = $1
+SELECT p.id, p.seq, p.event_id, p.order_id, p.tenant_id, p.message_type, p.source, p.topic, p.part,
+       p.record_offset, p.code, p.field, p.detail, p.state, p.attempts, p.first_at, p.last_at, p.actor, p.reason,
+       coalesce(c.number, 0) AS corrections, p.headers AS headers_came, p.body AS body_came,
+       CASE WHEN c.number IS NULL THEN p.record_key ELSE c.record_key END AS record_key,
+       CASE WHEN c.number IS NULL THEN p.headers ELSE c.headers END AS headers,
+       CASE WHEN c.number IS NULL THEN p.body ELSE c.body END AS body
+FROM parked p
+LEFT JOIN LATERAL (SELECT * FROM correction WHERE parked_id = p.id ORDER BY number DESC LIMIT 1) c ON true
+WHERE p.id = $1
 
 -- name: behind_parked
-SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset, record_key,
-       headers, body, code, field, detail, state, attempts, first_at, last_at, actor, reason
-FROM parked WHERE order_id = $1 AND state IN ('parked', 'behind') ORDER BY seq FOR UPDATE
+SELECT p.id, p.seq, p.event_id, p.order_id, p.tenant_id, p.message_type, p.source, p.topic, p.part,
+       p.record_offset, p.code, p.field, p.detail, p.state, p.attempts, p.first_at, p.last_at, p.actor, p.reason,
+       coalesce(c.number, 0) AS corrections, p.headers AS headers_came, p.body AS body_came,
+       CASE WHEN c.number IS NULL THEN p.record_key ELSE c.record_key END AS record_key,
+       CASE WHEN c.number IS NULL THEN p.headers ELSE c.headers END AS headers,
+       CASE WHEN c.number IS NULL THEN p.body ELSE c.body END AS body
+FROM parked p
+LEFT JOIN LATERAL (SELECT * FROM correction WHERE parked_id = p.id ORDER BY number DESC LIMIT 1) c ON true
+WHERE p.order_id = $1 AND p.state IN ('parked', 'behind') ORDER BY p.seq FOR UPDATE OF p
 
 -- name: settle_parked
 UPDATE parked SET state = $2, attempts = attempts + 1, last_at = $3, actor = $4, reason = $5
 WHERE id = $1
 
+-- name: parked_again
+UPDATE parked SET state = 'parked', attempts = attempts + 1, last_at = $2, code = $3, field = $4, detail = $5
+WHERE id = $1
+
 -- name: tried_parked
 UPDATE parked SET attempts = attempts + 1, last_at = kit.now(), actor = $2, reason = $3 WHERE id = $1
+
+-- name: lock_parked
+SELECT state FROM parked WHERE id = $1 FOR UPDATE
+
+-- name: corrections
+SELECT number, record_key, headers, body, actor, reason, at FROM correction WHERE parked_id = $1 ORDER BY number
+
+-- name: add_correction
+INSERT INTO correction (parked_id, number, record_key, headers, body, actor, reason, at)
+SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6, kit.now() FROM correction WHERE parked_id = $1
+RETURNING number
+
+-- name: in_inbox
+SELECT EXISTS (SELECT FROM inbox WHERE event_day = $1 AND event_id = $2)
 
 -- name: unpublished
 SELECT id, shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time, correlation_id,

@@ -122,20 +122,18 @@ def _without_nul(text: str) -> str:
     return text.replace("\0", NUL)
 
 
-def incoming_of_parked(row: asyncpg.Record) -> Incoming:
-    """A parked row as the message it was."""
-    source = Source(row["source"])
-    if source is Source.TIMER:
-        data = orjson.loads(row["body"])
+def inner_of_parked(row: asyncpg.Record | Mapping[str, Any]) -> Incoming:
+    """A parked timer or call answer as it was. Raises KeyError, TypeError or ValueError."""
+    data = orjson.loads(row["body"] or b"")
+    message: TimerFired | CallAnswered
+    if Source(row["source"]) is Source.TIMER:
         due_at = datetime.fromisoformat(data["due_at"])
-        timer = TimerFired(data["kind"], data["ref"], due_at, data["data"])
-        return Incoming(row["event_id"], row["order_id"], row["tenant_id"], timer, source)
-    if source is Source.CALL:
-        data = orjson.loads(row["body"])
+        message = TimerFired(data["kind"], data["ref"], due_at, data["data"])
+    else:
         outcome = CallOutcome(data["outcome"])
-        answer = CallAnswered(data["kind"], data["ref"], outcome, data["response"])
-        return Incoming(row["event_id"], row["order_id"], row["tenant_id"], answer, source)
-    return _from_record(row, row["record_key"], source)
+        message = CallAnswered(data["kind"], data["ref"], outcome, data["response"])
+    source = Source(row["source"])
+    return Incoming(row["event_id"], row["order_id"], row["tenant_id"], message, source)
 
 
 def _entry(service: Service, row: asyncpg.Record) -> Entry:
@@ -152,21 +150,17 @@ def _entry(service: Service, row: asyncpg.Record) -> Entry:
 
 
 def _waiting(row: asyncpg.Record) -> Incoming:
-    return _from_record(row, str(row["order_id"]).encode(), Source.RECORD)
-
-
-def _from_record(row: asyncpg.Record, key: bytes | None, source: Source) -> Incoming:
     headers = headers_from(row["headers"])
     attributes = attributes_of(headers)
     message = registry.parse(attributes.type, attributes.version, row["body"] or b"")
-    record = Record(row["topic"], row["part"], row["record_offset"], key, row["body"], headers)
+    key = str(row["order_id"]).encode()
     return Incoming(
         id=attributes.id,
         key=row["order_id"],
         tenant_id=row["tenant_id"],
         message=message,
-        source=source,
-        record=record,
+        source=Source.RECORD,
+        record=Record(row["topic"], row["part"], row["record_offset"], key, row["body"], headers),
         attributes=attributes,
     )
 

@@ -152,7 +152,7 @@ class Unit:
 
     def park(self, incoming: Incoming, code: str, detail: str, where: str = "") -> None:
         """Lay a message aside and block its aggregate."""
-        self._park(self._row(incoming, code, detail, where, "parked"), incoming.key)
+        self.lay_aside(self._row(incoming, code, detail, where, "parked"), incoming.key)
 
     def park_poison(self, poison: Poison) -> None:
         """Lay an unreadable record aside; on an inner topic its order is blocked if it is known.
@@ -161,14 +161,15 @@ class Unit:
         """
         row = poisoned_row(poison)
         if poison.source is Source.RECORD and poison.key is not None:
-            self._park(row, poison.key)
+            self.lay_aside(row, poison.key)
             return
         self.parked.append(row)
         if poison.source is Source.INTAKE and poison.attributes and poison.code != STRANGER:
             self._tell_sender(poison, poison.attributes)
         telemetry.count("parked_total", type=row.message_type, code=row.code)
 
-    def _park(self, row: ParkedRow, key: UUID) -> None:
+    def lay_aside(self, row: ParkedRow, key: UUID) -> None:
+        """Keep a dead letter and block its aggregate, or put it behind the one that blocks."""
         entry = self.entries[key]
         if entry.blocked_by is not None:
             self.parked.append(replace(row, state="behind"))
