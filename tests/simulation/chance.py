@@ -1,0 +1,55 @@
+"""Everything that is drawn comes from one seed: ids, secrets, and where a process dies."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from unittest.mock import patch
+from uuid import UUID
+
+from services.kit import fault, ids
+from services.kit.spec import NOW
+
+
+class Killed(BaseException):
+    """The process is dead at this point; nothing of ours may catch it."""
+
+
+class Reaper:
+    """Stands at every fault point, and strikes at the one that was chosen, once."""
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def __call__(self, name: str) -> None:
+        if name == self.at:
+            self.at = ""
+            raise Killed(name)
+
+
+class SeededIds:
+    """UUIDv7 that rise like real ones and are the same in every run of a seed."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._ms = int(NOW.timestamp() * 1000)
+
+    def next(self) -> UUID:
+        """One millisecond after the last."""
+        self._ms += 1
+        low = self._rng.getrandbits(62)
+        return UUID(
+            int=self._ms << 80 | 0x7 << 76 | self._rng.getrandbits(12) << 64 | 2 << 62 | low
+        )
+
+
+@contextmanager
+def seeded(rng: Random) -> Iterator[Reaper]:
+    """The product draws from `rng` until this ends."""
+    reaper = Reaper()
+    with (
+        patch.object(ids, "_generator", SeededIds(rng)),
+        patch.object(secrets, "token_hex", lambda size: rng.randbytes(size).hex()),
+        patch.object(fault, "point", reaper),
+    ):
+        yield reaper

@@ -1,0 +1,15 @@
+"""The one database of all simulated runs."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.databases import Database
+from tests.simulation.world import Stand, standing
+
+
+@pytest.fixture
+async def stand(database: Database) -> AsyncIterator[Stand]:
+    """A database of its own; each run begins as on the first day."""
+    async with standing(database) as own:
+        yield own
