@@ -219,8 +219,7 @@ class Shell:
         recheck: Recheck | None,
     ) -> tuple[Unit, list[Result]]:
         """Lock, look up, decide message by message, and write everything but the positions."""
-        keys = {item.key: _tenant(item) for item in reversed(items) if item.key is not None}
-        entries = await load_entries(conn, self.service, keys)
+        entries = await load_entries(conn, self.service, tenants_of(items))
         if recheck is not None:
             items = await recheck(conn, now, items)
         unit = Unit(self.service, now, entries, await self.look_up(conn, now, items, entries))
@@ -482,6 +481,13 @@ def _timer(row: asyncpg.Record) -> Incoming:
     return Incoming(
         new_id(), row["order_id"], row["tenant_id"], timer, Source.TIMER, row_id=row["id"]
     )
+
+
+def tenants_of(items: Sequence[Item]) -> dict[UUID, UUID]:
+    """Whose each aggregate is, should it be new: a fact says so, a command only who sent it."""
+    first = {item.key: _tenant(item) for item in reversed(items) if item.key is not None}
+    facts = [i for i in items if isinstance(i, Incoming) and i.source is Source.RECORD]
+    return first | {fact.key: fact.tenant_id for fact in reversed(facts)}
 
 
 def _tenant(item: Item) -> UUID:
