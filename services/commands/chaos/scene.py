@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,7 +48,7 @@ ORDERS_A_SECOND = 2.0
 BY_LETTER_EVERY = 4
 SHOPS, RIDERS = 20, 20
 RADIUS_M = 1000.0
-TURN_S, LOOK_S = 0.05, 0.2
+TURN_S, LOOK_S, TELL_S = 0.05, 0.2, 15.0
 # Longer than a worker is ever stopped: a desk that has not read on is asked for as long.
 BEHIND_S = 180.0
 SETTLED_WITHIN_S = 300.0
@@ -69,6 +70,7 @@ class Scene:
     world: World
     fates: Wilful
     rate: float = ORDERS_A_SECOND
+    progress: Callable[[str], None] = lambda _line: None
     tally: Tally = field(default_factory=Tally)
     scripts: dict[str, Script] = field(default_factory=dict)
 
@@ -195,12 +197,20 @@ class Scene:
         try:
             async with asyncio.timeout(within_s):
                 async with Timekeeper(self.system.pg_dsn, self.system.kafka) as keeper:
-                    while await self._busy(keeper):
-                        await asyncio.sleep(LOOK_S)
+                    await self._until_idle(keeper)
         except TimeoutError:
             raise Unsettled(f"not settled in {within_s:.0f} s: {await self._why()}") from None
         if self.hospital.not_taken:
             raise Unsettled(f"refused at the door: {self.hospital.not_taken}")
+
+    async def _until_idle(self, keeper: Timekeeper) -> None:
+        told = time.monotonic()
+        while await self._busy(keeper):
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                look = await keeper.look()
+                self.progress(f"{len(self.open_orders)} orders open, {dict(look.pending)}")
+            await asyncio.sleep(LOOK_S)
 
     async def _busy(self, keeper: Timekeeper) -> bool:
         self.raise_what_failed()
@@ -312,7 +322,7 @@ async def scene_in(
         fates = Wilful(load(PROFILE), seed)
         world = demo_world(fates.profile, seed, shops=SHOPS, riders=RIDERS)
         await load_network(post, world)
-        scene = Scene(system, links, post, world, fates, rate)
+        scene = Scene(system, links, post, world, fates, rate, progress)
         await stack.enter_async_context(scene.robots_at_work())
         yield scene
 
