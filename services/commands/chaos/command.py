@@ -55,12 +55,12 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """0 when all that was run has left no trace, 1 otherwise. Raises LocalError."""
-    options = _options(argv)
-    _wipe(options.home)
+    options = options_of(argv)
+    wipe(options.home)
     report = asyncio.run(rampage(options))
     if options.report is not None:
         options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    _show(report)
+    show(report)
     return 0 if report["ok"] else 1
 
 
@@ -140,7 +140,8 @@ def doubled_of(seed: int) -> tuple[str, ...]:
     return tuple(sorted(random.Random(f"doubled {seed}").sample(candidates, DOUBLED)))
 
 
-def _show(report: dict[str, Any]) -> None:
+def show(report: dict[str, Any]) -> None:
+    """The outcome for a person; a failure with the seed that repeats it."""
     for name, row in report["faults"].items():
         counts = ", ".join(f"{row[key]} {key}" for key in ("done", "not_run", "failed") if row[key])
         _say(f"{name:<20} {counts}" + "".join(f"\n{'':<20} {why}" for why in row["reasons"]))
@@ -158,7 +159,8 @@ def _show(report: dict[str, Any]) -> None:
     _say(f"FAILED with seed {report['seed']}; again with: {report['again']}")
 
 
-def _options(argv: Sequence[str]) -> Options:
+def options_of(argv: Sequence[str]) -> Options:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="yaoda chaos",
         description=__doc__,
@@ -188,7 +190,8 @@ def _positive(text: str) -> float:
     return value
 
 
-def _wipe(home: Path) -> None:
+def wipe(home: Path) -> None:
+    """Remove an instance of an earlier run. Raises LocalError for anything else."""
     if not home.exists():
         return
     if pid := holder(home):

@@ -59,6 +59,8 @@ class Offers(Fault):
 
     def __init__(self, scene: Scene, dice: random.Random) -> None:
         super().__init__(scene, dice)
+        self.whom = "pharmacies"
+        self.touches = frozenset({f"pharmacies {type(self).__name__}"})
         self._offers: list[tuple[Script, UUID, AcceptOffer]] = []
         self._late: list[Answer] = []
 

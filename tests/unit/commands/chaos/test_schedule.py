@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ def test_another_seed_gives_another_schedule() -> None:
 def test_strokes_keep_their_measures(seed: int, seconds: float) -> None:
     plan = schedule(seed, seconds, NAMES, LASTS)
     times = [0.0, *(stroke.at_s for stroke in plan)]
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
     assert all(PAUSE_S[0] - 0.01 <= pause <= PAUSE_S[1] + 0.01 for pause in pauses)
     assert all(stroke.at_s <= seconds - QUIET_END_S for stroke in plan)
     for stroke in plan:
