@@ -11,8 +11,24 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 T = TypeVar("T")
 
 
+# Far enough from the ends of the calendar that an offset or a time-out leads to no other year.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
 def _utc(value: datetime) -> datetime:
+    if not EARLIEST <= value < LATEST:
+        raise ValueError(f"must lie between the years {EARLIEST.year} and {LATEST.year}")
     return value.astimezone(UTC)
+
+
+def _unstorable(value: Any) -> bool:
+    """Whether a text, or one in a list or map, has a character that no database holds."""
+    if isinstance(value, str):
+        # What is no Unicode, half of a surrogate pair, can come with an escape sequence.
+        return "\0" in value or value.encode(errors="replace").decode() != value
+    if isinstance(value, dict):
+        return any(map(_unstorable, value)) or any(map(_unstorable, value.values()))
+    return isinstance(value, list | tuple) and any(map(_unstorable, value))
 
 
 Fen = Annotated[int, Field(ge=0, description="amount in fen (0.01 CNY)")]
@@ -51,9 +67,9 @@ class CommandValue(BaseModel):
     @field_validator("*")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        """Postgres holds every character of a text but one."""
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("must not contain the character U+0000")
+        """The same over HTTP and Kafka, and before anything is done."""
+        if _unstorable(value):
+            raise ValueError("must not contain the character U+0000 or a lone surrogate")
         return value
 
 

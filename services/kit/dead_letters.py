@@ -7,8 +7,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from schemas.values import CommandValue
 from services.kit import audit, clock
 from services.kit.corrections import NotChangeable, masked, patched, with_headers
 from services.kit.decision import Verdict
@@ -21,12 +22,13 @@ from services.kit.unit import Result
 router = APIRouter(prefix="/v1/dlq", tags=["dead letters"])
 Operator = Annotated[Door, Depends(door("operator"))]
 State = Literal["parked", "behind", "refused", "replayed", "discarded"]
+# What the database can count with: a bigint, and an interval of three centuries.
+Seq = Annotated[int | None, Query(le=2**63 - 1, description="the `seq` a page ended with")]
+Age = Annotated[float | None, Query(ge=0, le=1e10, description="age, seconds")]
 
 
-class Redriven(BaseModel):
+class Redriven(CommandValue):
     """Why a person replays, discards or looks into a letter."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(min_length=3, max_length=200)
 
@@ -47,8 +49,8 @@ async def list_parked(
     order: UUID | None = None,
     code: str | None = None,
     type: Annotated[str | None, Query(description="of the message")] = None,
-    older_s: Annotated[float | None, Query(ge=0, description="age, seconds")] = None,
-    before: Annotated[int | None, Query(description="the `seq` a page ended with")] = None,
+    older_s: Age = None,
+    before: Seq = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> JsonResponse:
     """The newest first; `total` counts all that match, on whatever page they stand."""

@@ -10,14 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import asyncpg
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from schemas.message import Command
 from services.kit import clock, telemetry
@@ -231,8 +233,46 @@ def authenticate(request: Request, tenants: Tenants) -> Actor:
     return actor
 
 
-def install_problems(app: FastAPI) -> None:
-    """Every refusal of this app becomes a problem document."""
+def create_app(
+    title: str, routers: Sequence[APIRouter], lifespan: Lifespan[FastAPI] | None = None
+) -> FastAPI:
+    """An ASGI app whose every refusal is a problem document; its routes need `state.inside`."""
+    app = FastAPI(title=title, version="1", lifespan=lifespan)
+    _install_problems(app)
+    app.add_middleware(_Storable)
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+class _Storable:
+    """Refuses what no database holds in an address: the character U+0000."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        where = _unstorable(scope) if scope["type"] == "http" else None
+        if where is None:
+            await self._app(scope, receive, send)
+            return
+        errors = [{"field": where, "detail": "must not contain the character U+0000"}]
+        detail = f"{where}: {errors[0]['detail']}"
+        await problem_response(422, "invalid_input", detail, errors)(scope, receive, send)
+
+
+def _unstorable(scope: Scope) -> str | None:
+    """The first part of the address with that character: `path`, or a parameter's name."""
+    if "\0" in scope["path"]:
+        return "path"
+    if b"%00" not in scope["query_string"]:
+        return None
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    found = (name for name, value in pairs if "\0" in name or "\0" in value)
+    return next((name.replace("\0", "\ufffd") for name in found), None)
+
+
+def _install_problems(app: FastAPI) -> None:
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)

@@ -15,14 +15,14 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from faust.contrib.asgi import faust_app_running
 
-from services.kit import dead_letters, guard, telemetry
+from services.kit import dead_letters, guard, http, telemetry
 from services.kit.calls import Calls
 from services.kit.clock import Ticker
 from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
+from services.kit.http import Gather, Inside
 from services.kit.relay import Relay
 from services.kit.service import Service
 from services.kit.store import SQL
@@ -83,11 +83,8 @@ def create_api(
             log.critical("service_failed", error=error)
             raise
 
-    app = FastAPI(title=f"Yaoda {service.name}", version="1", lifespan=lifespan)
-    install_problems(app)
-    for router in (*routers, dead_letters.router, health.router):
-        app.include_router(router)
-    return app
+    parts = (*routers, dead_letters.router, health.router)
+    return http.create_app(f"Yaoda {service.name}", parts, lifespan)
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Claim without its broker, with its payer and payment provider, on a real database."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,11 +25,7 @@ from services.kit import clock
 from services.kit.calls import Calls
 from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from services.sandbox import far_side
 from services.sandbox.far_side import Misbehave
 from services.sandbox.payer import Payer
@@ -38,7 +33,7 @@ from services.sandbox.payment import Payment
 from services.sandbox.profile import PROFILES, Profile, load
 from tests.databases import Database
 from tests.integration.edge.servers import serving
-from tests.integration.standing import next_record, settings_of, stand_still
+from tests.integration.standing import next_record, settings_of, stand_still, standing
 from tests.unit.claim import story
 
 CANARY = "Synthetic Canary Person"
@@ -246,29 +241,19 @@ async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]
         outside = await stack.enter_async_context(outside_on(database, profile))
         urls = {"payer_url": outside.payer_url, "payment_url": outside.payment_url}
         settings = settings_of(database, "claim").model_copy(update=urls)
-        tenants = Tenants.load(settings.tenants_file)
-        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-        vault = Vault.load(settings.master_key_file)
-        pool = await create_pool(settings, "claim", min_size=1, max_size=8)
-        stack.push_async_callback(pool.close)
+        own = await stack.enter_async_context(
+            standing(database, SERVICE, api.router, settings=settings)
+        )
+        pool, vault = own.shell.pool, own.shell.vault
         sealer = await asyncpg.create_pool(database.dsn("prescription"), min_size=1, max_size=1)
         stack.push_async_callback(sealer.close)
-        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=Health("claim"))
         clients = callers(settings, vault, pool)
         for outside_call in clients.values():
             stack.push_async_callback(outside_call.close)
-        calls = Calls(pool, clients, shell.answer, shell.wakes.calls)
+        calls = Calls(pool, clients, own.shell.answer, own.shell.wakes.calls)
         running = asyncio.create_task(calls.run())
         stack.push_async_callback(_cancel, running)
-        app = FastAPI()
-        install_problems(app)
-        app.include_router(api.router)
-        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://claim")
-        )
-        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-        yield Claim(shell, client, tokens, ids, database, sealer, outside)
+        yield Claim(own.shell, own.client, own.tokens, own.tenants, database, sealer, outside)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,6 @@
 """One delivery process without its broker, on a real database."""
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,23 +9,17 @@ from uuid import UUID
 
 import asyncpg
 import httpx
-from fastapi import FastAPI
 
 from schemas.dispatch import PharmacyAssigned
 from schemas.message import Command, Event
 from schemas.values import Address, GeoPoint, Order, OrderLine, Purpose
 from services.delivery import api
 from services.delivery.app import SERVICE
-from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id
 from services.kit.service import Incoming, Source
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from tests.databases import Database
-from tests.integration.standing import next_record, settings_of, stand_still
+from tests.integration.standing import next_record, stand_still, standing
 from tests.unit.delivery import story
 
 HOME = Address(
@@ -117,21 +110,9 @@ def _fresh(line: OrderLine) -> OrderLine:
 @asynccontextmanager
 async def delivery_on(database: Database) -> AsyncIterator[Delivery]:
     """A process with positions at zero, and time standing still."""
-    settings = settings_of(database, "delivery")
     await stand_still(database, "delivery")
-    tenants = Tenants.load(settings.tenants_file)
-    tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-    vault = Vault.load(settings.master_key_file)
-    pool = await create_pool(settings, "delivery", min_size=1, max_size=8)
-    sealer = await asyncpg.create_pool(database.dsn("prescription"), min_size=1, max_size=1)
-    shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=Health("delivery"))
-    app = FastAPI()
-    install_problems(app)
-    app.include_router(api.router)
-    app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://delivery") as client:
-        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-        yield Delivery(shell, client, tokens, ids, database, sealer)
-    await sealer.close()
-    await pool.close()
+    async with (
+        asyncpg.create_pool(database.dsn("prescription"), min_size=1, max_size=1) as sealer,
+        standing(database, SERVICE, api.router) as own,
+    ):
+        yield Delivery(own.shell, own.client, own.tokens, own.tenants, database, sealer)

@@ -1,8 +1,7 @@
 """Dispatch without its broker: topics, ticks and time are in the hands of the test."""
 
-import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +9,6 @@ from uuid import UUID
 
 import asyncpg
 import httpx
-from fastapi import FastAPI
 
 from schemas.claim import Basis, ClaimAuthorised
 from schemas.message import Event
@@ -21,16 +19,11 @@ from services.dispatch.app import SERVICE
 from services.dispatch.desk import Desk
 from services.dispatch.domain import State
 from services.kit import clock
-from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id
 from services.kit.spec import NOW
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from tests.databases import Database
-from tests.integration.standing import next_record, settings_of, stand_still
+from tests.integration.standing import next_record, stand_still, standing
 from tests.unit.dispatch import samples
 
 LEDGER_FAULTS = """
@@ -181,25 +174,9 @@ async def dispatch_on(database: Database, *, prepare: bool = True) -> AsyncItera
     """A worker with positions at zero, and time standing still."""
     if prepare:
         await stand_still(database, "dispatch")
-    async with AsyncExitStack() as stack:
-        settings = settings_of(database, "dispatch")
-        tenants = Tenants.load(settings.tenants_file)
-        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-        vault = Vault.load(settings.master_key_file)
-        pool = await create_pool(settings, "dispatch", min_size=1, max_size=8)
-        stack.push_async_callback(pool.close)
-        desk = Desk(new_id())
-        health = Health("dispatch")
-        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=health, extras=desk)
-        app = FastAPI()
-        install_problems(app)
-        app.include_router(api.router)
-        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, desk)
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://dispatch")
-        )
-        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-        yield Dispatch(shell, desk, client, tokens, ids, database)
+    desk = Desk(new_id())
+    async with standing(database, SERVICE, api.router, extras=desk) as own:
+        yield Dispatch(own.shell, desk, own.client, own.tokens, own.tenants, database)
 
 
 def near(n: int) -> dict[str, Any]:

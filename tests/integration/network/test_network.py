@@ -2,34 +2,25 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from schemas import flow
 from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Command
-from services.kit import clock
-from services.kit.config import Settings
-from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Record
 from services.kit.spec import NOW
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from services.network import api
 from services.network.app import SERVICE
 from services.network.domain import city_id
 from tests.databases import Database
+from tests.integration.standing import stand_still, standing
 from tests.unit.network.samples import CITY, PHARMACY_ID, ZONE, count_stock, put_pharmacy
 
 pytestmark = pytest.mark.live
@@ -43,7 +34,7 @@ class Network:
     shell: Shell
     client: httpx.AsyncClient
     tokens: dict[str, str]
-    tenants: Tenants
+    tenants: dict[str, UUID]
 
     async def post(self, path: str, body: Any, tenant: str = "chain-a") -> httpx.Response:
         """JSON to a route."""
@@ -73,7 +64,6 @@ class Network:
 
     async def intake(self, tenant: str, *commands: Command) -> list[tuple[bool, str]]:
         """Commands over the intake topic; what was answered."""
-        actor = next(one for one in self.tenants.all() if one.name == tenant)
         for command in commands:
             attributes = Attributes(
                 id=new_id(),
@@ -82,7 +72,7 @@ class Network:
                 source="/partner",
                 time=NOW,
                 subject="",
-                tenant_id=actor.tenant_id,
+                tenant_id=self.tenants[tenant],
             )
             key = str(SERVICE.key_of(command, attributes.id))
             topic, part = "network.intake", partition_of(key)
@@ -104,31 +94,9 @@ def _is_command(body: Any) -> bool:
 @pytest.fixture
 async def network(database: Database) -> AsyncIterator[Network]:
     """A worker that knows one city."""
-    conn = await asyncpg.connect(database.dsn())
-    await clock.simulate(conn, NOW)
-    await conn.executemany(
-        "INSERT INTO network.position (topic, part, next_offset) VALUES ($1, $2, 0)",
-        [(topic, part) for topic in flow.inputs("network") for part in range(flow.PARTITIONS)],
-    )
-    await conn.close()
-    values = {k.removeprefix("YAODA_").lower(): v for k, v in database.env_for("network").items()}
-    settings = Settings(**{**values, "addresses": json.loads(values["addresses"])})
-    async with AsyncExitStack() as stack:
-        tenants = Tenants.load(settings.tenants_file)
-        vault = Vault.load(settings.master_key_file)
-        pool = await create_pool(settings, "network", min_size=1, max_size=8)
-        stack.push_async_callback(pool.close)
-        shell = Shell(SERVICE, pool, vault=vault, tenants=tenants, health=Health("network"))
-        app = FastAPI()
-        install_problems(app)
-        app.include_router(api.router)
-        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
-        transport = httpx.ASGITransport(app=app)
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url="http://network")
-        )
-        tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-        one = Network(shell, client, tokens, tenants)
+    await stand_still(database, "network")
+    async with standing(database, SERVICE, api.router) as own:
+        one = Network(own.shell, own.client, own.tokens, own.tenants)
         assert (await one.post("/v1/cities", CITY_BODY, "operations")).status_code == 200
         yield one
 

@@ -1,6 +1,5 @@
 """The read side on a real database, fed with records as Kafka would bring them."""
 
-import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,25 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 from fastapi import FastAPI
 
 from schemas import flow
 from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Event
-from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Record
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from services.ops import api
 from services.ops.app import SERVICE
 from tests.databases import Database
-from tests.integration.standing import settings_of
+from tests.integration.standing import begin, standing
 
 
 @dataclass
@@ -73,32 +66,6 @@ class Ops:
 @asynccontextmanager
 async def ops_on(database: Database) -> AsyncIterator[Ops]:
     """The shell, the routes and the tenants of the session's instance."""
-    settings = settings_of(database, "ops")
-    pool = await create_pool(settings, "ops", min_size=1, max_size=8)
-    tenants = Tenants.load(settings.tenants_file)
-    tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-    vault = Vault.load(settings.master_key_file)
-    async with SERVICE.extras(settings, pool) as extras:  # type: ignore[misc]
-        shell = Shell(
-            SERVICE, pool, vault=vault, tenants=tenants, health=Health("ops"), extras=extras
-        )
-        await _add_positions(database)
-        app = FastAPI()
-        install_problems(app)
-        app.include_router(api.router)
-        app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, extras)
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
-            ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-            yield Ops(shell, ids, app, client, tokens)
-    await pool.close()
-
-
-async def _add_positions(database: Database) -> None:
-    rows = [(topic, part, 0) for topic in flow.inputs("ops") for part in range(flow.PARTITIONS)]
-    conn = await asyncpg.connect(database.dsn())
-    try:
-        statement = "INSERT INTO ops.position (topic, part, next_offset) VALUES ($1, $2, $3)"
-        await conn.executemany(statement, rows)
-    finally:
-        await conn.close()
+    await begin(database, "ops")
+    async with standing(database, SERVICE, api.router) as own:
+        yield Ops(own.shell, own.tenants, own.app, own.client, own.tokens)

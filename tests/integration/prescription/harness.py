@@ -10,23 +10,18 @@ from uuid import UUID
 
 import asyncpg
 import httpx
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 
 from schemas import flow
 from schemas.envelope import Attributes, headers_of
 from schemas.message import Command
 from services.kit import clock
-from services.kit.db import create_pool
 from services.kit.handler import Shell
-from services.kit.health import Health
-from services.kit.http import Gather, Inside, install_problems
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Record, Service
 from services.kit.spec import NOW
-from services.kit.tenants import Tenants
-from services.kit.vault import Vault
 from tests.databases import Database
-from tests.integration.standing import settings_of, stand_still
+from tests.integration.standing import stand_still, standing
 
 
 @dataclass
@@ -129,22 +124,9 @@ async def running(
     database: Database, service: Service, router: APIRouter
 ) -> AsyncIterator[Process]:
     """A process with positions at zero."""
-    settings = settings_of(database, service.name)
     await stand_still(database, service.name)
-    tenants = Tenants.load(settings.tenants_file)
-    tokens = json.loads((database.instance.secrets / "tokens.json").read_text())
-    vault = Vault.load(settings.master_key_file)
-    pool = await create_pool(settings, service.name, min_size=1, max_size=8)
-    shell = Shell(service, pool, vault=vault, tenants=tenants, health=Health(service.name))
-    app = FastAPI()
-    install_problems(app)
-    app.include_router(router)
-    app.state.inside = Inside(settings, shell, Gather(shell), tenants, vault, None)
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        ids = {actor.name: actor.tenant_id for actor in tenants.all()}
-        yield Process(shell, client, tokens, ids)
-    await pool.close()
+    async with standing(database, service, router) as own:
+        yield Process(own.shell, own.client, own.tokens, own.tenants)
 
 
 async def set_time(database: Database, moment: datetime) -> None:
