@@ -1,0 +1,378 @@
+"""The settlement of one claim: a pure function of policy, person and claim."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta, timezone
+
+from services.claim.domain.settlement.claim import (
+    CHRONIC_MED_TYPES,
+    BenefitParts,
+    ChargeClass,
+    Claim,
+    ClaimRefused,
+    Line,
+    LineParts,
+    Person,
+    Settlement,
+    YearFigures,
+)
+from services.claim.domain.settlement.policy import (
+    AccountScope,
+    BandBasis,
+    Benefit,
+    BenefitKind,
+    CeilingBasis,
+    ClassAProp,
+    ClassCLimit,
+    DeductibleOrder,
+    DualWithoutRule,
+    FamilyAccount,
+    FundRoundedAt,
+    LimitPer,
+    LimitRound,
+    LineAmount,
+    OverLimitBearer,
+    PartsRoundedAt,
+    Policy,
+    PropBase,
+    Reading,
+    SupplementKind,
+    Unfiled,
+    YearBy,
+)
+from services.claim.domain.settlement.rounding import MILLION, ROUND, share, spread
+
+CHINA = timezone(timedelta(hours=8))
+EMPTY_YEAR = YearFigures()
+
+
+def quote(policy: Policy, person: Person, claim: Claim) -> Settlement:
+    """Who bears what. Raises ClaimRefused with the field that stands in the way."""
+    if not claim.lines:
+        raise ClaimRefused("no_lines", "drugdetail", "a claim has at least one line")
+    year = china_day(policy.reading, claim).year
+    used = person.years.get(year, EMPTY_YEAR)
+    benefits = _benefits(policy, person, claim)
+    parts = _parts(policy.reading, claim, benefits, used)
+    lines, groups = _pooled(policy.reading, parts, benefits, used)
+    pooled = sum(group.fund_fen for group in groups)
+    in_scope = sum(line.in_scope_fen for line in lines)
+    supplements = _supplements(policy, person, used, in_scope - pooled)
+    return _settled(policy, person, claim, year, lines, groups, supplements)
+
+
+def china_day(reading: Reading, claim: Claim) -> date:
+    """The day in China that names the settlement year and the policy in force."""
+    moment = claim.settled_at if reading.year_by is YearBy.SETTLEMENT else claim.fee_at
+    return moment.astimezone(CHINA).date()
+
+
+def _benefits(policy: Policy, person: Person, claim: Claim) -> list[Benefit | None]:
+    """The rule of each line; None is a line that the fund does not share in."""
+    return [_benefit(policy, person, claim, line) for line in claim.lines]
+
+
+def _benefit(policy: Policy, person: Person, claim: Claim, line: Line) -> Benefit | None:
+    if line.dual_channel:
+        dual = policy.benefit(BenefitKind.DUAL_CHANNEL, person.insutype, person.psn_type)
+        if dual is not None:
+            return dual
+        if policy.reading.dual_without_rule is DualWithoutRule.FULLY_SELF_PAID:
+            return None
+    if claim.med_type in CHRONIC_MED_TYPES:
+        chronic = policy.benefit(BenefitKind.CHRONIC, person.insutype, person.psn_type)
+        if chronic is not None and claim.disease in person.filed_diseases:
+            return chronic
+        if policy.reading.unfiled is Unfiled.REFUSED:
+            raise ClaimRefused(
+                "disease_not_filed", "dise_codg", f"{claim.disease or 'no disease'} is not filed"
+            )
+    ordinary = policy.benefit(BenefitKind.ORDINARY, person.insutype, person.psn_type)
+    if ordinary is None:
+        what = f"{policy.area} has no rule for insurance {person.insutype}, {person.psn_type}"
+        raise ClaimRefused("no_rule", "insutype", what)
+    return ordinary
+
+
+def _parts(
+    reading: Reading, claim: Claim, benefits: Sequence[Benefit | None], used: YearFigures
+) -> list[LineParts]:
+    amounts = [_amount(reading, line) for line in claim.lines]
+    if claim.declared_fen is not None and claim.declared_fen != sum(amounts):
+        detail = f"declared {claim.declared_fen} fen, the lines sum to {sum(amounts)}"
+        raise ClaimRefused("total_differs", "medfee_sumamt", detail)
+    full = [
+        amount if benefit is None or line.charge_class is ChargeClass.C else 0
+        for line, benefit, amount in zip(claim.lines, benefits, amounts, strict=True)
+    ]
+    over = _whole(
+        reading, [_over(reading, *pair) for pair in zip(claim.lines, amounts, strict=True)], amounts
+    )
+    if reading.class_c_limit is ClassCLimit.FULLY_SELF_PAID:
+        over = [0 if whole else excess for whole, excess in zip(full, over, strict=True)]
+    else:
+        full = [max(0, whole - excess) for whole, excess in zip(full, over, strict=True)]
+    within = [a - f - o for a, f, o in zip(amounts, full, over, strict=True)]
+    free = _deductible_first(reading, benefits, within, used)
+    exact = [
+        _first_self_pay(reading, line, amount, inside - spared) if inside else 0
+        for line, amount, inside, spared in zip(claim.lines, amounts, within, free, strict=True)
+    ]
+    first = _whole(
+        reading, exact, [inside - spared for inside, spared in zip(within, free, strict=True)]
+    )
+    return [
+        LineParts(
+            line.feedetl_sn,
+            amounts[i],
+            full[i],
+            over[i],
+            first[i],
+            within[i] - first[i],
+            (benefits[i] or ORDINARY_C).kind,
+        )
+        for i, line in enumerate(claim.lines)
+    ]
+
+
+# A line that no rule takes in is shown with the ordinary ones; nothing of it is in scope.
+ORDINARY_C = Benefit(BenefitKind.ORDINARY, "", "", frozenset(), 0, None, ())
+
+
+def _amount(reading: Reading, line: Line) -> int:
+    computed = ROUND[reading.rounding](line.price_e4 * line.quantity_e4)
+    if line.declared_fen is None or line.declared_fen == computed:
+        return computed
+    if reading.line_amount is LineAmount.DECLARED:
+        return line.declared_fen
+    raise ClaimRefused(
+        "amount_differs",
+        f"drugdetail[{line.feedetl_sn}].det_item_fee_sumamt",
+        f"declared {line.declared_fen} fen, price and quantity give {computed}",
+    )
+
+
+def _over(reading: Reading, line: Line, amount: int) -> int:
+    """What lies over the price limit, exactly."""
+    if line.limit_e4 is None:
+        return 0
+    if reading.limit_per is LimitPer.LINE:
+        return max(0, amount * MILLION - line.limit_e4 * 10_000)
+    if line.price_e4 <= line.limit_e4:
+        return 0
+    if reading.limit_round is LimitRound.EXCESS:
+        return (line.price_e4 - line.limit_e4) * line.quantity_e4
+    limit = ROUND[reading.rounding](line.limit_e4 * line.quantity_e4)
+    return max(0, amount - limit) * MILLION
+
+
+def _first_self_pay(reading: Reading, line: Line, amount: int, within: int) -> int:
+    """The first-self-pay amount, exactly; never more than what it is taken out of."""
+    if line.charge_class is ChargeClass.A and reading.class_a_prop is ClassAProp.IGNORED:
+        return 0
+    base = amount if reading.prop_base is PropBase.GROSS else within
+    return min(base * line.first_self_pay_ppm, within * MILLION)
+
+
+def _whole(reading: Reading, exact: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Whole fen of each line, rounded there or once for all lines."""
+    to_fen = ROUND[reading.rounding]
+    if reading.round_parts_at is PartsRoundedAt.LINE:
+        return [min(to_fen(figure), cap) for figure, cap in zip(exact, most, strict=True)]
+    return spread(to_fen(sum(exact)), exact)
+
+
+def _deductible_first(
+    reading: Reading, benefits: Sequence[Benefit | None], within: Sequence[int], used: YearFigures
+) -> list[int]:
+    """What the deductible takes of each line before first-self-pay, where an area reads it so."""
+    free = [0] * len(within)
+    if reading.dedc_order is DeductibleOrder.FIRST_SELF_PAY:
+        return free
+    borne = dict(used.deductible)
+    for benefit in dict.fromkeys(b for b in benefits if b is not None):
+        mine = [i for i, b in enumerate(benefits) if b is benefit and within[i]]
+        weights = [within[i] for i in mine]
+        taken = min(_left(benefit.deductible_fen, borne.get(benefit.pool, 0)), sum(weights))
+        borne[benefit.pool] = borne.get(benefit.pool, 0) + taken
+        for i, part in zip(mine, share(taken, weights), strict=True):
+            free[i] = part
+    return free
+
+
+def _pooled(
+    reading: Reading,
+    parts: Sequence[LineParts],
+    benefits: Sequence[Benefit | None],
+    used: YearFigures,
+) -> tuple[list[LineParts], list[BenefitParts]]:
+    fund = [0] * len(parts)
+    groups: list[BenefitParts] = []
+    for benefit in dict.fromkeys(b for b in benefits if b is not None):
+        mine = [i for i, b in enumerate(benefits) if b is benefit and parts[i].in_scope_fen]
+        if not mine:
+            continue
+        group, paid = _one_benefit(
+            reading, benefit, [parts[i].in_scope_fen for i in mine], used, groups
+        )
+        groups.append(group)
+        for i, part in zip(mine, paid, strict=True):
+            fund[i] = part
+    lines = [line._replace(fund_fen=part) for line, part in zip(parts, fund, strict=True)]
+    return lines, groups
+
+
+def _one_benefit(
+    reading: Reading,
+    benefit: Benefit,
+    scopes: Sequence[int],
+    used: YearFigures,
+    before: Sequence[BenefitParts],
+) -> tuple[BenefitParts, list[int]]:
+    """Deductible, bands and ceiling; benefits of one pool use up the same year's figures."""
+    same = [group for group in before if group.pool == benefit.pool]
+    in_scope = sum(scopes)
+    borne = used.deductible.get(benefit.pool, 0) + sum(g.deductible_fen for g in same)
+    deductible = min(_left(benefit.deductible_fen, borne), in_scope)
+    past = in_scope - deductible
+    start = 0
+    if reading.band_basis is BandBasis.YEAR:
+        start = used.past_deductible.get(benefit.pool, 0) + sum(g.past_deductible_fen for g in same)
+    paid = used.fund.get(benefit.pool, 0) + sum(g.fund_fen for g in same)
+    scoped = used.in_scope.get(benefit.pool, 0) + sum(g.in_scope_fen for g in same)
+    payable = past
+    if reading.ceiling_basis is CeilingBasis.IN_SCOPE and benefit.ceiling_fen is not None:
+        payable = min(past, max(0, _left(benefit.ceiling_fen, scoped) - deductible))
+    slices = _slices(benefit, start, payable)
+    taken = share(payable, scopes)
+    fund, lines = _fund(reading, slices, payable, taken)
+    left = fund
+    if reading.ceiling_basis is CeilingBasis.FUND and benefit.ceiling_fen is not None:
+        left = min(fund, _left(benefit.ceiling_fen, paid))
+    if left < fund or not lines:
+        lines = share(left, taken)
+    ratio = max((ppm for _, ppm in slices), default=0)
+    group = BenefitParts(
+        benefit.kind,
+        benefit.pool,
+        in_scope,
+        deductible,
+        past,
+        ratio,
+        left,
+        left < fund or payable < past,
+    )
+    return group, lines
+
+
+def _slices(benefit: Benefit, start: int, payable: int) -> list[tuple[int, int]]:
+    """The payable cost cut at the edges of the bands, with the ratio of each piece."""
+    pieces: list[tuple[int, int]] = []
+    at, left = start, payable
+    for band in benefit.bands:
+        if not left:
+            break
+        room = left if band.up_to_fen is None else min(left, max(0, band.up_to_fen - at))
+        if room:
+            pieces.append((room, band.ratio_ppm))
+            at += room
+            left -= room
+    return pieces
+
+
+def _fund(
+    reading: Reading, slices: Sequence[tuple[int, int]], payable: int, taken: Sequence[int]
+) -> tuple[int, list[int]]:
+    """The pooled fund's share in whole fen; the lines' shares where rounding makes them first."""
+    to_fen = ROUND[reading.rounding]
+    exact = sum(cost * ppm for cost, ppm in slices)
+    if reading.round_fund_at is FundRoundedAt.HEADER:
+        return to_fen(exact), []
+    if reading.round_fund_at is FundRoundedAt.BAND:
+        return sum(to_fen(cost * ppm) for cost, ppm in slices), []
+    lines = [min(to_fen(part * exact // payable), part) if payable else 0 for part in taken]
+    return sum(lines), lines
+
+
+def _supplements(
+    policy: Policy, person: Person, used: YearFigures, remaining: int
+) -> list[tuple[SupplementKind, int]]:
+    """What the funds behind the pooled one pay of the in-scope cost left, in the policy's order."""
+    paid: list[tuple[SupplementKind, int]] = []
+    for rule in policy.supplements:
+        if person.insutype not in rule.insutypes or not rule.groups <= person.groups:
+            continue
+        past = min(remaining, max(0, used.burden_fen + remaining - rule.threshold_fen))
+        fen = min(ROUND[policy.reading.rounding](past * rule.ratio_ppm), remaining)
+        if rule.ceiling_fen is not None:
+            spent = used.supplements.get(rule.kind, 0) + sum(f for k, f in paid if k is rule.kind)
+            fen = min(fen, _left(rule.ceiling_fen, spent))
+        if fen:
+            paid.append((rule.kind, fen))
+            remaining -= fen
+    return paid
+
+
+def _account(reading: Reading, person: Person, claim: Claim, most: int) -> tuple[int, int]:
+    """What own and family account pay, at most `most` together."""
+    if not claim.use_account:
+        return 0, 0
+    if reading.mulaid is FamilyAccount.INSIDE_FAMILY_FIRST:
+        family = min(person.family_balance_fen, most)
+        return min(person.balance_fen, most - family), family
+    own = min(person.balance_fen, most)
+    return own, min(person.family_balance_fen, most - own)
+
+
+def _settled(
+    policy: Policy,
+    person: Person,
+    claim: Claim,
+    year: int,
+    lines: Sequence[LineParts],
+    groups: Sequence[BenefitParts],
+    supplements: Sequence[tuple[SupplementKind, int]],
+) -> Settlement:
+    reading = policy.reading
+    total = sum(line.amount_fen for line in lines)
+    full = sum(line.fully_self_paid_fen for line in lines)
+    over = sum(line.over_limit_fen for line in lines)
+    in_scope = sum(line.in_scope_fen for line in lines)
+    pooled = sum(group.fund_fen for group in groups)
+    fund = pooled + sum(fen for _, fen in supplements)
+    institution = over if reading.overlmt_bearer is OverLimitBearer.INSTITUTION else 0
+    mine = total - fund - institution
+    most = {
+        AccountScope.ALL: mine,
+        AccountScope.NOT_CLASS_C: mine - full,
+        AccountScope.IN_SCOPE: in_scope - fund,
+    }[reading.acct_scope]
+    own, family = _account(reading, person, claim, most)
+    inside = reading.mulaid is not FamilyAccount.OUTSIDE
+    return Settlement(
+        policy_version=policy.version,
+        year=year,
+        lines=tuple(lines),
+        benefits=tuple(groups),
+        supplements=tuple(supplements),
+        total_fen=total,
+        fully_self_paid_fen=full,
+        over_limit_fen=over,
+        first_self_pay_fen=sum(line.first_self_pay_fen for line in lines),
+        in_scope_fen=in_scope,
+        deductible_fen=sum(group.deductible_fen for group in groups),
+        pooled_fen=pooled,
+        fund_fen=fund,
+        institution_fen=institution,
+        person_fen=mine,
+        account_fen=own + family if inside else own,
+        family_fen=family,
+        family_inside=inside,
+        cash_fen=mine - own - family,
+        balance_before_fen=person.balance_fen,
+        balance_fen=person.balance_fen - own,
+        burden_fen=in_scope - fund,
+    )
+
+
+def _left(limit: int, used: int) -> int:
+    return max(0, limit - used)

@@ -1,0 +1,102 @@
+"""`yaoda claim quote FILE`: the settlement arithmetic over claims in a file, without any server."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.claim.domain.settlement import ClaimRefused
+from services.claim.quoting import QuoteRequest, answer
+from services.local.errors import LocalError
+
+
+class Unreadable(LocalError):
+    """The file cannot be read; one sentence says why."""
+
+    exit_code = 4
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 when every claim was quoted, 1 when one was refused. Raises LocalError."""
+    parser = argparse.ArgumentParser(prog="yaoda claim", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    quoting = actions.add_parser("quote", help="one JSON line a claim on stdout")
+    quoting.add_argument("file", nargs="?", help="JSON, a JSON list or NDJSON; - for stdin")
+    quoting.add_argument("--schema", action="store_true", help="print the schema of a claim")
+    options = parser.parse_args(list(argv))
+    if options.schema:
+        print(schema())
+        return 0
+    if options.file is None:
+        quoting.error("name a FILE, or - for stdin")
+    refused = False
+    for row in quotes(_read(options.file)):
+        refused |= "error" in row
+        print(json.dumps(row, ensure_ascii=False))
+    return int(refused)
+
+
+def schema() -> str:
+    """The JSON Schema of one claim, as it stands in docs/."""
+    return json.dumps(QuoteRequest.model_json_schema(), indent=2, ensure_ascii=False)
+
+
+def quotes(text: str) -> Iterator[dict[str, Any]]:
+    """One answer a claim, in order; `error` with code, field and detail where there is none."""
+    for number, value in _values(text):
+        where: dict[str, Any] = {"line": number}
+        if isinstance(value, json.JSONDecodeError):
+            detail = f"{value.msg}, column {value.colno}"
+            yield where | {"error": {"code": "no_json", "field": "", "detail": detail}}
+            continue
+        if isinstance(value, dict) and isinstance(value.get("id"), str):
+            where["id"] = value["id"]
+        try:
+            # JSON mode, so that numbers with a point are seen as such and refused.
+            yield where | answer(QuoteRequest.model_validate_json(json.dumps(value)))
+        except ValidationError as error:
+            yield where | {"error": _first(error)}
+        except ClaimRefused as error:
+            told = {"code": error.code, "field": error.field, "detail": error.detail}
+            yield where | {"error": told}
+        except ValueError as error:
+            yield where | {"error": {"code": "bad_policy", "field": "policy", "detail": str(error)}}
+
+
+def _first(error: ValidationError) -> dict[str, str]:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return {"code": "invalid", "field": place, "detail": first["msg"]}
+
+
+def _values(text: str) -> Iterator[tuple[int, Any]]:
+    """The claims with the line each begins in: a document, a list, or one a line."""
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield number, _json(line)
+        return
+    yield from enumerate(whole, start=1) if isinstance(whole, list) else [(1, whole)]
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return error
+
+
+def _read(name: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise Unreadable(f"{name} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{name} is not UTF-8 at byte {error.start}.") from error
