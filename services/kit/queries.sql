@@ -200,6 +200,9 @@ INSERT INTO relay_heartbeat (shard, pid, at)
 SELECT shard, pg_backend_pid(), clock_timestamp() FROM unnest($1::int[]) AS u(shard)
 ON CONFLICT (shard) DO UPDATE SET pid = excluded.pid, at = excluded.at
 
+-- name: end_beat
+DELETE FROM relay_heartbeat WHERE shard = $1 AND pid = pg_backend_pid()
+
 -- name: stale_beats
 SELECT shard, pid FROM relay_heartbeat
 WHERE shard = ANY($1::int[]) AND at < clock_timestamp() - make_interval(secs => $2)

@@ -31,6 +31,11 @@ LOCK_CLASS = 7001
 log = telemetry.logger(__name__)
 
 
+def lock_class(service: str) -> int:
+    """The first of the two numbers of a service's advisory locks; the second is the shard."""
+    return LOCK_CLASS + sum(service.encode())
+
+
 class Relay:
     """Publishes this worker's shards of one service's outbox."""
 
@@ -130,6 +135,8 @@ class Relay:
         wanted = self._wanted()
         owned = set(self.owned)
         for shard in owned - wanted:
+            # Whoever beats holds the lock: the check looks for one who does not.
+            await conn.execute(SQL["end_beat"], shard)
             await conn.execute("SELECT pg_advisory_unlock($1, $2)", self._lock_class(), shard)
         owned &= wanted
         for shard in sorted(wanted - owned):
@@ -151,7 +158,7 @@ class Relay:
             await conn.execute("SELECT pg_terminate_backend($1)", row["pid"])
 
     def _lock_class(self) -> int:
-        return LOCK_CLASS + sum(self._service.encode())
+        return lock_class(self._service)
 
     def _say_age(self, rows: Sequence[asyncpg.Record]) -> None:
         # Their own time may be simulated, so what counts is since when they are seen to wait.

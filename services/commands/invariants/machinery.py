@@ -7,9 +7,20 @@ from schemas import flow
 from schemas.flow import SERVICES
 from services.commands.invariants.evidence import Evidence, Finding, Seen, finding
 from services.kit import audit
+from services.kit.relay import lock_class
 
 AUDIT_ROWS = "SELECT count(*) FROM {schema}.audit"
 KNOWN = "SELECT event_id::text FROM {schema}.outbox WHERE event_id::text = ANY($1::text[])"
+# A relay that lives and beats for a shard whose lock it does not have: two may send at once.
+WITHOUT_LOCK = """
+SELECT h.shard FROM {schema}.relay_heartbeat h
+JOIN pg_stat_activity a ON a.pid = h.pid AND a.backend_start < h.at
+WHERE NOT EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.pid = h.pid
+      AND l.classid = $1 AND l.objid = h.shard AND l.objsubid = 2
+)
+"""
 TWICE = "SELECT event_id::text FROM {schema}.inbox GROUP BY event_id HAVING count(*) > 1"
 # Two equal facts from one cause: the cause took effect twice.
 SAME_EFFECT = """
@@ -22,10 +33,12 @@ SELECT key::text FROM {schema}.outbox WHERE aggregate_version > 0
 GROUP BY key
 HAVING count(*) <> max(aggregate_version) OR min(aggregate_version) <> 1
 UNION
-SELECT s.order_id::text FROM {schema}.state s
-LEFT JOIN (SELECT key, max(aggregate_version) AS last FROM {schema}.outbox GROUP BY key) o
-       ON o.key = s.order_id
-WHERE s.version <> coalesce(o.last, 0)
+SELECT coalesce(s.order_id, o.key)::text FROM {schema}.state s
+FULL JOIN (
+    SELECT key, max(aggregate_version) AS last FROM {schema}.outbox
+    WHERE aggregate_version > 0 GROUP BY key
+) o ON o.key = s.order_id
+WHERE coalesce(s.version, 0) <> coalesce(o.last, 0)
 """
 NUMBERED = "SELECT count(*) FROM {schema}.outbox WHERE aggregate_version > 0"
 PARKED = """
@@ -33,6 +46,12 @@ SELECT p.id::text, p.order_id::text, p.topic, p.part, p.record_offset, p.state, 
        s.blocked_by::text AS blocked_by
 FROM {schema}.parked p LEFT JOIN {schema}.state s USING (order_id)
 """
+# Whoever locks in the one order never waits in a circle; the server counts since its last crash.
+DEADLOCKS = """
+SELECT deadlocks || ' deadlocks' FROM pg_stat_database
+WHERE datname = current_database() AND deadlocks > 0
+"""
+COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 # Types that a service takes in without a trace of their own.
 UNTRACED = frozenset({"network.StockCounted"})
 
@@ -49,7 +68,7 @@ async def audit_unbroken(evidence: Evidence) -> Finding:
 
 
 async def outbox_is_published(evidence: Evidence) -> Finding:
-    """Every published row is on its topic, and no fact is there that nobody wrote."""
+    """Every published row is on its topic, by one sender, and no fact is there of nobody."""
     examined = 0
     wrong: list[str] = []
     accounted = await _dead_places(evidence)
@@ -57,6 +76,9 @@ async def outbox_is_published(evidence: Evidence) -> Finding:
         on_topics = _ids_of(evidence, schema)
         published = evidence.before.published[schema]
         examined += len(published)
+        alone = WITHOUT_LOCK.format(schema=schema)
+        rows = await evidence.conn.fetch(alone, lock_class(schema))
+        wrong += [f"{schema} sent without its lock: shard {row[0]}" for row in rows]
         wrong += [f"not on its topic: {event}" for event in published - on_topics.keys()]
         # What was published while we looked is in the outbox by now.
         strange = on_topics.keys() - published
@@ -189,6 +211,12 @@ async def dead_letters_accounted(evidence: Evidence) -> Finding:
             if row["state"] == "parked" and row["order_id"] and row["blocked_by"] is None:
                 wrong.append(f"{schema} parked without a block: {row['id']}")
     return finding(examined, wrong)
+
+
+async def nobody_waits_in_a_circle(evidence: Evidence) -> Finding:
+    """Every transaction takes its locks in the same order, so none was ever a deadlock's victim."""
+    wrong = [row[0] for row in await evidence.conn.fetch(DEADLOCKS)]
+    return finding(await evidence.conn.fetchval(COMMITS), wrong)
 
 
 def _must_be_taken_in(topic: str, seen: Seen, consumed: set[str]) -> bool:

@@ -49,6 +49,19 @@ WHERE r.state = 'reserved' AND r.order_id::text = ANY($1::text[])
 UNION SELECT order_id::text FROM dispatch.offer WHERE state IN ('open', 'accepted')
 GROUP BY order_id HAVING count(*) > 1
 """
+# A slot holds no more orders than the pharmacy ever said it takes; what is given back frees it.
+OVERFULL = """
+SELECT o.pharmacy_id || ' ' || o.slot AS id
+FROM (
+    SELECT pharmacy_id, slot, count(*) AS orders FROM dispatch.offer
+    WHERE state IN ('open', 'accepted') GROUP BY 1, 2
+) o JOIN dispatch.pharmacy p USING (pharmacy_id)
+WHERE o.orders > (p.body ->> 'capacity_per_slot')::int AND NOT EXISTS (
+    SELECT FROM network.outbox f
+    WHERE f.key = o.pharmacy_id AND f.type = 'network.PharmacyChanged'
+      AND (convert_from(f.body, 'UTF8')::jsonb #>> '{pharmacy,capacity_per_slot}')::int >= o.orders
+)
+"""
 RESERVATIONS = "SELECT count(*) FROM dispatch.reservation"
 _NOTHING = {"fund": 0, "personal": 0, "patient": 0, "pharmacy": 0, "clearing": 0}
 
@@ -113,9 +126,9 @@ def _by_order(
 
 
 async def stock_adds_up(evidence: Evidence) -> Finding:
-    """As of each count: reserved is what the reservations say, and a closed order holds none."""
+    """Reserved is what the reservations say, no slot is overfull, and a closed order holds none."""
     conn = evidence.conn
-    wrong = [row[0] for row in await conn.fetch(STOCK)]
+    wrong = [row[0] for query in (STOCK, OVERFULL) for row in await conn.fetch(query)]
     taken_in = evidence.before.inbox["dispatch"]
     closed = [order_id for order_id, fact in evidence.closed.items() if fact.id in taken_in]
     wrong += [row[0] for row in await conn.fetch(HELD, closed)]

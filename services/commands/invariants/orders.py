@@ -1,16 +1,19 @@
 """Invariants of orders: closed once, by the accepted pharmacy, reviewed, scanned and paid."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from schemas.flow import SERVICES
 from services.commands.invariants.evidence import CLOSED, Evidence, Fact, Finding, finding
+from services.commands.invariants.road import ENDS
 
 # Timers and calls that are so late are nobody's any more; the clock of the system.
 OVERDUE_S = 120
 # After its expiry an order needs a while until its books are closed.
 EXPIRY_GRACE = timedelta(days=1)
+# Facts of others after which claim closes the books.
+ENDINGS = frozenset(name for names in ENDS.values() for name in names if name[:6] != "claim.")
 
 ALIVE = """
 SELECT order_id::text FROM {schema}.timer WHERE order_id = ANY($1::uuid[])
@@ -39,6 +42,21 @@ LIMIT 100
 """
 
 
+# Its end was told and claim has read it, yet claim neither closed it nor has a hand on it.
+LEFT_OPEN = """
+SELECT o.order_id::text FROM unnest($1::uuid[]) AS o(order_id)
+WHERE NOT EXISTS (SELECT FROM claim.timer t WHERE t.order_id = o.order_id)
+  AND NOT EXISTS (
+      SELECT FROM claim.call c WHERE c.order_id = o.order_id AND c.state <> 'answered')
+  AND NOT EXISTS (SELECT FROM claim.waiting w WHERE w.order_id = o.order_id)
+  AND NOT EXISTS (
+      SELECT FROM claim.parked p
+      WHERE p.order_id = o.order_id AND p.state IN ('parked', 'behind'))
+  AND NOT EXISTS (
+      SELECT FROM claim.outbox e WHERE e.key = o.order_id AND e.type = 'claim.OrderClosed')
+"""
+
+
 async def closed_once(evidence: Evidence) -> Finding:
     """Every order is closed once, or somebody still has a hand on it."""
     issued = evidence.issued
@@ -51,7 +69,16 @@ async def closed_once(evidence: Evidence) -> Finding:
         rows = await evidence.conn.fetch(ALIVE.format(schema=schema), open_orders)
         alive |= {row[0] for row in rows}
     wrong += [order_id for order_id in open_orders if order_id not in alive]
+    wrong += await _left_open(evidence, open_orders)
     return finding(len(issued), wrong)
+
+
+async def _left_open(evidence: Evidence, open_orders: Sequence[str]) -> list[str]:
+    """Open orders that have come to an end: their expiry, days away, is no hand on them."""
+    read = evidence.before.inbox["claim"]
+    ended = {fact.order_id for fact in evidence.topics.of_type(*ENDINGS) if fact.id in read}
+    rows = await evidence.conn.fetch(LEFT_OPEN, sorted(ended.intersection(open_orders)))
+    return [row[0] for row in rows]
 
 
 async def one_accepted_offer(evidence: Evidence) -> Finding:

@@ -24,7 +24,8 @@ INVARIANTS: Mapping[str, Invariant] = {
         money.money_adds_up,
     ),
     "I4": Invariant(
-        "nothing reserved twice or for a closed order; reservations", money.stock_adds_up
+        "nothing reserved twice, beyond a slot or for a closed order; reservations",
+        money.stock_adds_up,
     ),
     "I5": Invariant(
         "one accepted offer an attempt, and that pharmacy dispenses; assignments, confirmations "
@@ -56,4 +57,8 @@ INVARIANTS: Mapping[str, Invariant] = {
         orders.reviewed_before_it_left,
     ),
     "I16": Invariant("nothing left unscanned or unpaid; packs that left", orders.scanned_and_paid),
+    "I17": Invariant(
+        "locks are taken in one order, without a deadlock; transactions",
+        machinery.nobody_waits_in_a_circle,
+    ),
 }

@@ -1,5 +1,6 @@
 """The invariants' SQL on the real tables: sound rows are green, tampered ones are named."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -139,6 +140,23 @@ async def test_stock_of_a_closed_order(
     await reserve(conn, state, offer_state, reserved)
     found = await look("I4", evidence)
     assert (len(found.ids), found.examined) == (ids, 1)
+
+
+@pytest.mark.parametrize(("takes", "sound"), [(2, True), (1, False)])
+async def test_a_slot_that_is_overfull(
+    conn: asyncpg.Connection, evidence: Evidence, takes: int, sound: bool
+) -> None:
+    await reserve(conn, "released", "open", 0)
+    await conn.execute(
+        "INSERT INTO dispatch.offer SELECT $1, $1, 1, NULL, city, pharmacy_id, tenant_id, slot,"
+        " made_at, expires_at, 'open' FROM dispatch.offer",
+        new_id(),
+    )
+    await conn.execute(
+        "INSERT INTO dispatch.pharmacy VALUES ($1, $2, '310000', $3, 1)",
+        *(SHOP, uuid.UUID(HOSPITAL), json.dumps({"capacity_per_slot": takes})),
+    )
+    assert (await look("I4", evidence)).ok is sound
 
 
 async def test_an_edited_audit_row_is_seen(conn: asyncpg.Connection, evidence: Evidence) -> None:
