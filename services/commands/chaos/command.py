@@ -18,7 +18,7 @@ from typing import Any
 from schemas import flow
 from services.commands.chaos.faults import FAULTS, LASTS, USUAL
 from services.commands.chaos.measures import Measures
-from services.commands.chaos.nemesis import Nemesis, Outcome, by_fault
+from services.commands.chaos.nemesis import AT_ONCE_MAX, Nemesis, Outcome, by_fault
 from services.commands.chaos.scene import ORDERS_A_SECOND, Scene, Unsettled, scene_in
 from services.commands.chaos.schedule import Stroke, schedule
 from services.local.errors import HomeLocked, LocalError
@@ -40,6 +40,7 @@ class Options:
     faults: tuple[str, ...]
     home: Path
     rate: float
+    doubled: tuple[str, ...]
     report: Path | None = None
 
     @property
@@ -50,6 +51,8 @@ class Options:
             words.append(f"--faults {','.join(self.faults)}")
         if self.rate != ORDERS_A_SECOND:
             words.append(f"--rate {self.rate:g}")
+        if self.doubled != doubled_of(self.seed):
+            words.append(f"--doubled {','.join(self.doubled)}")
         return " ".join(words)
 
 
@@ -64,10 +67,11 @@ def main(argv: Sequence[str]) -> int:
     return 0 if report["ok"] else 1
 
 
-async def rampage(options: Options) -> dict[str, Any]:
-    """Start, strike, settle, judge; the report."""
-    strokes = schedule(options.seed, options.minutes * 60, options.faults, LASTS)
-    doubled = doubled_of(options.seed)
+async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> dict[str, Any]:
+    """Start, strike as the seed says or as told, settle, judge; the report."""
+    if strokes is None:
+        strokes = schedule(options.seed, options.minutes * 60, options.faults, LASTS)
+    doubled = options.doubled
     begun = time.monotonic()
     async with scene_in(
         options.home, options.seed, doubled, rate=options.rate, progress=_say
@@ -93,7 +97,9 @@ async def under_fire(scene: Scene, strokes: Sequence[Stroke]) -> dict[str, Any]:
     measuring = asyncio.create_task(measures.run())
     try:
         async with scene.orders_flowing(ORDERS_FIRST):
-            nemesis = Nemesis(scene, _say)
+            # Of one kind alone, each blow is to be seen by itself.
+            alone = len({stroke.fault for stroke in strokes}) == 1
+            nemesis = Nemesis(scene, _say, 1 if alone else AT_ONCE_MAX)
             outcomes = await nemesis.run(strokes)
         _say("peace: waiting until everything in flight is closed")
         peace = await judged(scene, nemesis, outcomes)
@@ -172,13 +178,22 @@ def options_of(argv: Sequence[str]) -> Options:
     parser.add_argument("--faults", type=_names, default=USUAL, metavar="A,B,…")
     parser.add_argument("--home", type=Path, default=HOME, metavar="DIR", help="wiped first")
     parser.add_argument("--rate", type=_positive, default=ORDERS_A_SECOND, help="orders a second")
+    parser.add_argument("--doubled", type=_services, help="have two workers (default: by seed)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
-    return Options(**vars(parser.parse_args(list(argv))))
+    given = vars(parser.parse_args(list(argv)))
+    return Options(**given | {"doubled": given["doubled"] or doubled_of(given["seed"])})
 
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if unknown := sorted(set(names) - FAULTS.keys()):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+    return names
+
+
+def _services(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := sorted(set(names) - set(flow.SERVICES)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
 

@@ -35,16 +35,22 @@ def schedule(seed: int, seconds: float, names: Sequence[str], lasts: Lasts) -> t
     """
     dice = random.Random(f"nemesis {seed}")
     strokes: list[Stroke] = []
+    free_s = dict.fromkeys(names, 0.0)
     round_: list[str] = []
     at_s = 0.0
-    while names and (at_s := at_s + dice.uniform(*PAUSE_S)) < seconds - QUIET_END_S:
+    while names:
         if not round_:
             # Sorted first: the order in which names are given is no part of the seed.
             round_ = sorted(set(names))
             dice.shuffle(round_)
         name = round_.pop()
+        # The same again only when it is over.
+        at_s = max(at_s + dice.uniform(*PAUSE_S), free_s[name])
+        if at_s >= seconds - QUIET_END_S:
+            break
         for_s = min(dice.uniform(*lasts[name]), max(lasts[name][0], seconds - at_s))
         number = len(strokes) + 1
+        free_s[name] = at_s + for_s
         strokes.append(Stroke(number, round(at_s, 3), name, round(for_s, 3), _seed(seed, number)))
     return tuple(strokes)
 

@@ -6,18 +6,22 @@ import os
 import random
 import signal
 import subprocess
+from pathlib import Path
 
 import asyncpg
 import psutil
 
-from services.commands.chaos.faults.base import Fault, NotRun, needs_tool
+from services.commands.chaos.faults.base import Fault, NotRun, must, needs_tool, said_since
 from services.commands.chaos.scene import Scene
+from services.kit import fault
 from services.local.child import Child
 
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name LIKE 'yaoda-%' AND pid <> pg_backend_pid() AND random() < $1
 """
+# What the supervisor notes of a process that ended itself for a fault.
+GAVE_UP, OTHER_CAUSES = "ended with 70", (fault.STRUCK, '"superseded"')
 FSYNC_DELAY_MS = (50, 400)
 
 
@@ -35,11 +39,19 @@ class Ended(Fault):
     async def strike(self) -> None:
         """At once."""
         await self.ready(self.whom)
+        self._marks = {log: log.stat().st_size for log in self._logs()}
         self._dead = self.system.kill(self.whom, self._number)
 
     async def heal(self) -> None:
-        """Another one answers."""
+        """Another one answers; whoever waits for the database waits alive. Raises Broken."""
         await self.replaced(self.whom, self._dead)
+        for log, mark in self._marks.items() if self.whom == "postgres" else ():
+            said = said_since(log, mark)
+            gave_up = GAVE_UP in said and not any(cause in said for cause in OTHER_CAUSES)
+            must(not gave_up, f"{log.stem} gave up while {self.whom} was away")
+
+    def _logs(self) -> list[Path]:
+        return [self.system.instance.logs / f"{name}.log" for name in self.scene.workers]
 
 
 class Paused(Fault):

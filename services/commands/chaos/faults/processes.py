@@ -50,6 +50,30 @@ class Kill(Fault):
         await self.replaced(self.whom, self._dead)
 
 
+class KillEach(Fault):
+    """SIGKILL of every service and of the edge, one soon after the other."""
+
+    def __init__(self, scene: Scene, dice: random.Random) -> None:
+        super().__init__(scene, dice)
+        self._names = [*scene.workers, "edge"]
+        dice.shuffle(self._names)
+        self.whom = " ".join(self._names)
+        self.touches = frozenset(self._names)
+        self._dead: dict[str, int] = {}
+
+    async def strike(self) -> None:
+        """Before one is back, others end."""
+        for name in self._names:
+            await self.ready(name)
+            self._dead[name] = self.system.kill(name)
+            await asyncio.sleep(self.dice.uniform(0.2, 1.5))
+
+    async def heal(self) -> None:
+        """All are back."""
+        for name, pid in self._dead.items():
+            await self.replaced(name, pid)
+
+
 class Restart(Kill):
     """SIGTERM, and a new start: what a deployment does."""
 

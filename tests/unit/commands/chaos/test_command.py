@@ -31,12 +31,15 @@ RED = {"I4": {"what": "stock", "detail": "2 wrong", "ids": ["x"], "ok": False, "
 def test_the_command_that_repeats_it_is_given_whole() -> None:
     plain = command.options_of(["--seed", "7", "--minutes", "1.5"])
     assert (plain.faults, plain.again) == (USUAL, "./yaoda chaos --seed 7 --minutes 1.5")
-    some = command.options_of(["--seed", "7", "--faults", "kill,P3", "--rate", "1"])
-    assert some.again == "./yaoda chaos --seed 7 --minutes 3 --faults kill,P3 --rate 1"
+    words = "--seed 7 --minutes 3 --faults kill,P3 --rate 1 --doubled claim,ops"
+    some = command.options_of(words.split())
+    assert some.again == f"./yaoda chaos {words}"
     assert command.options_of(some.again.split()[2:]) == some
 
 
-@pytest.mark.parametrize("words", [["--faults", "kil"], ["--minutes", "0"], ["--rate", "-1"]])
+@pytest.mark.parametrize(
+    "words", [["--faults", "kil"], ["--doubled", "dipatch"], ["--minutes", "0"], ["--rate", "-1"]]
+)
 def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit):
         command.options_of(words)

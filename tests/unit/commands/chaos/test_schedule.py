@@ -32,7 +32,7 @@ def test_strokes_keep_their_measures(seed: int, seconds: float) -> None:
     plan = schedule(seed, seconds, NAMES, LASTS)
     times = [0.0, *(stroke.at_s for stroke in plan)]
     pauses = [later - earlier for earlier, later in pairwise(times)]
-    assert all(PAUSE_S[0] - 0.01 <= pause <= PAUSE_S[1] + 0.01 for pause in pauses)
+    assert all(pause >= PAUSE_S[0] - 0.01 for pause in pauses)
     assert all(stroke.at_s <= seconds - QUIET_END_S for stroke in plan)
     for stroke in plan:
         shortest, longest = LASTS[stroke.fault]
@@ -45,6 +45,19 @@ def test_every_fault_comes_once_before_any_comes_again(seed: int) -> None:
     for stroke in schedule(seed, 120, NAMES, LASTS):
         counts[stroke.fault] += 1
         assert max(counts.values()) - min(counts[name] for name in NAMES) <= 1
+
+
+@given(SEEDS)
+def test_the_same_blow_comes_again_only_when_it_is_over(seed: int) -> None:
+    over: dict[str, float] = {}
+    for stroke in schedule(seed, 120, NAMES, LASTS):
+        assert stroke.at_s >= over.get(stroke.fault, 0) - 0.01
+        over[stroke.fault] = stroke.at_s + stroke.for_s
+
+
+def test_a_blow_that_is_longer_than_the_run_comes_once() -> None:
+    plans = [schedule(seed, 12, ["outage"], {"outage": (600, 600)}) for seed in range(20)]
+    assert {(len(plan), plan[0].for_s) for plan in plans} == {(1, 600.0)}
 
 
 @given(SEEDS)
