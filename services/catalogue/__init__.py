@@ -1,11 +1,10 @@
 """The drug catalogue: products, and what is known of their substances, with its source."""
 
-import tomllib
+import os
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
 
 from services.catalogue.book import Catalogue, Named
 from services.catalogue.model import (
@@ -20,6 +19,7 @@ from services.catalogue.model import (
     Dosing,
     Form,
     Grade,
+    Guidance,
     Indication,
     Kind,
     Origin,
@@ -31,6 +31,11 @@ from services.catalogue.model import (
     Storage,
     Substance,
 )
+from services.catalogue.reading import Reading, WrongCatalogue, read, read_folder
+from services.catalogue.table import Flaw
+
+# A folder with files of one's own; without it the sandbox's catalogue is used.
+FOLDER_VARIABLE = "YAODA_CATALOGUE"
 
 __all__ = [
     "Action",
@@ -43,54 +48,44 @@ __all__ = [
     "Ddd",
     "DoseLimit",
     "Dosing",
+    "Flaw",
     "Form",
     "Grade",
+    "Guidance",
     "Indication",
     "Kind",
     "Named",
     "Origin",
     "Product",
+    "Reading",
     "SaleClass",
     "Source",
     "Special",
     "Standing",
     "Storage",
     "Substance",
+    "WrongCatalogue",
     "catalogue",
     "product",
     "products",
+    "read",
+    "read_folder",
 ]
 
 
 @cache
 def catalogue() -> Catalogue:
-    """The catalogue of this process. Raises ValueError when its data are wrong."""
-    text = files(__package__).joinpath("products.toml").read_text(encoding="utf-8")
-    rows = [_product(row) for row in tomllib.loads(text)["product"]]
-    return Catalogue.of("demo", rows, ())
+    """The catalogue of this process. Raises WrongCatalogue when its files have flaws."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    folder = Path(chosen) if chosen else files(__package__).joinpath("data")
+    return read_folder(folder).catalogue
 
 
 def products() -> Mapping[str, Product]:
-    """The whole catalogue by product code. Raises ValueError when its data are wrong."""
+    """All products by product code. Raises WrongCatalogue when the files have flaws."""
     return catalogue().products
 
 
 def product(product_code: str) -> Product | None:
     """The product of a code, None when the catalogue does not know it."""
     return catalogue().products.get(product_code)
-
-
-def _product(row: dict[str, Any]) -> Product:
-    cold = row.pop("cold_chain", False)
-    fields = {
-        **row,
-        "ingredients": tuple(row.get("ingredients", [row["inn"]])),
-        "kind": Kind(row.get("kind", "western")),
-        "form": Form(row["form"]),
-        "units_per_pack": Decimal(row["units_per_pack"]),
-        "charge_class": ChargeClass(row["charge_class"]),
-        "control": Control(row.get("control", "none")),
-        "special": Special(row.get("special", "none")),
-        "storage": Storage.COLD if cold else Storage.ROOM,
-    }
-    return Product(**fields)

@@ -7,7 +7,16 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
 
-from services.catalogue.model import Product, Substance
+from services.catalogue.model import (
+    Caution,
+    DoseLimit,
+    Dosing,
+    Fact,
+    Guidance,
+    Product,
+    Substance,
+)
+from services.catalogue.uses import SYSTEMIC_WAYS, codes_for, is_local
 
 __all__ = ["Catalogue", "Named"]
 
@@ -40,7 +49,7 @@ class Catalogue:
     version: str
     products: Mapping[str, Product]
     substances: Mapping[str, Substance]
-    _made_of: dict[tuple[str, tuple[str, ...]], frozenset[str]] = field(
+    _made_of: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -76,14 +85,77 @@ class Catalogue:
         return tuple(item for item in found if item is not None)
 
     def atc_codes(self, product: Product) -> frozenset[str]:
-        """The product's own code and all codes of all its ingredients; cached per composition."""
-        makeup = (product.atc, product.ingredients)
+        """The product's own code and those of its ingredients that are used this way in.
+
+        A cream keeps to the codes of creams: what acts only on the skin interacts with nothing.
+        Cached: compositions are few, however many packs there are.
+        """
+        makeup = (product.atc, product.ingredients, product.way_in)
         codes = self._made_of.get(makeup)
         if codes is None:
-            parts = [code for item in self.ingredients(product) for code in item.atc]
-            own = [product.atc] if product.atc else []
-            codes = self._made_of[makeup] = frozenset(own + parts)
+            own = (product.atc,) if product.atc else ()
+            if len(product.ingredients) == 1 and own and is_local(product.atc):
+                codes = frozenset(own)
+            else:
+                parts = [
+                    code
+                    for item in self.ingredients(product)
+                    for code in codes_for(product.way_in, item.atc)
+                    if not is_local(product.atc) or code[0] == product.atc[0]
+                ]
+                codes = frozenset((*own, *parts))
+            self._made_of[makeup] = codes
         return codes
+
+    def cautions(self, product: Product) -> tuple[tuple[Substance, Caution], ...]:
+        """What to mind with this product, per ingredient. A local use has only its own group's."""
+        return tuple(
+            (item, fact)
+            for item in self.ingredients(product)
+            for fact in item.cautions
+            if self._meant(product, fact)
+        )
+
+    def dose_limits(self, product: Product) -> tuple[tuple[Substance, DoseLimit], ...]:
+        """The label's maxima by this way in, per ingredient."""
+        way = product.way_in
+        return tuple(
+            (item, fact)
+            for item in self.ingredients(product)
+            for fact in item.dose_limits
+            if fact.route in ("", way)
+        )
+
+    def dosings(self, product: Product) -> tuple[tuple[Substance, Dosing], ...]:
+        """Usual ways to dose by this way in; of compounds none is known."""
+        if product.compound:
+            return ()
+        way = product.way_in
+        found = self.ingredients(product)
+        return tuple((item, fact) for item in found for fact in item.dosings if fact.route == way)
+
+    def indications(self, product: Product) -> frozenset[str]:
+        """ICD-10 prefixes that any ingredient is given for in this use; empty: nobody knows."""
+        return frozenset(
+            fact.icd
+            for item in self.ingredients(product)
+            for fact in item.indications
+            if self._meant(product, fact)
+        )
+
+    def guidance(self, product: Product) -> tuple[tuple[Substance, Guidance], ...]:
+        """Sentences for the patient, per ingredient."""
+        return tuple(
+            (item, fact)
+            for item in self.ingredients(product)
+            for fact in item.guidance
+            if self._meant(product, fact)
+        )
+
+    def _meant(self, product: Product, fact: Fact) -> bool:
+        if fact.scope:
+            return any(code.startswith(fact.scope) for code in self.atc_codes(product))
+        return product.way_in in SYSTEMIC_WAYS
 
     def of_atc(self, prefix: str) -> tuple[Substance, ...]:
         """Substances with a code that begins so: one character to seven; five make a subgroup."""
@@ -112,7 +184,7 @@ class Catalogue:
         substances = self._substances_named(word)
         if substances:
             own = {word} if _ATC.fullmatch(word) else set()
-            codes = own or {code for item in substances for code in item.atc}
+            codes = own or {code for item in substances for code in codes_for("", item.atc)}
             return Named(text, None, substances, frozenset(codes))
         generic = self._by_generic.get(word.lower())
         if generic is None:

