@@ -5,8 +5,6 @@ and slots), timers, audit head. Only this module commits.
 """
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,20 +20,27 @@ from services.kit.db import Connection, Failure, classify
 from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
 from services.kit.guard import Guard
+from services.kit.guilty import (
+    Flood,
+    Item,
+    NotTheMessage,
+    Recheck,
+    apart,
+    park_inner,
+    park_item,
+    tenant_of,
+)
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
-from services.kit.parking import NOBODY, NotNow, Raised, Redrive, StillBad, audit_row
+from services.kit.parking import NotNow, Raised, Redrive, StillBad, audit_row
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, add_outbox, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
-from services.kit.unit import Result, Unit, parked_row
+from services.kit.unit import Result, Unit
 from services.kit.vault import Vault
 
-Item = Incoming | Poison
-Recheck = Callable[[Connection, datetime, Sequence[Item]], Awaitable[Sequence[Item]]]
 T = TypeVar("T")
 
-PARKED_A_MINUTE_MAX = 100
 BACKOFF_S_MAX = 5.0
 COMMAND_TRIES = 4
 
@@ -51,7 +56,7 @@ class Gap:
     next_offset: int
 
 
-class GapFound(Exception):
+class GapFound(NotTheMessage):
     """Offsets jumped: the batch was rolled back, the partitions must be rewound."""
 
     def __init__(self, gaps: Sequence[Gap]) -> None:
@@ -59,14 +64,8 @@ class GapFound(Exception):
         self.gaps = tuple(gaps)
 
 
-class PositionMissing(Exception):
+class PositionMissing(NotTheMessage):
     """No position row: the tool that creates topics has not run for this service."""
-
-    log_safe = True
-
-
-class TooManyParked(Exception):
-    """More dead letters a minute than bad data explains: the fault is ours, reading stops."""
 
     log_safe = True
 
@@ -111,7 +110,7 @@ class Shell:
         self.reading_stopped = False
         self._health = health
         self.decoder = Decoder(service, tenants)
-        self._parked_at: deque[float] = deque(maxlen=PARKED_A_MINUTE_MAX)
+        self.flood = Flood()
 
     async def records(self, batch: Sequence[Record]) -> None:
         """Apply raw records in order. Raises GapFound; waits out passing faults."""
@@ -225,7 +224,7 @@ class Shell:
         unit = Unit(self.service, now, entries, await self.look_up(conn, now, items, entries))
         fault.point("P2")
         results = [_process(unit, item) for item in items]
-        self._watch_parking(unit)
+        self.flood.watch(unit.parked)
         await self.finish(conn, unit, now)
         return unit, [result for result in results if result is not None]
 
@@ -246,23 +245,10 @@ class Shell:
         return await self.service.lookup(context)
 
     async def _records(self, batch: Sequence[tuple[Record, Item | None]]) -> None:
-        try:
-            await self._patiently(lambda: self._records_once(batch))
-            return
-        except (GapFound, PositionMissing, TooManyParked, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            guilt = error
-            if len(batch) == 1:
-                await self._patiently(lambda: self._records_once(batch, guilt))
-                return
-            log.warning("batch_split", error=error, batch=len(batch))
-        half = len(batch) // 2
-        await self._records(batch[:half])
-        await self._records(batch[half:])
+        await apart(batch, lambda b, guilt: self._patiently(lambda: self._records_once(b, guilt)))
 
     async def _records_once(
-        self, batch: Sequence[tuple[Record, Item | None]], guilt: Exception | None = None
+        self, batch: Sequence[tuple[Record, Item | None]], guilt: Exception | None
     ) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
@@ -270,10 +256,10 @@ class Shell:
             items = [item for record, item in batch if item is not None and record in fresh]
             items = await _enter_inbox(conn, items)
             unit: Unit | None = None
-            if items and guilt is None:
-                unit, _ = await self.fold(conn, now, items, None)
+            if items and guilt is not None:
+                unit = await park_item(self, conn, now, items[0], guilt)
             elif items:
-                unit = await self._park_guilty(conn, now, items[0], guilt)
+                unit, _ = await self.fold(conn, now, items, None)
             await conn.execute(SQL["advance_positions"], *_position_columns(ends))
         if unit is not None:
             self._wake(unit)
@@ -306,76 +292,29 @@ class Shell:
             raise GapFound(list(gaps.values()))
         return fresh, ends
 
-    async def _park_guilty(
-        self, conn: Connection, now: datetime, item: Item, guilt: Exception | None
-    ) -> Unit:
-        entries = {}
-        if item.key is not None:
-            entries = await load_entries(conn, self.service, {item.key: _tenant(item)})
-        unit = Unit(self.service, now, entries, {})
-        if isinstance(item, Poison):
-            unit.park_poison(item)
-        elif item.source is Source.INTAKE:
-            unit.parked.append(
-                parked_row(item, "internal_error", telemetry.describe(_known(guilt)), "", "refused")
-            )
-        else:
-            unit.park(item, "shell_error", telemetry.describe(_known(guilt)))
-        log.error("message_parked", error=_known(guilt), topic=_topic(item))
-        self._watch_parking(unit)
-        await self.finish(conn, unit, now)
-        return unit
-
     async def _inner(self, items: Sequence[Incoming], recheck: Recheck) -> None:
         """Timers and call answers: in one transaction, in halves when one is bad."""
-        try:
-            await self._patiently(lambda: self._inner_once(items, recheck))
-            return
-        except Exception as error:
-            guilt = error
-            if len(items) == 1:
-                await self._patiently(lambda: self._inner_once(items, recheck, guilt))
-                return
-            log.warning("batch_split", error=error, batch=len(items))
-        half = len(items) // 2
-        await self._inner(items[:half], recheck)
-        await self._inner(items[half:], recheck)
+        await apart(
+            items, lambda i, guilt: self._patiently(lambda: self._inner_once(i, recheck, guilt))
+        )
 
     async def _inner_once(
-        self, items: Sequence[Incoming], recheck: Recheck, guilt: Exception | None = None
+        self, items: Sequence[Incoming], recheck: Recheck, guilt: Exception | None
     ) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
-            fault.point("P8")
             if guilt is None:
                 unit, _ = await self.fold(conn, now, items, recheck)
             else:
-                unit = await self._park_guilty_inner(conn, now, items[0], recheck, guilt)
+                unit = await park_inner(self, conn, now, items[0], recheck, guilt)
         self._wake(unit)
-
-    async def _park_guilty_inner(
-        self,
-        conn: Connection,
-        now: datetime,
-        item: Incoming,
-        recheck: Recheck,
-        guilt: Exception,
-    ) -> Unit:
-        entries = await load_entries(conn, self.service, {item.key: item.tenant_id})
-        unit = Unit(self.service, now, entries, {})
-        if await recheck(conn, now, [item]):
-            unit.park(item, "shell_error", telemetry.describe(guilt))
-            if isinstance(item.message, TimerFired):
-                unit.timers[item.key, item.message.kind, item.message.ref] = None
-            log.error("message_parked", error=guilt, order_id=str(item.key))
-        await self.finish(conn, unit, now)
-        return unit
 
     async def _still_due(
         self, conn: Connection, now: datetime, items: Sequence[Item]
     ) -> Sequence[Item]:
         ids = [item.row_id for item in items if isinstance(item, Incoming)]
         due = {row["id"] for row in await conn.fetch(SQL["still_due"], ids, now)}
+        fault.point("P8")
         return [item for item in items if isinstance(item, Incoming) and item.row_id in due]
 
     async def _still_sent(
@@ -439,23 +378,13 @@ class Shell:
         if unit.changes:
             self.wakes.feed.set()
 
-    def _watch_parking(self, unit: Unit) -> None:
-        """Bad data is rare; a flood of dead letters means that our code is wrong."""
-        for row in unit.parked:
-            if row.state != "parked":
-                continue
-            self._parked_at.append(time.monotonic())
-            full = len(self._parked_at) == PARKED_A_MINUTE_MAX
-            if full and time.monotonic() - self._parked_at[0] < 60:
-                raise TooManyParked(f"{PARKED_A_MINUTE_MAX} dead letters within a minute")
-
     async def _patiently(self, work: Callable[[], Awaitable[T]], tries: int = 0) -> T:
         """Wait out passing faults, for ever or for so many tries."""
         pause, done = 0.05, 0
         while True:
             try:
                 return await work()
-            except (GapFound, PositionMissing, TooManyParked):
+            except NotTheMessage:
                 raise
             except Exception as error:
                 if classify(error) is not Failure.PASSING:
@@ -485,23 +414,9 @@ def _timer(row: asyncpg.Record) -> Incoming:
 
 def tenants_of(items: Sequence[Item]) -> dict[UUID, UUID]:
     """Whose each aggregate is, should it be new: a fact says so, a command only who sent it."""
-    first = {item.key: _tenant(item) for item in reversed(items) if item.key is not None}
+    first = {item.key: tenant_of(item) for item in reversed(items) if item.key is not None}
     facts = [i for i in items if isinstance(i, Incoming) and i.source is Source.RECORD]
     return first | {fact.key: fact.tenant_id for fact in reversed(facts)}
-
-
-def _tenant(item: Item) -> UUID:
-    if isinstance(item, Incoming):
-        return item.tenant_id
-    return item.attributes.tenant_id if item.attributes else NOBODY
-
-
-def _topic(item: Item) -> str:
-    return item.record.topic if item.record else ""
-
-
-def _known(error: Exception | None) -> Exception:
-    return error or RuntimeError()
 
 
 def _position_columns(

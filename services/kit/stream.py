@@ -18,7 +18,8 @@ from faust.types import TP, EventT, StreamT
 from schemas import flow
 from services.kit import fault, telemetry
 from services.kit.config import Settings
-from services.kit.handler import Gap, GapFound, Shell, TooManyParked
+from services.kit.guilty import TooManyParked
+from services.kit.handler import Gap, GapFound, Shell
 from services.kit.health import Health
 from services.kit.service import Record
 
