@@ -1,6 +1,8 @@
 """What other services tell about an order: authorised, declined, cancelled, failed, closed."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from schemas import claim
 from schemas.claim import ClaimAuthorised, ClaimDeclined, OrderClosed
@@ -47,6 +49,7 @@ from services.kit.decision import (
 NOT_YET = frozenset({Phase.UNKNOWN, Phase.FORESEEN})
 TAKEN_ALONG = frozenset({Outcome.DELIVERED, Outcome.RETURNED})
 ENDED_AS = {CancelCause.EXPIRY: CancelResult.EXPIRED}
+ALREADY_ENDED = CancelResult.ALREADY_ENDED
 
 
 def issued(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) -> Decision:
@@ -101,7 +104,7 @@ def cancel(state: State, event: claim.CancelForwarded, now: datetime, facts: Fac
             detail = "a cancellation stands behind its authorisation on the same topic"
             return invalid("not_authorised", detail)
         case Phase.ENDED:
-            return applied(_answer(event, CancelResult.ALREADY_ENDED))
+            return applied(_answer(event, event.order_id, ALREADY_ENDED))
         case Phase.ASSIGNED:
             return _forward(state, event)
         case Phase.SEEKING | Phase.OFFERED:
@@ -109,17 +112,25 @@ def cancel(state: State, event: claim.CancelForwarded, now: datetime, facts: Fac
             ended = _cancelled(state, event.cause)
             open_offer = _withdraw(state, "the order was cancelled")
             return applied(
-                *open_offer, ended, _answer(event, result), timers=_all_timers_gone(state)
+                *open_offer,
+                ended,
+                _answer(event, event.order_id, result),
+                timers=_all_timers_gone(state),
             )
 
 
 def failed(state: State, event: AttemptFailed, now: datetime, facts: Facts) -> Decision:
-    """The pharmacy gave back: honour the mark, try the next one, or give up."""
+    """The pharmacy gave back: honour the marks, try the next one, or give up."""
+    if state.phase is Phase.ENDED and state.marks and event.attempt == state.attempt:
+        # Delivery may have left them to us: for it, only the attempt had failed.
+        answers = (_answer(mark, event.order_id, ALREADY_ENDED) for mark in state.marks)
+        return applied(*answers)
     if not_now := _not_live(state, event.attempt):
         return not_now
     note = Failed(attempt=event.attempt)
-    if state.mark is not None:
-        return applied(note, _cancelled(state, state.mark.cause), _honoured(state.mark, event))
+    if state.marks:
+        cause = state.marks[0].cause
+        return applied(note, _cancelled(state, cause), *_honoured(state.marks, cause, event))
     if event.attempt >= promise.ATTEMPTS_MAX:
         return applied(note, *exhausted(state, GateCode.REFUSED))
     timers = [match_now(state, now)]
@@ -180,27 +191,29 @@ def _forward(state: State, event: claim.CancelForwarded) -> Decision:
         reason=event.reason,
         attempt=state.attempt,
     )
-    if state.mark is not None:
-        if state.mark.request_id == event.request_id:
-            return stale("already forwarded")
-        return applied(forwarded)
+    if any(mark.request_id == event.request_id for mark in state.marks):
+        return stale("already forwarded")
     return applied(Marked(request_id=event.request_id, cause=event.cause), forwarded)
 
 
-def _honoured(mark: Mark, event: AttemptFailed) -> CancelAnswered:
+def _honoured(
+    marks: Sequence[Mark], cause: CancelCause, event: AttemptFailed
+) -> Iterator[CancelAnswered]:
     """Delivery may have said "too late, marked", or nothing when the attempt failed before."""
-    return CancelAnswered(
-        order_id=event.order_id,
-        request_id=mark.request_id,
-        cause=mark.cause,
-        result=ENDED_AS.get(mark.cause, CancelResult.CANCELLED),
-        detail="the pharmacy gave the order back",
-    )
+    result = ENDED_AS.get(cause, CancelResult.CANCELLED)
+    for mark in marks:
+        yield _answer(mark, event.order_id, result, "the pharmacy gave the order back")
 
 
-def _answer(event: claim.CancelForwarded, result: CancelResult) -> CancelAnswered:
+def _answer(
+    wish: claim.CancelForwarded | Mark, order_id: UUID, result: CancelResult, detail: str = ""
+) -> CancelAnswered:
     return CancelAnswered(
-        order_id=event.order_id, request_id=event.request_id, cause=event.cause, result=result
+        order_id=order_id,
+        request_id=wish.request_id,
+        cause=wish.cause,
+        result=result,
+        detail=detail,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.claim import Basis
 from schemas.dispatch import (
+    CancelAnswered,
     CancelForwarded,
     DispatchCancelled,
     DispatchExhausted,
@@ -134,7 +135,7 @@ class PastOffer(BaseModel):
 
 
 class Mark(BaseModel):
-    """The first cancellation that was forwarded."""
+    """A cancellation that was forwarded and not answered here."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -165,7 +166,7 @@ class State(BaseModel):
     token: str = ""
     out: tuple[UUID, ...] = ()
     past: tuple[PastOffer, ...] = ()
-    mark: Mark | None = None
+    marks: tuple[Mark, ...] = ()
     ended: str = ""
 
 
@@ -213,7 +214,11 @@ def _evolve_outcome(state: State, event: Event | Note) -> State:
         case Sealed():
             return _with(state, sealed=True)
         case Marked():
-            return _with(state, mark=Mark(request_id=event.request_id, cause=event.cause))
+            mark = Mark(request_id=event.request_id, cause=event.cause)
+            return _with(state, marks=(*state.marks, mark))
+        case CancelAnswered():
+            left = tuple(mark for mark in state.marks if mark.request_id != event.request_id)
+            return _with(state, marks=left)
         case Ended():
             return _with(state, phase=Phase.ENDED, ended=event.why)
         case DispatchExhausted():

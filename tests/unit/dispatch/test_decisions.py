@@ -324,19 +324,37 @@ def test_after_the_assignment_delivery_decides_and_the_mark_stays() -> None:
     )
     outcome.and_when(s.cancel()).then_stale()
     second = outcome.and_when(s.cancel(CancelCause.EXPIRY, s.uid(77)))
-    second.then_types(dispatch.CancelForwarded)
-    # The mark is honoured when the attempt fails: "too late, marked" was not the last word.
+    second.then_types(Marked, dispatch.CancelForwarded)
+    # The marks are honoured when the attempt fails: "too late, marked" was not the last word.
     second.and_when(s.failed()).then(
         Failed(attempt=1),
         DispatchCancelled(order_id=ORDER_ID, cause=CancelCause.PATIENT, attempt=1),
+        given_back(s.REQUEST_ID, CancelCause.PATIENT),
+        given_back(s.uid(77), CancelCause.EXPIRY),
+    )
+
+
+def given_back(request_id: UUID, cause: CancelCause) -> dispatch.CancelAnswered:
+    return dispatch.CancelAnswered(
+        order_id=ORDER_ID,
+        request_id=request_id,
+        cause=cause,
+        result=CancelResult.CANCELLED,
+        detail="the pharmacy gave the order back",
+    )
+
+
+def test_a_wish_that_delivery_left_to_us_is_answered_though_claim_was_quicker() -> None:
+    ended = s.assigned().when(s.cancel()).and_when(s.declined(1))
+    answered = ended.and_when(s.failed()).then(
         dispatch.CancelAnswered(
             order_id=ORDER_ID,
             request_id=s.REQUEST_ID,
             cause=CancelCause.PATIENT,
-            result=CancelResult.CANCELLED,
-            detail="the pharmacy gave the order back",
-        ),
+            result=CancelResult.ALREADY_ENDED,
+        )
     )
+    answered.and_when(s.failed()).then_stale()
 
 
 def test_claim_ending_the_order_takes_the_open_offer_back() -> None:
