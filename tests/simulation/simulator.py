@@ -24,8 +24,9 @@ from random import Random
 
 from tests.simulation.chance import Killed, Reaper, seeded
 from tests.simulation.people import Road, founding, recount, submitted
+from tests.simulation.roster import SERVICES
 from tests.simulation.verdict import judge
-from tests.simulation.world import SERVICES, Stand, Wires, World
+from tests.simulation.world import Stand, Wires, World
 
 PHARMACIES, PACKS = 5, 60
 BATCH_MAX = 12

@@ -8,7 +8,8 @@ from services.commands.invariants.look import _before
 from services.commands.invariants.scan import _take
 from services.commands.invariants.table import INVARIANTS
 from services.kit.spec import NOW
-from tests.simulation.world import SERVICES, World
+from tests.simulation.roster import SERVICES
+from tests.simulation.world import World
 
 LAID_ASIDE = """
 SELECT '{name}' AS service, message_type, code, detail, order_id, state

@@ -22,10 +22,7 @@ from aiokafka.errors import KafkaError
 from schemas import flow, registry
 from schemas.envelope import Attributes, attributes_of, body_of, headers_of
 from schemas.message import CommandAnswered, OrderEvent
-from services.claim.app import SERVICE as CLAIM
-from services.delivery.app import SERVICE as DELIVERY
 from services.dispatch import tick
-from services.dispatch.app import SERVICE as DISPATCH
 from services.kit import clock, db
 from services.kit.calls import CallRow, Calls
 from services.kit.config import Settings
@@ -40,20 +37,13 @@ from services.kit.tenants import Tenants
 from services.kit.timers import PARK_EVERY, Guard, Sweeper
 from services.kit.unit import Result
 from services.kit.vault import Vault
-from services.network.app import SERVICE as NETWORK
-from services.ops.app import SERVICE as OPS
-from services.prescription.app import SERVICE as PRESCRIPTION
-from services.review.app import SERVICE as REVIEW
 from tests.databases import Database
 from tests.integration.standing import settings_of
 from tests.simulation.log import Log, Producer, Reader
 from tests.simulation.outside import FarSides, lines
 from tests.simulation.people import Move, Road
+from tests.simulation.roster import SERVICES
 
-SERVICES: dict[str, Service] = {
-    service.name: service
-    for service in (PRESCRIPTION, REVIEW, CLAIM, NETWORK, DISPATCH, DELIVERY, OPS)
-}
 SHARDS = frozenset(range(flow.PARTITIONS))
 ROWS_MAX = 1000
 # Kept between runs: what a migration put there, and the chains that nobody may touch.
