@@ -5,12 +5,11 @@ import contextlib
 import time
 from typing import Any
 
-import asyncpg
-
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain.matching import MATCH
 from services.kit import telemetry
 from services.kit.config import Settings
+from services.kit.db import FAULTS
 from services.kit.handler import Shell
 
 POLL_S = 0.2
@@ -27,7 +26,7 @@ async def run(shell: Shell, settings: Settings, desk: Any) -> None:
             matched = 0
             try:
                 matched = await tick(shell, desk)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 log.warning("tick_failed", error=error)
                 await asyncio.sleep(PAUSE_AFTER_FAULT_S)
             if not matched:
@@ -35,7 +34,7 @@ async def run(shell: Shell, settings: Settings, desk: Any) -> None:
                     await asyncio.wait_for(shell.wakes.tick.wait(), POLL_S)
             shell.wakes.tick.clear()
     finally:
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(*FAULTS):
             await desk.leases.let_go(shell.pool)
 
 

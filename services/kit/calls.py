@@ -16,6 +16,7 @@ import asyncpg
 from pydantic_core import from_json
 
 from services.kit import telemetry
+from services.kit.db import FAULTS
 from services.kit.decision import CallAnswered, CallOutcome
 
 LEASE_S = 30.0
@@ -111,7 +112,7 @@ class Calls:
         while True:
             try:
                 rows = await self._lease()
-            except (asyncpg.PostgresError, OSError, asyncpg.InterfaceError) as error:
+            except FAULTS as error:
                 log.warning("calls_lease_failed", error=error)
                 await asyncio.sleep(1)
                 continue

@@ -8,8 +8,6 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-import asyncpg
-
 from services.kit import db, telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection
@@ -102,7 +100,7 @@ class Ticker:
             try:
                 await self._listen()
                 pause_s = 0.1
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except db.FAULTS as error:
                 log.warning("clock_listener_lost", error=error, pause_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECONNECT_S_MAX)

@@ -19,6 +19,16 @@ IDLE_IN_TRANSACTION_S_MAX = 30
 COMMAND_S_MAX = 60
 
 
+# Whatever a statement can fail with, a connection that breaks under it included: asyncpg keeps a
+# class apart, of no family, for one that was ended by the server at the wrong moment.
+FAULTS: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+
+
 class Failure(StrEnum):
     """Passing: hold and try the same again. Lasting: the data or the code is wrong."""
 
@@ -70,6 +80,8 @@ def classify(error: BaseException) -> Failure:
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg has one class for wrong use and for a connection that went away under us.
         return Failure.PASSING if _says_closed(error) else Failure.LASTING
+    if isinstance(error, asyncpg.InternalClientError):
+        return Failure.PASSING if _says_broken(error) else Failure.LASTING
     if isinstance(error, OSError | TimeoutError):
         return Failure.PASSING
     return Failure.LASTING
@@ -78,6 +90,12 @@ def classify(error: BaseException) -> Failure:
 def _says_closed(error: asyncpg.InterfaceError) -> bool:
     text = str(error)
     return "clos" in text or "released back to the pool" in text
+
+
+def _says_broken(error: asyncpg.InternalClientError) -> bool:
+    # The same class tells of values that the driver cannot handle.
+    text = str(error)
+    return " state" in text or text == "not connected"
 
 
 def _parameters(settings: Settings, role: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import orjson
 
 from services.kit import audit, clock, fault, guard, idempotency, telemetry
 from services.kit.calls import CallRow
-from services.kit.db import Connection, Failure, classify
+from services.kit.db import FAULTS, Connection, Failure, classify
 from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
 from services.kit.guard import Guard
@@ -352,13 +352,13 @@ class Shell:
         return [known[incoming.id] for incoming in batch]
 
     async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:
-        """Write what was decided; the audit head is locked last."""
-        await save(conn, unit, now, now + self.service.early_deadline)
-        within = conn if guard.stands(Guard.OUTBOX) else self.pool
-        await add_outbox(within, unit.outbox, now)
+        """Write what was decided: stock and slots before timers, and the audit head last."""
         if unit.changes:
             context = ProjectContext(conn, now, unit.changes, self.vault, self.extras)
             await self.service.project(context)
+        await save(conn, unit, now, now + self.service.early_deadline)
+        within = conn if guard.stands(Guard.OUTBOX) else self.pool
+        await add_outbox(within, unit.outbox, now)
         await drop_empty(conn, unit.entries.values())
         if unit.audit:
             await audit.append(conn, unit.audit)
@@ -449,5 +449,5 @@ async def _enter_inbox(conn: Connection, items: Sequence[Item]) -> list[Item]:
 async def _quietly(work: Awaitable[None]) -> None:
     try:
         await work
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except FAULTS as error:
         log.warning("notify_failed", error=error)

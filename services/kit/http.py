@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from schemas.message import Command
 from services.kit import clock, telemetry
 from services.kit.config import Settings
+from services.kit.db import FAULTS, Failure, classify
 from services.kit.decision import Actor, Verdict
 from services.kit.handler import Shell, Unavailable
 from services.kit.ids import new_id, partition_of
@@ -290,6 +291,13 @@ def _install_problems(app: FastAPI) -> None:
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         return problem_response(error.status_code, code, str(error.detail), [])
 
+    async def database(request: Request, error: Exception) -> Response:
+        if classify(error) is not Failure.PASSING:
+            return await crash(request, error)
+        log.warning("request_unavailable", error=error)
+        headers = {"Retry-After": "2"}
+        return problem_response(503, "unavailable", "the database is away", [], headers)
+
     async def crash(_: Request, error: Exception) -> Response:
         log.error("request_failed", error=error)
         return problem_response(500, "internal_error", "the service failed on this request", [])
@@ -297,6 +305,8 @@ def _install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
+    for kind in FAULTS:
+        app.add_exception_handler(kind, database)
     app.add_exception_handler(Exception, crash)
 
 

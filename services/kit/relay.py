@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from schemas.envelope import Attributes, headers_of
 from services.kit import fault, guard, telemetry
 from services.kit.config import Settings
-from services.kit.db import connect
+from services.kit.db import FAULTS, connect
 from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.store import SQL
@@ -66,7 +66,7 @@ class Relay:
         while True:
             try:
                 await self._with_connection()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, KafkaError) as error:
+            except (*FAULTS, KafkaError) as error:
                 telemetry.count("relay_failures_total")
                 log.warning("relay_begins_again", error=error)
             self.owned = frozenset()

@@ -12,6 +12,7 @@ from typing import Protocol
 import asyncpg
 
 from services.kit import telemetry
+from services.kit.db import FAULTS
 from services.kit.ids import partition_of
 from services.kit.store import SQL
 
@@ -80,7 +81,7 @@ class Sweeper:
         while True:
             try:
                 fired = await self._sweep()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 log.warning("sweep_failed", error=error)
                 fired = 0
                 await asyncio.sleep(1)

@@ -13,7 +13,7 @@ import asyncpg
 
 from services.kit import telemetry
 from services.kit.config import Settings
-from services.kit.db import connect
+from services.kit.db import FAULTS, connect
 from services.kit.ids import new_id
 from services.kit.store import SQL
 from services.kit.timers import Guard
@@ -74,7 +74,7 @@ class Watchdog:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._look()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 self._since = time.monotonic()
                 log.info("watchdog_blind", error=error)
 

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from services.kit.db import Failure, classify
+from services.kit.db import FAULTS, Failure, classify
 
 PASSING: list[BaseException] = [
     asyncpg.SerializationError("x"),
@@ -20,6 +20,10 @@ PASSING: list[BaseException] = [
     asyncpg.LockNotAvailableError("x"),
     asyncpg.InterfaceError("connection is closed"),
     asyncpg.InterfaceError("pool is closing"),
+    asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+    asyncpg.InternalClientError('cannot switch to "idle" state; protocol is in the "failed" state'),
+    asyncpg.InternalClientError("got result for unknown protocol state 3"),
+    asyncpg.InternalClientError("not connected"),
     ConnectionRefusedError(),
     ConnectionResetError(),
     TimeoutError(),
@@ -33,9 +37,15 @@ LASTING: list[BaseException] = [
     asyncpg.DataError("invalid input for query argument $1"),
     asyncpg.InterfaceError("another operation is in progress"),
     asyncpg.InvalidPasswordError("x"),
+    asyncpg.InternalClientError("no binary format encoder for type x"),
     ValueError("x"),
     KeyError("x"),
 ]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_whoever_waits_for_the_database_waits_out_all_that_passes(error: BaseException) -> None:
+    assert isinstance(error, FAULTS)
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
