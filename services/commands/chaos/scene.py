@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,6 +83,7 @@ class Scene:
         self.tenants = {row["name"]: UUID(row["tenant_id"]) for row in rows}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
+        self._outbox: deque[Letter] = deque()
         self.lettered = 0
 
     @property
@@ -95,6 +96,7 @@ class Scene:
         """All partners hear their feeds and act."""
         self._crew.listen()
         self._start(self._work())
+        self._start(self._mail())
         try:
             yield
         finally:
@@ -128,16 +130,20 @@ class Scene:
             if script.spec.ordinal % BY_LETTER_EVERY:
                 self.hospital.expect(script)
             else:
-                self._start(self._mail(letter_of(script, self.tenants[script.hospital])))
+                self._outbox.append(letter_of(script, self.tenants[script.hospital]))
             await asyncio.sleep(1 / self.rate)
 
-    async def _mail(self, letter: Letter) -> None:
-        """Send until it is known to have arrived, perhaps more than once."""
+    async def _mail(self) -> None:
+        """Send each letter until it is known to have arrived, perhaps more than once."""
         while True:
             with contextlib.suppress(KafkaError, OSError):
-                await self.send(letter)
-                self.lettered += 1
-                return
+                async with Mailer(self.system.kafka) as mailer:
+                    while True:
+                        while self._outbox:
+                            await mailer.send(self._outbox[0])
+                            self._outbox.popleft()
+                            self.lettered += 1
+                        await asyncio.sleep(TURN_S)
             await asyncio.sleep(1)
 
     def _start(self, work: Any) -> asyncio.Task[None]:

@@ -82,3 +82,9 @@ def test_without_its_tool_a_fault_says_why(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", "")
     fault = SlowFsync(cast(Scene, Stand()), random.Random(1))
     assert fault.missing() == "strace is not installed"
+
+
+def test_the_table_of_the_document_holds_every_fault_as_it_is() -> None:
+    text = (CLONE / "docs" / "reliability.md").read_text()
+    missing = [name for name, kind in FAULTS.items() if f"| `{name}` | {kind.does} |" not in text]
+    assert missing == []
