@@ -85,6 +85,8 @@ class Snapshot:
     disk_free: int = 10**12
     connections: tuple[int, int] = (0, 1)
     archive: str = ""
+    # What is not there of the tables.
+    unprepared: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,13 @@ def _stores(snapshot: Snapshot) -> Iterator[Finding]:
             f"PostgreSQL does not answer: {snapshot.postgres}. Nothing is lost; all waits for it.",
             "See logs/postgres.log. The supervisor starts it again; if it keeps ending, "
             "look at the disk, then at `yaoda restore`.",
+        )
+    if snapshot.unprepared:
+        yield Finding(
+            "not_prepared",
+            "postgres",
+            f"The tables are not all there: {snapshot.unprepared}.",
+            "If it is just starting, wait; else logs/migrate.log says what went wrong.",
         )
     if snapshot.kafka:
         yield Finding(

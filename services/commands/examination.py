@@ -26,7 +26,7 @@ from services.commands.diagnosis import (
 )
 from services.dispatch.domain.matching import MATCH
 from services.local.instance import Instance, holder, read_state
-from services.local.processes import process_of
+from services.local.processes import BY_NAME
 
 ANSWER_S_MAX = 8.0
 UNSURE_TRIES = 3
@@ -112,6 +112,8 @@ async def examine(home: Path, watch_s: float) -> Snapshot:
     try:
         async with asyncio.timeout(60 + watch_s):
             return await _tables(conn, instance, snapshot)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        return replace(snapshot, unprepared=str(error))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return replace(snapshot, postgres=_said(error))
     finally:
@@ -230,7 +232,8 @@ async def _processes(instance: Instance) -> tuple[ProcessLook, ...]:
 
 async def _process(client: httpx.AsyncClient, row: Mapping[str, Any]) -> ProcessLook:
     look = ProcessLook(row["name"], row["pid"], row["ready"], row["restarts"])
-    if row["name"] in ("postgres", "kafka") or not process_of(row["name"]).http:
+    name = row["name"].partition(".")[0]
+    if name not in BY_NAME or not BY_NAME[name].http:
         return look
     try:
         answer = await client.get(f"http://127.0.0.1:{row['port']}/readyz")

@@ -41,6 +41,8 @@ class Postgres:
         self.port = port
         self.log = log
         self.database = database
+        # Whether commits may wait for a receiver of the log; without one they would for ever.
+        self.received = False
         self.child: Child | None = None
 
     def dsn(self, database: str | None = None, user: str = SUPERUSER) -> str:
@@ -59,6 +61,8 @@ class Postgres:
         self.folder.mkdir(parents=True, exist_ok=True)
         await self._initialise_once(install, uid)
         await self._wait_for_the_dead()
+        if not self.received:
+            self._wait_for_no_receiver()
         self.child = Child(
             [str(install / "bin" / "postgres"), "-D", _HERE, *self._options()],
             log=self.log,
@@ -132,6 +136,16 @@ class Postgres:
         # Its number may belong to some other program by now, and the server would refuse to start.
         (data / "postmaster.pid").unlink(missing_ok=True)
 
+    def _wait_for_no_receiver(self) -> None:
+        """Take the synchronous standby out of what ALTER SYSTEM has written."""
+        settings = self.folder / "data" / "postgresql.auto.conf"
+        if not settings.exists():
+            return
+        lines = settings.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith("synchronous_standby_names")]
+        if kept != lines:
+            settings.write_text("".join(kept))
+
     def _options(self) -> list[str]:
         settings = {
             "listen_addresses": HOST,
@@ -140,6 +154,8 @@ class Postgres:
             "max_connections": 200,
             "shared_buffers": "256MB",
             "max_wal_size": "1GB",
+            # A receiver that stays away must not fill the disk.
+            "max_slot_wal_keep_size": "4GB",
             "fsync": "on",
             "synchronous_commit": "on",
             "password_encryption": "scram-sha-256",
@@ -175,6 +191,11 @@ def _servers_in(data: Path) -> list[int]:
             # It has just ended, or belongs to somebody else and so cannot have our folder.
             continue
     return found
+
+
+def wheel_install() -> Path:
+    """The wheel's server with its tools, for programs that run as ourselves."""
+    return _reachable_install(None)
 
 
 def _reachable_install(uid: int | None) -> Path:

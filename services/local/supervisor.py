@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from services.local import backup
 from services.local.child import Child, cap_log
 from services.local.errors import LocalError, StartFailed
 from services.local.instance import Instance
@@ -27,6 +28,7 @@ STEADY_SECONDS = 30
 PROBE_SECONDS = 0.3
 PROBE_SECONDS_READY = 3.0
 LOG_SECONDS = 5
+BACKUP_SECONDS = 1
 
 
 class Unit(Protocol):
@@ -101,6 +103,7 @@ class System:
         self._units: dict[str, Supervised] = {}
         self._services: dict[str, Service] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._receiver: backup.Receiver | None = None
 
     @property
     def home(self) -> Path:
@@ -177,7 +180,8 @@ class System:
         """
         try:
             self.progress("Starting PostgreSQL and Kafka")
-            await self.instance.start_with(self._prepare("migrate"), self.progress)
+            self.instance.postgres.received = backup.configured(self.home) is not None
+            await self.instance.start_with(self._prepare_database(), self.progress)
             self._supervise("postgres", self.instance.postgres)
             self._supervise("kafka", self.instance.broker)
             await self._prepare("topics")
@@ -188,6 +192,7 @@ class System:
                 self._supervise(name, unit)
             self._tasks.append(asyncio.create_task(self._probe_all(), name="probe"))
             self._tasks.append(asyncio.create_task(self._cap_logs(), name="logs"))
+            self._tasks.append(asyncio.create_task(self._follow_backup(), name="backup"))
         except BaseException:
             await self.stop()
             raise
@@ -224,6 +229,9 @@ class System:
         services = [item for name, item in self._units.items() if name in self.names]
         await asyncio.gather(*(item.unit.stop() for item in services))
         await self.instance.stop()
+        # After the database, whose last commits wait for it.
+        if self._receiver is not None:
+            await self._receiver.stop()
         for item in self._units.values():
             item.ready = False
         self._write_state()
@@ -237,6 +245,42 @@ class System:
     def status(self) -> list[dict[str, Any]]:
         """One row a process: name, pid, port, ready, restarts."""
         return [item.state() for item in self._units.values()]
+
+    async def _prepare_database(self) -> None:
+        """The receiver of the log first: without it no commit is answered."""
+        folder = backup.configured(self.home)
+        if folder is not None:
+            await self._receive(folder)
+        await self._prepare("migrate")
+
+    async def _receive(self, folder: Path) -> None:
+        log = self.instance.logs / f"{backup.RECEIVER}.log"
+        self._receiver = backup.Receiver(self.instance.postgres, folder, log)
+        await self._receiver.launch()
+        self._supervise(backup.RECEIVER, self._receiver)
+
+    async def _receive_no_longer(self, receiver: backup.Receiver) -> None:
+        self._units.pop(backup.RECEIVER).held = True
+        watching = f"watch {backup.RECEIVER}"
+        for task in [task for task in self._tasks if task.get_name() == watching]:
+            task.cancel()
+            self._tasks.remove(task)
+        await receiver.stop()
+        self._receiver = None
+
+    async def _follow_backup(self) -> None:
+        """Begin or end the receiving of the log as `yaoda backup` says."""
+        while True:
+            await asyncio.sleep(BACKUP_SECONDS)
+            folder = backup.configured(self.home)
+            self.instance.postgres.received = folder is not None
+            if self._receiver is not None and self._receiver.folder != folder:
+                await self._receive_no_longer(self._receiver)
+            if self._receiver is None and folder is not None:
+                try:
+                    await self._receive(folder)
+                except (OSError, LocalError) as error:
+                    self.progress(f"The backup's folder cannot be used: {error}")
 
     async def _prepare(self, name: str) -> None:
         """Schemas or topics; both programs do nothing where everything is there already."""

@@ -76,6 +76,7 @@ def test_the_edge_does_not_repeat_what_a_service_says() -> None:
     [
         ({"postgres": "ConnectionRefusedError"}, "postgres_away"),
         ({"kafka": "KafkaConnectionError"}, "kafka_away"),
+        ({"unprepared": "no table"}, "not_prepared"),
         ({"disk_free": 900_000_000}, "disk_full"),
         ({"disk_free": 2_000_000_000}, "disk_low"),
         ({"clock_stood": True, "watched_s": 3.0}, "clock_stopped"),

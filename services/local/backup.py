@@ -1,0 +1,167 @@
+"""Backups of an instance's database: its write-ahead log received as it is written, and bases.
+
+The receiver is a synchronous standby: a commit is answered when it is on both disks, so what was
+acknowledged survives the loss of the data folder.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from services.local.child import Child, run_to_end
+from services.local.errors import LocalError
+from services.local.ports import HOST
+from services.local.postgres import SUPERUSER, Postgres, wheel_install
+
+RECEIVER = "wal"
+STANDBY = "yaoda_wal"
+STOP_SECONDS_MAX = 5
+CONFIGURED = "backup.json"
+ABOUT = "yaoda-backup.json"
+TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+
+STREAMING = """
+SELECT EXISTS (SELECT FROM pg_stat_replication
+               WHERE application_name = $1 AND state = 'streaming')
+"""
+
+
+class BackupFailed(LocalError):
+    """A backup could not be made; the one before it is as it was."""
+
+    exit_code = 16
+
+
+@dataclass(frozen=True)
+class Base:
+    """One whole copy of the database's files, and when it was complete."""
+
+    folder: Path
+    ended: datetime
+
+
+def configured(home: Path) -> Path | None:
+    """The folder that receives this instance's log, if one does."""
+    try:
+        return Path(json.loads((home / CONFIGURED).read_text())["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def configure(home: Path, folder: Path | None) -> None:
+    """Receive into this folder from now on, or no longer; the supervisor follows in a second."""
+    path = home / CONFIGURED
+    if folder is None:
+        path.unlink(missing_ok=True)
+        return
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(json.dumps({"folder": str(folder)}))
+    scratch.rename(path)
+
+
+def log_folder(folder: Path) -> Path:
+    """Where a backup keeps the received log."""
+    return folder / "wal"
+
+
+def bases(folder: Path) -> list[Base]:
+    """The complete base backups, the oldest first."""
+    found = []
+    for entry in sorted((folder / "base").glob("*Z")):
+        ended = datetime.strptime(entry.name, TIME_FORMAT).replace(tzinfo=UTC)
+        found.append(Base(entry, ended))
+    return found
+
+
+def choose(found: Sequence[Base], target: datetime | None) -> Base | None:
+    """The newest base that was complete at the target; the newest of all for none."""
+    usable = [base for base in found if target is None or base.ended <= target]
+    return usable[-1] if usable else None
+
+
+class Receiver:
+    """`pg_receivewal` as a child that the supervisor restarts."""
+
+    port = 0
+
+    def __init__(self, postgres: Postgres, folder: Path, log: Path) -> None:
+        self.folder = folder
+        self.log = log
+        self.child: Child | None = None
+        self._postgres = postgres
+
+    async def launch(self) -> None:
+        """Start it; the slot keeps on the server what it has not received yet."""
+        target = log_folder(self.folder)
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        program = str(wheel_install() / "bin" / "pg_receivewal")
+        common = [program, "-d", conninfo(self._postgres), "-w", "-S", STANDBY]
+        await run_to_end([*common, "--create-slot", "--if-not-exists"], log=self.log)
+        self.child = Child([*common, "-D", str(target), "--synchronous", "--no-loop"], log=self.log)
+
+    async def is_ready(self) -> bool:
+        """Whether the server sends it the log."""
+        if self.child is None or not self.child.running:
+            return False
+        try:
+            connection = await asyncpg.connect(self._postgres.dsn("postgres"), timeout=5)
+        except (OSError, TimeoutError, asyncpg.PostgresError):
+            return False
+        try:
+            return bool(await connection.fetchval(STREAMING, STANDBY))
+        finally:
+            await connection.close()
+
+    async def stop(self) -> None:
+        """End it after the last record that it was sent."""
+        if self.child is not None:
+            await self.child.stop(signal.SIGINT, STOP_SECONDS_MAX)
+
+
+def conninfo(postgres: Postgres) -> str:
+    """How the server's own tools connect."""
+    where = f"host={HOST} port={postgres.port} user={SUPERUSER}"
+    return f"{where} dbname=postgres application_name={STANDBY}"
+
+
+async def take_base(postgres: Postgres, folder: Path, log: Path) -> Base:
+    """Copy the running server's files, and verify the copy. Raises BackupFailed."""
+    root = folder / "base"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = root / "unfinished"
+    shutil.rmtree(scratch, ignore_errors=True)
+    programs = wheel_install() / "bin"
+    connect = ["-d", conninfo(postgres).replace(STANDBY, "yaoda_base"), "-w"]
+    copying = ["-D", str(scratch), "-c", "fast", "-X", "stream", "--manifest-checksums=SHA256"]
+    code, said = await run_to_end([str(programs / "pg_basebackup"), *connect, *copying], log=log)
+    if code != 0:
+        raise BackupFailed(f"pg_basebackup failed ({code}):\n{said}")
+    await asyncio.to_thread(verify, scratch)
+    ended = datetime.now(UTC)
+    final = root / ended.strftime(TIME_FORMAT)
+    await asyncio.to_thread(os.sync)
+    scratch.rename(final)
+    return Base(final, ended)
+
+
+def verify(base: Path) -> None:
+    """Read a copy back and hold it to the server's manifest. Raises BackupFailed."""
+    # By hand: the wheel's pg_verifybackup crashes.
+    for entry in json.loads((base / "backup_manifest").read_text())["Files"]:
+        file = base / entry["Path"]
+        try:
+            with file.open("rb") as content:
+                found = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            raise BackupFailed(f"The copy misses {entry['Path']}: {error}") from error
+        if found != entry["Checksum"]:
+            raise BackupFailed(f"The copy of {entry['Path']} is not what the server sent.")

@@ -1,0 +1,92 @@
+"""Which base a time is restored from, and what a backup remembers of itself."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.commands.backup import _claim
+from services.commands.restore import _base, _moment, _refuse_impossible
+from services.local import backup
+from services.local.backup import BackupFailed, bases, choose
+
+
+def at(hour: int) -> datetime:
+    return datetime(2026, 3, 2, hour, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (at(11).strftime(backup.TIME_FORMAT), at(9).strftime(backup.TIME_FORMAT)):
+        (tmp_path / "base" / name).mkdir(parents=True)
+    (tmp_path / "base" / "unfinished").mkdir()
+    return tmp_path
+
+
+def test_the_newest_base_before_the_target_is_chosen(folder: Path) -> None:
+    found = bases(folder)
+    assert [base.ended for base in found] == [at(9), at(11)]
+    for target, ended in ((None, at(11)), (at(12), at(11)), (at(11), at(11)), (at(10), at(9))):
+        chosen = choose(found, target)
+        assert chosen is not None
+        assert chosen.ended == ended
+    assert choose(found, at(8)) is None
+
+
+def test_a_time_before_the_first_base_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackupFailed, match="begins at 2026-03-02T09:00:00"):
+        _base(folder, at(8))
+    with pytest.raises(BackupFailed, match="no complete backup"):
+        _base(tmp_path / "other", None)
+
+
+def test_a_time_needs_its_zone() -> None:
+    assert _moment("2026-03-02T09:00:00Z") == at(9)
+    assert _moment("2026-03-02T17:00:00+08:00") == at(9)
+    for text in ("2026-03-02T09:00:00", "yesterday"):
+        with pytest.raises(BackupFailed, match="time"):
+            _moment(text)
+
+
+def test_an_old_broker_fits_only_the_latest(tmp_path: Path) -> None:
+    with pytest.raises(BackupFailed, match="would not fit"):
+        _refuse_impossible(tmp_path / "new", at(9), tmp_path)
+    with pytest.raises(BackupFailed, match="no data of a broker"):
+        _refuse_impossible(tmp_path / "new", None, tmp_path)
+    (tmp_path / "pg").mkdir()
+    with pytest.raises(BackupFailed, match="There is an instance"):
+        _refuse_impossible(tmp_path, None, None)
+
+
+def test_one_folder_holds_one_database(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    _claim(mine, "1")
+    _claim(mine, "1")
+    with pytest.raises(BackupFailed, match="another instance's backup"):
+        _claim(mine, "2")
+    with pytest.raises(BackupFailed, match="not empty"):
+        _claim(tmp_path, "1")
+
+
+def test_an_instance_remembers_where_its_log_goes(tmp_path: Path) -> None:
+    assert backup.configured(tmp_path) is None
+    backup.configure(tmp_path, tmp_path / "there")
+    assert backup.configured(tmp_path) == tmp_path / "there"
+    backup.configure(tmp_path, None)
+    assert backup.configured(tmp_path) is None
+
+
+def test_a_copy_that_is_not_what_was_sent_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1").write_bytes(b"page")
+    digest = hashlib.sha256(b"page").hexdigest()
+    manifest = {"Files": [{"Path": "1", "Checksum": digest}]}
+    (tmp_path / "backup_manifest").write_text(json.dumps(manifest))
+    backup.verify(tmp_path)
+    (tmp_path / "1").write_bytes(b"pagf")
+    with pytest.raises(BackupFailed, match="copy of 1 is not"):
+        backup.verify(tmp_path)
+    (tmp_path / "1").unlink()
+    with pytest.raises(BackupFailed, match="misses 1"):
+        backup.verify(tmp_path)
