@@ -81,6 +81,8 @@ def _new_topic(name: str) -> NewTopic:
         # Compaction or transactions would leave holes in the offsets.
         "cleanup.policy": "delete",
         "retention.ms": str(flow.RETENTION_DAYS * DAY_MS),
+        # The broker refuses records that a worker with a wrong clock dates into the future.
+        "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "1" if replication < 3 else "2",
     }
     return NewTopic(

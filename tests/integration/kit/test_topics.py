@@ -1,6 +1,7 @@
 """Topics and first positions on a real broker."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -97,6 +98,21 @@ async def test_a_service_that_comes_later_begins_at_the_start_of_the_log(
     assert await prepare(settings) == []
     found = {part: offset for _, part, offset in await positions(database, "claim")}
     assert found == {**dict.fromkeys(range(12), 0), 4: 2}
+
+
+@pytest.mark.parametrize("hours", [-25, 25])
+async def test_a_sender_whose_clock_is_wrong_is_heard(
+    settings: Settings, kafka: str, hours: int
+) -> None:
+    await prepare(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all")
+    await producer.start()
+    right_ms = int(time.time() * 1000)
+    wrong_ms = right_ms + hours * 3_600_000
+    told = await producer.send_and_wait(flow.topics()[0], b"x", timestamp_ms=wrong_ms)
+    await producer.stop()
+    # The broker's own time stands in the log, so that its retention does not depend on the sender.
+    assert abs(told.timestamp - right_ms) < 600_000
 
 
 async def test_a_wrong_partition_count_is_an_error(
