@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.databases import Database
-from tests.simulation.world import Stand, standing
+from tests.simulation.world import Stand, silent, standing
 
 
 @pytest.fixture
 async def stand(database: Database) -> AsyncIterator[Stand]:
     """A database of its own; each run begins as on the first day."""
-    async with standing(database) as own:
-        yield own
+    with silent():
+        async with standing(database) as own:
+            yield own

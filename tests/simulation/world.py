@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 from aiokafka.errors import KafkaError
 
 from schemas import flow, registry
@@ -114,6 +115,21 @@ async def standing(database: Database) -> AsyncIterator[Stand]:
         any_of = settings["ops"]
         tenants, vault = Tenants.load(any_of.tenants_file), Vault.load(any_of.master_key_file)
         yield Stand(conn, settings, pools, relaying, tenants, vault)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without log lines, of which a run would write thousands."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_drop])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(logger: object, method: str, event: object) -> str:
+    raise structlog.DropEvent
 
 
 async def _as_it_is(conn: Any) -> None:
