@@ -20,7 +20,14 @@ from schemas import flow
 from services.commands.chaos.faults import FAULTS, LASTS, USUAL
 from services.commands.chaos.measures import Measures
 from services.commands.chaos.nemesis import AT_ONCE_MAX, Nemesis, Outcome, by_fault
-from services.commands.chaos.scene import ORDERS_A_SECOND, Scene, Unsettled, scene_in
+from services.commands.chaos.scene import (
+    OPEN_MAX,
+    OPEN_MAX_OUTAGE,
+    ORDERS_A_SECOND,
+    Scene,
+    Unsettled,
+    scene_in,
+)
 from services.commands.chaos.schedule import Stroke, schedule
 from services.local.errors import HomeLocked, LocalError
 from services.local.instance import holder
@@ -76,8 +83,14 @@ async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> 
         strokes = schedule(options.seed, options.minutes * 60, options.faults, LASTS)
     doubled = options.doubled
     begun = time.monotonic()
+    outage = any(stroke.fault.startswith("outage-") for stroke in strokes)
     async with scene_in(
-        options.home, options.seed, doubled, rate=options.rate, progress=_say
+        options.home,
+        options.seed,
+        doubled,
+        rate=options.rate,
+        open_max=OPEN_MAX_OUTAGE if outage else OPEN_MAX,
+        progress=_say,
     ) as scene:
         _say(f"seed {options.seed}, {len(strokes)} strokes, two workers each of {doubled}")
         report = await under_fire(scene, strokes)
