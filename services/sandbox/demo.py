@@ -20,7 +20,7 @@ from services.sandbox.scripts import Script, script_of
 from services.sandbox.stage import Book, Stage
 from services.sandbox.world import World, demo_order, demo_world, orders_of_minute
 
-RATE_PER_MINUTE = 6.0
+RATE_PER_MINUTE = 12.0
 TURN_S = 0.1
 SCRIPTS_KEPT = 2000
 MARK_EVERY = timedelta(minutes=10)

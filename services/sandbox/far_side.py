@@ -25,7 +25,7 @@ from services.kit import telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection, create_pool
 from services.kit.health import Health
-from services.sandbox.profile import PROFILES, Profile, draw, load
+from services.sandbox.profile import DEMO, Profile, draw, load
 
 SILENCE_S_MAX = 60.0
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
@@ -321,6 +321,6 @@ def run(make: Callable[[Profile, int], FarSide]) -> None:
 
 
 def surroundings() -> tuple[Profile, int]:
-    """Profile and seed of this process, from SANDBOX_PROFILE (a file) and SANDBOX_SEED."""
-    path = os.environ.get("SANDBOX_PROFILE") or PROFILES / "standard.toml"
+    """Profile and seed of this process: SANDBOX_PROFILE (a file, the demo's) and SANDBOX_SEED."""
+    path = os.environ.get("SANDBOX_PROFILE") or DEMO
     return load(Path(path)), int(os.environ.get("SANDBOX_SEED") or 1)

@@ -135,12 +135,19 @@ class Fates:
 
     def naming(self, number: str, attempt: int) -> float:
         """Seconds until the fleet names a courier."""
-        return 0.0 if self.profile.instant else NAMING_S * self.u(number, attempt, "naming takes")
+        return self._hastened(NAMING_S) * self.u(number, attempt, "naming takes")
+
+    @property
+    def at_door_s(self) -> float:
+        """How long a courier waits at a closed door."""
+        return self._hastened(AT_DOOR_S)
 
     def ending(self, number: str, cold: bool) -> Ending:
         """How the ride ends; it depends on the patient and the parcel, not on the attempt."""
         style = self.profile.courier
         hand_over = style.hand_over.seconds(self.u(number, "hand-over takes"))
+        if self.u(number, "dawdles") < self.profile.misbehave.dawdle:
+            hand_over += self.profile.misbehave.dawdle_s
         shares = {
             ReturnReason.LOST: style.lost_after_pick_up,
             ReturnReason.COLD_CHAIN: style.cold_chain_breach if cold else 0.0,
@@ -157,6 +164,7 @@ class Fates:
     def ride(self, vehicle: str, metres: float) -> float:
         """Seconds for a straight line of so many metres."""
         style = self.profile.courier
-        if self.profile.instant:
-            return 0.0
-        return metres * style.detour / (style.speed_kmh[vehicle] / 3.6)
+        return self._hastened(metres * style.detour / (style.speed_kmh[vehicle] / 3.6))
+
+    def _hastened(self, seconds: float) -> float:
+        return 0.0 if self.profile.instant else seconds / self.profile.courier.haste

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 PROFILES = Path(__file__).parent / "profiles"
+DEMO = PROFILES / "demo.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Orders(_Part):
     cold_chain: Share
     tier: dict[str, Share]
     cancel_by_patient: Share
+    cancel_within_s: float = Field(default=1800, ge=0, description="of the submission")
     pharmacist_needed: Share
     must_reject: Share
 
@@ -135,6 +137,9 @@ class Courier(_Part):
 
     speed_kmh: dict[str, float]
     detour: float = Field(ge=1)
+    haste: float = Field(
+        default=1, gt=0, description="times quicker than in life, but for hand_over"
+    )
     hand_over: Wait
     not_at_home: Share
     refused_at_door: Share
@@ -148,6 +153,8 @@ class Misbehave(_Part):
     accept_twice: Share = 0
     fall_silent: Share = Field(default=0, description="share of assignments never heard of again")
     answer_late_s: float = Field(default=0, ge=0, description="added to each pharmacy's answer")
+    dawdle: Share = Field(default=0, description="share of rides that take `dawdle_s` longer")
+    dawdle_s: float = Field(default=0, ge=0)
 
 
 class Profile(_Part):

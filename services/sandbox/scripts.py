@@ -32,7 +32,6 @@ from services.sandbox.world import OrderSpec, World, seeded_id
 # Stands before every personal string, so that a leak into topics or logs is seen.
 CANARY = "CANARY"
 HOSPITALS = ("hospital-a", "hospital-b")
-CANCEL_WITHIN_S = 1800
 # Nobody's share reaches this; one fen is below everybody's.
 SHARE_UNLIMITED_FEN, SHARE_TINY_FEN = 10_000_000, 1
 ISSUED_BEFORE = timedelta(minutes=2)
@@ -120,7 +119,8 @@ def script_of(spec: OrderSpec, fates: Fates) -> Script:
     insured = fates.u(number, "insured") < shares.insured
     tiny = fates.u(number, "share above consent") < patient.share_above_consent
     cancels = fates.u(number, "cancels") < shares.cancel_by_patient
-    after = timedelta(seconds=CANCEL_WITHIN_S * fates.u(number, "cancels at"))
+    within_s = fates.profile.orders.cancel_within_s
+    after = timedelta(seconds=within_s * fates.u(number, "cancels at"))
     sheets = _Draft(spec, fates, must_reject).sheets(seen, cold)
     return Script(
         spec=spec,

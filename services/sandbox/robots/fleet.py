@@ -8,7 +8,6 @@ import numpy as np
 
 from schemas.delivery import AssignCourier, HandOver, PickUp, ReturnParcel, ReturnReason
 from services.sandbox.days import Point, metres
-from services.sandbox.fates import AT_DOOR_S
 from services.sandbox.stage import Entry, Stage
 from services.sandbox.world import Rider
 
@@ -186,7 +185,7 @@ class Fleet:
             case None | ReturnReason.REFUSED:
                 seconds = ride + ends.hand_over_s
             case ReturnReason.NOT_HOME:
-                seconds = ride + (0.0 if fates.profile.instant else AT_DOOR_S)
+                seconds = ride + fates.at_door_s
             case reason:
                 seconds = ride * PART_OF_RIDE[reason]
 

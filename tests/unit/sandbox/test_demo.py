@@ -4,8 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.sandbox.demo import LOOK_BACK, MARK_EVERY, Marks
-from services.sandbox.profile import Profile
+from services.sandbox.days import metres
+from services.sandbox.demo import LOOK_BACK, MARK_EVERY, RATE_PER_MINUTE, Marks
+from services.sandbox.fates import Fates
+from services.sandbox.profile import DEMO, Profile, load
+from services.sandbox.scripts import script_of
 from services.sandbox.world import demo_order, demo_world, orders_of_minute
 
 NOW = datetime(2026, 11, 22, 5, 30, tzinfo=UTC)
@@ -48,3 +51,30 @@ def test_marks_that_cannot_be_read_mean_the_start(tmp_path: Path) -> None:
     for text in ("", "{", json.dumps({"a": 1}), json.dumps([["yesterday", {}]])):
         path.write_text(text)
         assert Marks(path).long_ago(NOW) == {}
+
+
+def test_a_visitor_sees_parcels_arrive_within_three_minutes_and_later_some_late() -> None:
+    fates = Fates(load(DEMO), 1)
+    world = demo_world(fates.profile, 1)
+    takes = []
+    for minute in range(30):
+        for order in orders_of_minute(world, fates.profile, 1, minute, RATE_PER_MINUTE):
+            script, number = script_of(order, fates), order.number
+            look = fates.review(number, 0, 1)[1] if script.seen_by_pharmacist else 0.0
+            shop = min(world.shops, key=lambda s: metres(s.point, order.door))
+            inside = fates.own_review(number, shop.key, 1)[1]
+            inside += fates.picking(number, shop.key, 1, len(script.product_codes()), False)
+            ride = fates.ride("motorcycle", metres(shop.point, order.door))
+            accepts = fates.offer(number, shop.key, 1).after_s
+            takes.append(look + accepts + inside + ride + fates.ending(number, False).hand_over_s)
+    takes.sort()
+    assert takes[len(takes) // 2] < 150
+    assert takes[len(takes) // 10] > 30
+    late = sum(seconds > 30 * 60 for seconds in takes) / len(takes)
+    assert 0.01 < late < 0.06
+
+
+def test_the_pace_of_replays_is_that_of_life(standard: Profile) -> None:
+    assert (standard.courier.haste, standard.misbehave.dawdle) == (1, 0)
+    assert standard.orders.cancel_within_s == 1800
+    assert Fates(standard, 1).at_door_s == 120
