@@ -160,8 +160,9 @@ class Stage(StrEnum):
 
 
 class GateCode(StrEnum):
-    """Hard gates of the match, in their fixed order."""
+    """Why a tier finds nobody: not offered by the city, then the hard gates in their order."""
 
+    NOT_OFFERED = "NOT_OFFERED"
     NO_COVERAGE = "NO_COVERAGE"
     CLOSED = "CLOSED"
     NO_PHARMACIST = "NO_PHARMACIST"

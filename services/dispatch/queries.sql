@@ -21,6 +21,9 @@ UPDATE city_lease SET until = clock_timestamp() WHERE holder = $1;
 -- name: city_version
 SELECT version FROM city_version WHERE city = $1;
 
+-- name: city_tiers
+SELECT tiers FROM city WHERE city = $1;
+
 -- name: pharmacies_changed
 SELECT body FROM pharmacy WHERE city = $1 AND changed > $2;
 

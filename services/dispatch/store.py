@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from schemas.values import Tier
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -16,7 +17,7 @@ from services.dispatch.domain.candidates import (
     match_many,
 )
 from services.dispatch.domain.found import Matched, NotOurs, Recounted
-from services.dispatch.domain.matching import MATCH, RECHECK, wanted
+from services.dispatch.domain.matching import EVERY_TIER, MATCH, RECHECK, wanted
 from services.dispatch.domain.recheck import OpenPacks, still_short
 from services.dispatch.domain.state import Phase
 from services.dispatch.ledger import Plan, plan_of
@@ -88,8 +89,15 @@ async def _match_city(
     if not await desk.leases.check(context.conn, city):
         return None
     index = await desk.indexes.of(context.conn, city)
-    orders = [wanted(context.states[item.key]) for item in items]
+    offered = await _offered(context.conn, city)
+    orders = [wanted(context.states[item.key], offered) for item in items]
     return await match_city(context.conn, index, city, orders, context.now)
+
+
+async def _offered(conn: Connection, city: str) -> frozenset[Tier]:
+    """The tiers that the city offers; every one while nothing is known of the city."""
+    tiers = await conn.fetchval(SQL["city_tiers"], city)
+    return EVERY_TIER if tiers is None else frozenset(map(Tier, tiers))
 
 
 async def match_city(

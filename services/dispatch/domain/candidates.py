@@ -7,6 +7,7 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from math import cos, radians
 from uuid import UUID
 
@@ -40,10 +41,11 @@ GATES = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One tier to try and its deadline."""
+    """One tier to try and its deadline; `offered` says whether the city has it at all."""
 
     tier: Tier
     due_at: datetime
+    offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """A tier on which nobody is left, the gate that removed the last, and the counts."""
+    """A tier on which nobody is left, the gate that removed the last, the counts, the next tier."""
 
     tier: Tier
     reason: GateCode
     evidence: tuple[GateCount, ...]
+    below: Tier | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +201,14 @@ class _Run:
     def match(self, order: Wanted, held: npt.NDArray[np.intp]) -> Match:
         distance = self._index.distances(order.point)
         falls: list[Fall] = []
-        for rung in order.rungs:
+        for rung, below in zip_longest(order.rungs, (r.tier for r in order.rungs[1:])):
+            if not rung.offered:
+                falls.append(Fall(rung.tier, GateCode.NOT_OFFERED, (), below))
+                continue
             pick, evidence, reason = self._on_tier(order, rung, held, distance)
             if pick is not None:
                 return Match(tuple(falls), self._take(order, pick, int(distance[pick]), evidence))
-            falls.append(Fall(rung.tier, reason, evidence))
+            falls.append(Fall(rung.tier, reason, evidence, below))
         return Match(tuple(falls), None)
 
     def _on_tier(

@@ -12,7 +12,7 @@ from schemas.dispatch import (
     ShortageRegistered,
 )
 from schemas.message import Event
-from schemas.values import GateCode, Order, Stage
+from schemas.values import GateCode, Order, Stage, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
 from services.dispatch.domain.found import Matched, Recounted
@@ -28,19 +28,24 @@ from services.kit.decision import (
 )
 
 MATCH, OFFER, PROMISE, RECHECK = "match", "offer", "promise", "recheck"
+EVERY_TIER = frozenset(Tier)
 PASSING_GATES = frozenset({GateCode.CLOSED, GateCode.NO_PHARMACIST, GateCode.CAPACITY})
 
 
-def wanted(state: State) -> Wanted:
-    """The order as the match must see it: its tier and those below, with their deadlines."""
+def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
+    """The order as the match must see it: its tier and those below that the city offers."""
     order, authorised_at = required(state)
+    ladder = promise.ladder(state.tier)
     return Wanted(
         order_id=order.order_id,
         point=order.point,
         lines=order.lines,
         insured=state.basis is Basis.INSURED,
         rungs=tuple(
-            Rung(tier, promise.due(tier, authorised_at)) for tier in promise.ladder(state.tier)
+            Rung(tier, promise.due(tier, authorised_at), offered=tier in offered)
+            for tier in ladder
+            # The promised one is left with a reason, the others are passed over.
+            if tier is state.tier or tier in offered
         ),
         out=frozenset(state.out),
     )
@@ -81,14 +86,13 @@ def _fall(state: State, falls: tuple[Fall, ...]) -> tuple[tuple[PromiseChanged, 
     _, authorised_at = required(state)
     events: list[PromiseChanged] = []
     for fall in falls:
-        below = promise.NEXT_TIER.get(fall.tier)
-        if below is None:
+        if fall.below is None:
             break
         changed = PromiseChanged(
             order_id=_order(state).order_id,
             tier_from=fall.tier,
-            tier_to=below,
-            due_at=promise.due(below, authorised_at),
+            tier_to=fall.below,
+            due_at=promise.due(fall.below, authorised_at),
             reason=fall.reason,
             evidence=fall.evidence,
         )

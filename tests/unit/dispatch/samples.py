@@ -204,7 +204,7 @@ def choice(pharmacy: int = 100) -> Choice:
 
 def matched(chosen: Choice | None = None, *falls: tuple[Tier, GateCode], offer: int = 1) -> Facts:
     """What the lookup hands in for a due match."""
-    steps = tuple(Fall(tier, reason, ()) for tier, reason in falls)
+    steps = tuple(Fall(tier, code, (), promise.NEXT_TIER.get(tier)) for tier, code in falls)
     ids = (offer_id_of(offer), *(uid(2000 + n) for n in range(7)))
     return facts_for(ids=ids, found=Matched(Match(steps, chosen)))
 

@@ -12,6 +12,7 @@ from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
     WINDOW,
     CityIndex,
+    Fall,
     Match,
     Rung,
     Supply,
@@ -73,6 +74,16 @@ def test_the_nearest_wins_with_its_prices_and_distance() -> None:
         ("DRUG00002", 1),
     ]
     assert [price.unit_price_fen for price in choice.prices] == [500, 700]
+
+
+def test_a_tier_that_the_city_does_not_offer_is_left_with_that_reason() -> None:
+    ladder = Rung(Tier.MIN_30, NOW, offered=False), Rung(Tier.CITYWIDE, NOW + timedelta(hours=3))
+    found = match(wanted(rungs=ladder), [pharmacy(1, lat=31.231)])
+    assert found.falls == (Fall(Tier.MIN_30, GateCode.NOT_OFFERED, (), Tier.CITYWIDE),)
+    assert found.choice is not None
+    alone = match(wanted(rungs=ladder[:1]), [pharmacy(1, lat=31.231)])
+    assert alone.falls == (Fall(Tier.MIN_30, GateCode.NOT_OFFERED, (), None),)
+    assert alone.choice is None
 
 
 def test_of_two_equally_near_the_smaller_id_wins() -> None:

@@ -23,6 +23,9 @@ from schemas.dispatch import (
 )
 from schemas.values import CancelCause, CancelResult, Consent, GateCode, Outcome, Tier
 from services.dispatch import domain
+from services.dispatch.domain.candidates import Fall, Match
+from services.dispatch.domain.found import Matched
+from services.dispatch.domain.matching import wanted
 from services.dispatch.domain.state import (
     Authorised,
     Chosen,
@@ -34,7 +37,7 @@ from services.dispatch.domain.state import (
     Tokened,
 )
 from services.kit.decision import DropTimer, SetTimer
-from services.kit.spec import NOW, ORDER_ID, Given
+from services.kit.spec import NOW, ORDER_ID, Given, facts_for
 from services.kit.spec import Outcome as Told
 from tests.unit.dispatch import samples as s
 
@@ -184,6 +187,44 @@ def test_a_tier_falls_with_reason_and_the_clock_stays() -> None:
     assert isinstance(made, OfferMade)
     assert (made.tier, made.due_at) == (Tier.MIN_60, HOUR)
     assert timers(outcome)["promise", ""] == SetTimer("promise", HOUR)
+
+
+@pytest.mark.parametrize(
+    ("offered", "tried"),
+    [
+        (LADDER, [(Tier.MIN_30, True), (Tier.MIN_60, True), (Tier.CITYWIDE, True)]),
+        ((Tier.MIN_30, Tier.CITYWIDE), [(Tier.MIN_30, True), (Tier.CITYWIDE, True)]),
+        ((Tier.MIN_60,), [(Tier.MIN_30, False), (Tier.MIN_60, True)]),
+        ((Tier.EMERGENCY,), [(Tier.MIN_30, False)]),
+    ],
+)
+def test_only_tiers_that_the_city_offers_are_tried(
+    offered: tuple[Tier, ...], tried: list[tuple[Tier, bool]]
+) -> None:
+    rungs = wanted(s.seeking().state, frozenset(offered)).rungs
+    assert [(rung.tier, rung.offered) for rung in rungs] == tried
+
+
+def test_a_fall_passes_over_a_tier_that_is_not_offered() -> None:
+    fall = Fall(Tier.MIN_30, GateCode.NOT_OFFERED, (), Tier.CITYWIDE)
+    found = facts_for(found=Matched(Match((fall,), s.choice())))
+    changed = s.seeking().when(s.match_timer(), facts=found).decision.events[0]
+    assert changed == PromiseChanged(
+        order_id=ORDER_ID,
+        tier_from=Tier.MIN_30,
+        tier_to=Tier.CITYWIDE,
+        due_at=THREE_HOURS,
+        reason=GateCode.NOT_OFFERED,
+    )
+
+
+def test_a_city_that_offers_nothing_below_ends_the_order_with_that_reason() -> None:
+    fall = Fall(Tier.MIN_30, GateCode.NOT_OFFERED, (), None)
+    found = facts_for(found=Matched(Match((fall,), None)))
+    outcome = s.seeking().when(s.match_timer(), facts=found).then_types(DispatchExhausted)
+    (end,) = outcome.decision.events
+    assert isinstance(end, DispatchExhausted)
+    assert end.reason is GateCode.NOT_OFFERED
 
 
 @pytest.mark.parametrize("tier", [Tier.MIN_60, Tier.EMERGENCY])
