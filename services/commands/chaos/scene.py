@@ -23,6 +23,7 @@ from services.commands.chaos.wilful import Wilful
 from services.commands.check import check
 from services.commands.invariants.evidence import Place
 from services.commands.invariants.scan import Scan
+from services.kit.db import FAULTS, Failure, classify
 from services.local.errors import LocalError
 from services.local.instance import KAFKA_DETOUR, read_state
 from services.local.ports import HOST
@@ -53,6 +54,7 @@ TURN_S, LOOK_S, TELL_S = 0.05, 0.2, 15.0
 BEHIND_S = 180.0
 # Closed within the first, and never so long without any progress at all.
 SETTLED_WITHIN_S, PROGRESS_WITHIN_S = 900.0, 180.0
+AWAY_S_MAX = 120.0
 OPEN_MAX, OPEN_MAX_OUTAGE = 200, 10_000
 LINKS: Mapping[str, str] = {"broker": KAFKA_DETOUR, "postgres": "postgres", "payer": "payer"}
 
@@ -248,7 +250,20 @@ class Scene:
         )
 
     async def fetch_everywhere(self, sql: str, *values: Any) -> list[tuple[str, asyncpg.Record]]:
-        """One query in each service's schema, `{schema}` in it; rows with their service."""
+        """One query in each service's schema, `{schema}` in it; rows with their service.
+
+        A database that some blow has taken away is waited for.
+        """
+        end = time.monotonic() + AWAY_S_MAX
+        while True:
+            try:
+                return await self._fetch_everywhere(sql, *values)
+            except FAULTS as error:
+                if classify(error) is not Failure.PASSING or time.monotonic() > end:
+                    raise
+            await asyncio.sleep(1)
+
+    async def _fetch_everywhere(self, sql: str, *values: Any) -> list[tuple[str, asyncpg.Record]]:
         conn = await asyncpg.connect(self.system.pg_dsn, timeout=10)
         try:
             return [
@@ -289,7 +304,8 @@ class Scene:
         path = f"/v1/services/{service}/dlq/{message_id}/{action}"
         body = json.dumps({"reason": "put there by the nemesis"}).encode()
         answer = await self.post.raw("operations", path, body)
-        if not answer.ok:
+        # Two faults may have left the same letter: then the other was quicker.
+        if not answer.ok and answer.code != "not_parked":
             raise Unsettled(f"{action} of {message_id} at {service}: {answer.body}")
 
     async def red(self) -> dict[str, Any]:

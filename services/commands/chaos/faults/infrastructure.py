@@ -177,7 +177,7 @@ class SlowFsync(Fault):
         parent = psutil.Process(self.system.pid("postgres"))
         pids = [process.pid for process in (parent, *parent.children(recursive=True))]
         argv = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=fsync,fdatasync"]
-        argv += ["-e", f"inject=fsync,fdatasync:delay_enter={self.delay_ms}ms"]
+        argv += ["-e", f"inject=fsync,fdatasync:delay_enter={self.delay_ms * 1000}"]
         argv += [part for pid in pids for part in ("-p", str(pid))]
         log = self.system.instance.logs / "strace.log"
         self._tracer = Child(argv, log=log)

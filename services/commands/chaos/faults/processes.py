@@ -30,7 +30,10 @@ NTH_MAX = 6
 PASSED_WITHIN_S = 45.0
 SKEWS_S = (300, -300, 3900, -3900, 90_000, -90_000)
 LOOK_S = 0.2
-SHELL_ERRORS = "SELECT id FROM {schema}.parked WHERE code = 'shell_error' AND state = 'parked'"
+OUR_ERRORS = """
+SELECT id FROM {schema}.parked WHERE code IN ('shell_error', 'internal_error')
+AND state IN ('parked', 'refused')
+"""
 
 
 class Kill(Fault):
@@ -165,6 +168,8 @@ class Point(Fault):
         await asyncio.sleep(pause + 1)
         await self.ready(self.whom)
         await self._with_fellows()
+        if self.action == "raise":
+            await self.tidy()
 
     async def _with_fellows(self) -> None:
         for fellow in self._many:
@@ -182,7 +187,7 @@ class Point(Fault):
 
     async def tidy(self) -> None:
         """What was laid aside for an error of ours is replayed, now that the error is gone."""
-        rows = await self.scene.fetch_everywhere(SHELL_ERRORS)
+        rows = await self.scene.fetch_everywhere(OUR_ERRORS)
         for service, row in rows:
             await self.scene.redrive(service, row["id"], "replay")
 
