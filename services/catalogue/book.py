@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from services.catalogue.model import (
     Caution,
+    Diagnosis,
     DoseLimit,
     Dosing,
     Fact,
@@ -22,6 +23,7 @@ __all__ = ["Catalogue", "Named"]
 
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 _ATC4 = 5
+_ICD_SHORTEST = 3
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -49,13 +51,18 @@ class Catalogue:
     version: str
     products: Mapping[str, Product]
     substances: Mapping[str, Substance]
+    diagnoses: Mapping[str, Diagnosis]
     _made_of: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @classmethod
     def of(
-        cls, version: str, products: Iterable[Product], substances: Iterable[Substance]
+        cls,
+        version: str,
+        products: Iterable[Product],
+        substances: Iterable[Substance],
+        diagnoses: Iterable[Diagnosis] = (),
     ) -> "Catalogue":
         """A catalogue of these rows. Raises ValueError when a key stands twice."""
         by_code: dict[str, Product] = {}
@@ -66,7 +73,8 @@ class Catalogue:
         for substance in substances:
             if by_key.setdefault(substance.key, substance) is not substance:
                 raise ValueError(f"substance {substance.key} stands twice")
-        return cls(version, MappingProxyType(by_code), MappingProxyType(by_key))
+        by_icd = MappingProxyType({item.icd: item for item in diagnoses})
+        return cls(version, MappingProxyType(by_code), MappingProxyType(by_key), by_icd)
 
     def product(self, code: str) -> Product | None:
         """By product code (NHSA shape), 本位码 or 批准文号; None when unknown."""
@@ -142,6 +150,11 @@ class Catalogue:
             for fact in item.indications
             if self._meant(product, fact)
         )
+
+    def diagnosis(self, code: str) -> Diagnosis | None:
+        """The name of a diagnosis: its own, or that of the longest group it belongs to."""
+        parts = (code[:size] for size in range(len(code), _ICD_SHORTEST - 1, -1))
+        return next((self.diagnoses[part] for part in parts if part in self.diagnoses), None)
 
     def guidance(self, product: Product) -> tuple[tuple[Substance, Guidance], ...]:
         """Sentences for the patient, per ingredient."""

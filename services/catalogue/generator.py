@@ -25,7 +25,8 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def generated(base: Catalogue, rows: int = INSTRUCTIONS, seed: int = 1) -> Catalogue:
     """The base and invented packs on top, `rows` products in all; same seed, same rows."""
     version = f"{base.version}.generated-{rows}-{seed}"
-    return Catalogue.of(version, _rows(base, rows, seed), base.substances.values())
+    packs = _rows(base, rows, seed)
+    return Catalogue.of(version, packs, base.substances.values(), base.diagnoses.values())
 
 
 def products_file(products: Catalogue) -> bytes:

@@ -12,6 +12,7 @@ __all__ = [
     "Content",
     "Control",
     "Ddd",
+    "Diagnosis",
     "DoseLimit",
     "Dosing",
     "Fact",
@@ -245,6 +246,15 @@ class Indication(Fact):
     """A group of diagnoses that a substance is given for; `icd` is a prefix."""
 
     icd: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis(Fact):
+    """The name of a group of diagnoses; `icd` is a prefix of ICD-10 codes."""
+
+    icd: str
+    zh: str
+    en: str
 
 
 @dataclass(frozen=True, slots=True)

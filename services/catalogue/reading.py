@@ -17,6 +17,7 @@ from services.catalogue.model import (
     Concern,
     Control,
     Ddd,
+    Diagnosis,
     DoseLimit,
     Dosing,
     Fact,
@@ -39,6 +40,7 @@ from services.catalogue.table import Flaw, Row, Table
 __all__ = ["Reading", "WrongCatalogue", "read", "read_folder"]
 
 PRODUCTS, SUBSTANCES, SOURCES = "products.csv", "substances.csv", "sources.csv"
+DIAGNOSES = "diagnoses.csv"
 GROUP = "ATC:"
 FLAWS_SHOWN = 20
 HASH_DIGITS = 12
@@ -65,7 +67,7 @@ class Reading:
 def read_folder(folder: Traversable, partial: bool = False) -> Reading:
     """The catalogue of a folder. Raises WrongCatalogue when a file has flaws and not `partial`."""
     files = {}
-    for name in ("catalogue.toml", SOURCES, SUBSTANCES, PRODUCTS, *_FACTS):
+    for name in ("catalogue.toml", SOURCES, SUBSTANCES, PRODUCTS, DIAGNOSES, *_FACTS):
         path = folder.joinpath(name)
         if path.is_file():
             files[name] = path.read_bytes()
@@ -139,6 +141,15 @@ _FACT: dict[str, Callable[[str], Any]] = {
     "source": cells.text,
     "standing": _standing,
 }
+_DIAGNOSES = Table(
+    {
+        "icd": cells.text,
+        "zh": cells.text,
+        "en": cells.text,
+        "source": cells.text,
+        "standing": _standing,
+    }
+)
 _BAND = {"from_months": cells.whole, "below_months": cells.maybe(cells.whole)}
 
 
@@ -258,7 +269,8 @@ class _Reader:
                     self._take_fact(name, row, kind, sources, groups, facts)
         substances = [_with_facts(item, facts[key]) for key, item in bare.items()]
         products = list(self._products(bare))
-        return Catalogue.of(self._version(), products, substances)
+        diagnoses = list(self._diagnoses(sources))
+        return Catalogue.of(self._version(), products, substances, diagnoses)
 
     def _rows(self, name: str, table: Table) -> Iterator[Row]:
         if name not in self.files:
@@ -309,6 +321,19 @@ class _Reader:
         made = kind.make({"source": source, "scope": scope, **values})
         for key in keys:
             facts[key][kind.field] += made
+
+    def _diagnoses(self, sources: Mapping[str, Source]) -> Iterator[Diagnosis]:
+        seen: set[str] = set()
+        for row in self._rows(DIAGNOSES, _DIAGNOSES) if DIAGNOSES in self.files else ():
+            values = dict(row.values)
+            source = sources.get(values.pop("source"))
+            if source is None:
+                self._wrong(DIAGNOSES, row.line, "source", "no such source")
+            elif values["icd"] in seen:
+                self._wrong(DIAGNOSES, row.line, "icd", f"{values['icd']} stands twice")
+            else:
+                seen.add(values["icd"])
+                yield Diagnosis(source=source, scope="", **values)
 
     def _products(self, substances: Mapping[str, Substance]) -> Iterator[Product]:
         seen: dict[str, set[str]] = {name: set() for name in _UNIQUE}
