@@ -56,8 +56,10 @@ class Referee:
                 self.approved = {line.line_id for line in event.order.lines}
             case dispatch.PharmacyAssigned(attempt=attempt):
                 self._once(event, attempt)
-                assert attempt == 1 or self._has(delivery.AttemptFailed, attempt - 1)
-                assert {line.line_id for line in event.order.lines} <= self.approved
+                failed = attempt == 1 or self._has(delivery.AttemptFailed, attempt - 1)
+                assert failed, "assigned before the last attempt had failed"
+                lines = {line.line_id for line in event.order.lines}
+                assert lines <= self.approved, "assigned without an approved review"
             case prescription.CancelRequested():
                 self.asked.add(event.request_id)
             case CancelAnswered():
