@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.commands.chaos.schedule import PAUSE_S, QUIET_END_S, one_of_each, schedule
@@ -14,6 +14,7 @@ NAMES = list(LASTS)
 SEEDS = st.integers(0, 2**32)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.permutations(NAMES))
 def test_the_same_seed_gives_the_same_schedule(seed: int, names: list[str]) -> None:
     plan = schedule(seed, 120, NAMES, LASTS)
@@ -27,6 +28,7 @@ def test_another_seed_gives_another_schedule() -> None:
     assert len({stroke.seed for plan in plans for stroke in plan}) == sum(map(len, plans))
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(10, 600))
 def test_strokes_keep_their_measures(seed: int, seconds: float) -> None:
     plan = schedule(seed, seconds, NAMES, LASTS)
@@ -39,6 +41,7 @@ def test_strokes_keep_their_measures(seed: int, seconds: float) -> None:
         assert shortest <= stroke.for_s <= longest
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_every_fault_comes_once_before_any_comes_again(seed: int) -> None:
     counts: Counter[str] = Counter()
@@ -47,6 +50,7 @@ def test_every_fault_comes_once_before_any_comes_again(seed: int) -> None:
         assert max(counts.values()) - min(counts[name] for name in NAMES) <= 1
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_the_same_blow_comes_again_only_when_it_is_over(seed: int) -> None:
     over: dict[str, float] = {}
@@ -60,6 +64,7 @@ def test_a_blow_that_is_longer_than_the_run_comes_once() -> None:
     assert {(len(plan), plan[0].for_s) for plan in plans} == {(1, 600.0)}
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_one_of_each_leaves_none_out(seed: int) -> None:
     assert sorted(s.fault for s in one_of_each(seed, NAMES, LASTS)) == sorted(NAMES)
