@@ -145,6 +145,14 @@ def test_a_breach_told_at_the_very_minute_makes_the_hand_over_late() -> None:
     assert event.late is True
 
 
+def test_the_courier_alone_ends_a_ride_however_late() -> None:
+    left = check("released", pick_up())
+    told = check("riding", timer("promise"), DUE).then_types(delivery.PromiseBroken)
+    for decision in (left.decision, told.decision):
+        assert not [timer for timer in decision.timers if isinstance(timer, SetTimer)]
+    check(told.state, hand_over(), DUE + timedelta(days=30)).then_types(delivery.ParcelDelivered)
+
+
 @pytest.mark.parametrize(
     ("state", "stage"),
     [
