@@ -1,114 +1,80 @@
-"""The rules over prescriptions in a file, without any server: `python -m services.review.check`."""
+"""The rules over documents, without any server: what `yaoda review check` and the precheck say."""
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from services.review.rules import Engine, engine_of, pack
+from services.review.rules.reading import Reader
 
-from schemas.prescription import ClinicalPatient, PrescriptionSheet, SheetInput
-from services.review.rules import Verdict, examine, pack
-
-
-class _Patient(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    birth_date: str
-    sex: str = "9"
-    guardian_present: bool = False
-    specialist_present: bool = False
-    allergies: tuple[str, ...] = ()
+# What can be said of a draft that nobody has signed yet.
+DRAFT = frozenset({"form", "supply", "online", "internet", "appropriateness", "herbal", "conduct"})
 
 
-class _Input(BaseModel):
-    """A submission as hospitals send it, or just its patient and prescriptions."""
+def check(
+    text: str,
+    now: datetime,
+    *,
+    fixed: bool = False,
+    engine: Engine | None = None,
+    scopes: frozenset[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """One answer a prescription of a JSON document, JSON list or NDJSON.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    patient: _Patient
-    prescriptions: tuple[SheetInput, ...] = Field(min_length=1)
-
-
-def check(text: str, now: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """One answer a prescription of a JSON document, JSON list or NDJSON; `error` where unreadable.
-
-    Without `now` each prescription is judged at the moment it was issued.
+    Each is judged at its own `now`, else the moment it was issued, else `now`; with `fixed` at
+    `now`. What is no JSON gets an answer with `error`, and nobody approves it.
     """
+    asked = engine or engine_of(pack())
     for place, value in _values(text):
-        if isinstance(value, json.JSONDecodeError):
-            yield {"line": place, "error": f"no JSON: {value.msg}, column {value.colno}"}
-            continue
-        try:
-            given = _Input.model_validate(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            yield {"line": place, "error": f"{where or 'document'}: {first['msg']}"}
-            continue
-        patient = ClinicalPatient(**given.patient.model_dump(), person_ref="")
-        for sheet in given.prescriptions:
-            yield _answer(sheet, examine(pack(), sheet, patient, now or sheet.issued_at))
+        if isinstance(value, _Broken):
+            document: Any = None
+            extra = {"line": place, "error": value.text}
+        else:
+            document, extra = value, {}
+        for answer in judged(document, now, place, fixed=fixed, engine=asked, scopes=scopes):
+            yield {**answer, **extra}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: all read; 1: something could not be read."""
-    parser = argparse.ArgumentParser(description="Apply the rules to prescriptions, one line each.")
-    parser.add_argument("file", help="JSON or NDJSON; - reads the standard input")
-    parser.add_argument("--now", type=datetime.fromisoformat, help="moment of the review")
-    given = parser.parse_args(arguments)
-    now = given.now if given.now is None or given.now.tzinfo else given.now.replace(tzinfo=UTC)
-    try:
-        text = sys.stdin.read() if given.file == "-" else Path(given.file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"cannot read {given.file}: {error}\n")
-        return 1
-    code = 0
-    for answer in check(text, now):
-        code = 1 if "error" in answer else code
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-    return code
+def judged(
+    document: Any,
+    now: datetime,
+    place: int = 1,
+    *,
+    fixed: bool = False,
+    engine: Engine | None = None,
+    scopes: frozenset[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The answers to one document; never raises for what stands in it."""
+    asked = engine or engine_of(pack())
+    reader = Reader(asked, now, fixed)
+    for case in reader.cases(document, place):
+        yield {"id": case.id, **asked.judge(case, scopes).as_json()}
+
+
+def precheck(document: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The same engine for a draft: what would be said of it, without an order."""
+    return {"prescriptions": list(judged(document, now, scopes=DRAFT))}
+
+
+class _Broken:
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
+    whole = _loaded(text)
+    if isinstance(whole, _Broken):
+        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        yield from ((number, _loaded(line)) for number, line in lines)
+    else:
+        yield from enumerate(whole if isinstance(whole, list) else [whole], 1)
+
+
+def _loaded(text: str) -> Any:
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError:
-        yield from _lines(text)
-        return
-    yield from enumerate(whole if isinstance(whole, list) else [whole], 1)
-
-
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                yield number, error
-
-
-def _answer(sheet: PrescriptionSheet, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "prescription_id": str(sheet.prescription_id),
-        "version": sheet.version,
-        "verdict": verdict.kind.value,
-        "rule_pack": verdict.rule_pack,
-        "findings": [
-            {
-                "rule_id": finding.rule_id,
-                "code": finding.code,
-                "severity": finding.kind.value,
-                "line": finding.line,
-                "text": finding.text,
-            }
-            for finding in verdict.findings
-        ],
-    }
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return _Broken(f"no JSON: {error.msg}, column {error.colno}")
+    except (RecursionError, ValueError) as error:
+        return _Broken(f"no JSON that can be read: {type(error).__name__}")

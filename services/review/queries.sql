@@ -41,3 +41,6 @@ LIMIT $4
 
 -- name: get_case
 SELECT state, blocked_by FROM state WHERE order_id = $1 AND state IS NOT NULL
+
+-- name: get_slip
+SELECT state, tenant_id FROM state WHERE order_id = $1 AND state IS NOT NULL

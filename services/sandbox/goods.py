@@ -1,11 +1,12 @@
 """The catalogue as hospitals and pharmacies of the sandbox use it: regimens that come out even."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 
-from services.catalogue import Control, Form, Kind, Product, Special, products
+from services.catalogue import Control, Form, Kind, Product, Special, catalogue, products
 
 SHORT_DAYS = range(7, 2, -1)
 LONG_DAYS = range(28, 13, -1)
@@ -24,6 +25,16 @@ _ROUTES = {
     Form.CREAM: "612",
     Form.OINTMENT: "612",
 }
+# Adults of every age (full months) that the sandbox treats.
+_AGES = (264, 600, 1032)
+# What no doctor of the sandbox writes beside another of these: it is not her day for mistakes.
+_HEART_RHYTHM = frozenset(
+    {"amiodarone", "azithromycin", "citalopram", "clarithromycin", "domperidone", "erythromycin"}
+    | {"escitalopram", "moxifloxacin", "ondansetron", "sotalol", "sulpiride"}
+)
+# Diseases that forbid what is often prescribed with their remedies.
+_ULCERS = ("K25", "K26", "K27", "K28")
+_ICD = re.compile(r"[A-Z]\d{2}(\.\d{1,3})?")
 # Chronic use: heart, lipids, diabetes, gout, thyroid, mood, lung.
 _CHRONIC = ("A10", "B01", "C", "H03", "M04", "N06A", "R03")
 
@@ -97,6 +108,26 @@ def assortment() -> tuple[Product, ...]:
     return tuple(wanted[code] for code in sorted(wanted))
 
 
+def apart(product: Product) -> frozenset[str]:
+    """What no two drugs of one order share: a substance, a chemical subgroup, a risk."""
+    shared = {*product.ingredients, product.atc[:5] or product.product_code}
+    return frozenset(shared | ({"heart rhythm"} if product.inn in _HEART_RHYTHM else set()))
+
+
+def disease_for(product: Product, known: Iterable[str]) -> str | None:
+    """The ICD-10 code of a disease it is given for, unless a known one is; None when unstated."""
+    codes = [row.icd for item in catalogue().ingredients(product) for row in item.indications]
+    if any(disease.startswith(tuple(codes)) for disease in known):
+        return None
+    usable = (code for code in codes if _ICD.fullmatch(code) and not code.startswith(_ULCERS))
+    return next(usable, None)
+
+
+def skin_tested(product: Product) -> bool:
+    """Whether a skin test comes before it."""
+    return any(item.skin_test for item in catalogue().ingredients(product))
+
+
 def price_fen(product_code: str) -> int:
     """The catalogue's price of a pack; pharmacies ask a few per cent more or less."""
     return products()[product_code].default_price_fen
@@ -123,5 +154,24 @@ def _even(product: Product, days: range) -> Regimen | None:
         if dose <= dose_max
         and (packs := product.packs_for(Decimal(dose), Decimal(times), length)) <= PACKS_MAX
         and packs * product.units_per_pack == dose * times * length
+        and _within_label(product, dose, times)
     ]
     return min(fitting, key=lambda r: (r.packs, r.dose, -r.days), default=None)
+
+
+def _within_label(product: Product, dose: int, times: int) -> bool:
+    """Whether the label's maxima for adults of every age allow it."""
+    for substance in catalogue().ingredients(product):
+        content = next((c for c in product.contents if c.substance == substance.key), None)
+        if content is None or content.amount is None:
+            continue
+        single = content.amount * dose
+        for age in _AGES:
+            for limit in substance.dose_limits:
+                if limit.unit != content.unit or not limit.covers(age, product.way_in):
+                    continue
+                if limit.max_single is not None and single > limit.max_single:
+                    return False
+                if limit.max_daily is not None and single * times > limit.max_daily:
+                    return False
+    return True

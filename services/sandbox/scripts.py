@@ -250,7 +250,7 @@ class _Draft:
 
     def _sheet(self, index: int, kind: SheetKind, chilled: bool) -> SheetInput:
         spec, issued = self.spec, self.spec.placed_at - ISSUED_BEFORE
-        code, text = _DIAGNOSES[kind]
+        lines = self._lines(index, kind, chilled)
         return SheetInput(
             prescription_id=seeded_id(self.fates.seed, spec.placed_at, spec.number, "sheet", index),
             rx_class=PrescriptionClass.OUTPATIENT_WESTERN,
@@ -260,8 +260,8 @@ class _Draft:
             long_term=kind != "acute",
             long_term_reason="" if kind == "acute" else LONG_REASON,
             patient_confirmed_long_term=kind != "acute",
-            diagnoses=(DiagnosisInput(code=code, text=text),),
-            lines=self._lines(index, kind, chilled),
+            diagnoses=_diagnoses(kind, lines),
+            lines=lines,
             prescriber=_signature("D-110101-0001", spec.number, 1, issued),
             pharmacist=_signature("P-110101-0001", spec.number, 1, issued),
         )
@@ -289,10 +289,24 @@ class _Draft:
         ranked = sorted(pool, key=lambda p: self.fates.u(number, index, what, p.product_code))
         chosen: list[Product] = []
         for candidate in ranked:
-            if len(chosen) < count and not self.taken.intersection(candidate.ingredients):
-                self.taken.update(candidate.ingredients)
+            # A sheet that must be rejected may hold anything, as long as it holds enough.
+            marks = candidate.ingredients if self.must_reject else goods.apart(candidate)
+            if len(chosen) < count and not self.taken.intersection(marks):
+                self.taken.update(marks)
                 chosen.append(candidate)
         return chosen
+
+
+def _diagnoses(kind: SheetKind, lines: Iterable[LineInput]) -> tuple[DiagnosisInput, ...]:
+    """What the visit was for, and what each further drug is given for."""
+    code, text = _DIAGNOSES[kind]
+    found = {code: text}
+    for line in lines:
+        given = product(line.product_code)
+        disease = goods.disease_for(given, found) if given else None
+        if disease is not None:
+            found[disease] = f"Known disease, {disease}"
+    return tuple(DiagnosisInput(code=code, text=text) for code, text in found.items())
 
 
 def _short(product: Product) -> goods.Regimen:
@@ -310,6 +324,7 @@ def _line_of(regimen: goods.Regimen) -> LineInput:
             "frequency": regimen.frequency,
             "route": regimen.route,
             "days": regimen.days,
+            "skin_test": "negative" if goods.skin_tested(regimen.product) else None,
         }
     )
 

@@ -18,6 +18,7 @@ from schemas.review import (
     DecideCase,
     ReviewCancelled,
     ReviewEscalated,
+    ReviewReturned,
     TakeCase,
 )
 from schemas.values import CancelCause, CancelResult
@@ -26,6 +27,7 @@ from services.kit.decision import (
     DropTimer,
     Facts,
     Message,
+    SetTimer,
     TimerFired,
     applied,
     invalid,
@@ -56,13 +58,13 @@ def issue(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) 
         return stale("already in review")
     clinical = _opened(facts)
     sheets = tuple(
-        read_sheet(pack(), sheet, clinical.patient, event.order, now)
-        for sheet in clinical.prescriptions
+        read_sheet(pack(), sheet, clinical, event.order, now) for sheet in clinical.prescriptions
     )
     examined = Examined(
         order=event.order, clinical=event.clinical, rule_pack=pack().id, sheets=sheets
     )
-    return settle(state, examined, *_escalated(event.order_id, sheets))
+    progress = (*_returned(event.order_id, sheets), *_escalated(event.order_id, sheets))
+    return settle(state, examined, *progress, timers=_awaited(sheets))
 
 
 def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Facts) -> Decision:
@@ -77,13 +79,14 @@ def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Fa
         return stale("this prescription was not returned, or not at this version")
     clinical = _opened(facts)
     written = _written(clinical, event)
-    read = read_sheet(pack(), written, clinical.patient, event.order, now)
+    read = read_sheet(pack(), written, clinical, event.order, now)
     fresh = read.model_copy(update={"choice": old.choice, "correction": event.clinical})
     note = CorrectionExamined(
         rule_pack=pack().id, sheet=fresh, lines=lines_of(event.order, event.prescription_id)
     )
-    escalated = _escalated(event.order_id, (fresh,))
-    return settle(state, note, *escalated, timers=[_drop(fresh)])
+    progress = (*_returned(event.order_id, (fresh,)), *_escalated(event.order_id, (fresh,)))
+    timers: list[SetTimer | DropTimer] = [*_awaited((fresh,))] or [_drop(fresh)]
+    return settle(state, note, *progress, timers=timers)
 
 
 def miss_correction(state: State, fired: TimerFired, now: datetime, facts: Facts) -> Decision:
@@ -136,6 +139,29 @@ def _escalated(order_id: UUID, sheets: tuple[Sheet, ...]) -> tuple[ReviewEscalat
             reasons=tuple(reason for sheet in looked_at for reason in sheet.reasons),
         ),
     )
+
+
+def _returned(order_id: UUID, sheets: tuple[Sheet, ...]) -> tuple[ReviewReturned, ...]:
+    """What only the prescriber can mend goes back to him without a pharmacist."""
+    return tuple(
+        ReviewReturned(
+            order_id=order_id,
+            prescription_id=sheet.prescription_id,
+            version=sheet.version,
+            reasons=sheet.reasons,
+            deadline=sheet.deadline,
+        )
+        for sheet in sheets
+        if sheet.step is Step.RETURNED and sheet.deadline is not None
+    )
+
+
+def _awaited(sheets: tuple[Sheet, ...]) -> list[SetTimer]:
+    return [
+        SetTimer(CORRECTION, sheet.deadline, str(sheet.prescription_id))
+        for sheet in sheets
+        if sheet.step is Step.RETURNED and sheet.deadline is not None
+    ]
 
 
 def _opened(facts: Facts) -> ClinicalOrder:

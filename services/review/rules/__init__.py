@@ -1,6 +1,56 @@
-"""The hard rules as versioned data, and the pure functions that apply them to one prescription."""
+"""The rules as versioned data, and the pure functions that apply them to one prescription."""
 
-from services.review.rules.engine import Finding, Kind, Verdict, examine
-from services.review.rules.pack import Pack, Rule, pack
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
 
-__all__ = ["Finding", "Kind", "Pack", "Rule", "Verdict", "examine", "pack"]
+from schemas.prescription import ClinicalPatient, PrescriptionSheet
+from services.catalogue import catalogue
+from services.review.rules.case import Case, Severity
+from services.review.rules.drugs import Drugs
+from services.review.rules.engine import Engine, Finding, Kind, Verdict
+from services.review.rules.pack import Pack, PackError, Rule
+from services.review.rules.pairs import Interaction, interactions_between
+from services.review.rules.reading import case_of
+from services.review.rules.shelf import Packs, installed
+
+__all__ = [
+    "Case",
+    "Engine",
+    "Finding",
+    "Interaction",
+    "Kind",
+    "Pack",
+    "PackError",
+    "Packs",
+    "Rule",
+    "Severity",
+    "Verdict",
+    "engine_of",
+    "examine",
+    "interactions_between",
+    "pack",
+]
+
+
+def pack() -> Pack:
+    """The general pack in this installation. Raises PackError naming the rule that is wrong."""
+    return installed().general
+
+
+@cache
+def engine_of(rules: Pack) -> Engine:
+    """That pack over the catalogue of this process."""
+    return Engine(rules, Drugs(catalogue(), rules.sets))
+
+
+def examine(
+    rules: Pack,
+    sheet: PrescriptionSheet,
+    patient: ClinicalPatient,
+    now: datetime,
+    beside: Sequence[PrescriptionSheet] = (),
+) -> Verdict:
+    """One prescription of the contract; `beside` are the other sheets of the same visit."""
+    engine = engine_of(rules)
+    return engine.judge(case_of(engine, sheet, patient, now, beside))

@@ -1,59 +1,187 @@
-"""Apply a pack to one prescription."""
+"""Apply a pack to one case."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
-from schemas.prescription import ClinicalPatient, PrescriptionSheet
+from services.review.rules.case import RANK, Case, Hit, Severity
 from services.review.rules.checks import CHECKS
+from services.review.rules.drugs import Drugs
 from services.review.rules.pack import Pack, Rule
 from services.review.rules.subject import Subject
 
 
 class Kind(StrEnum):
-    """What the rules say: passed, refused, or a person must look."""
+    """What the rules say: passed, a person must look, back to the prescriber, refused."""
 
     PASS = "pass"
-    REJECT = "reject"
     LOOK = "look"
+    RETURN = "return"
+    REJECT = "reject"
+
+
+KINDS = {
+    Severity.PROHIBITED: Kind.REJECT,
+    Severity.PRESCRIBER: Kind.RETURN,
+    Severity.PHARMACIST: Kind.LOOK,
+    Severity.NOTE: Kind.PASS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule's word on one line (`line`, from 0) or on the whole sheet (None)."""
+    """One rule's word on lines (numbered from 0) or on the whole sheet (none)."""
 
     rule_id: str
+    version: int
+    severity: Severity
     code: str
-    kind: Kind
-    text: str
-    line: int | None
+    lines: tuple[int, ...]
+    en: str
+    zh: str
+    source: str
+    standing: str
+    unverified: bool
+    inputs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def line(self) -> int | None:
+        """The first line it speaks of."""
+        return self.lines[0] if self.lines else None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `yaoda review check` prints it."""
+        return {
+            "rule": self.rule_id,
+            "version": self.version,
+            "severity": self.severity.value,
+            "code": self.code,
+            "lines": list(self.lines),
+            "message": {"zh": self.zh, "en": self.en},
+            "source": self.source,
+            "standing": self.standing,
+            "unverified": self.unverified,
+            "inputs": dict(self.inputs),
+        }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
-    """The strongest word, and the findings that speak it."""
+    """The strongest word, all findings in a fixed order, and what was asked."""
 
     kind: Kind
     findings: tuple[Finding, ...]
     rule_pack: str
+    catalogue: str
+
+    @cached_property
+    def decisive(self) -> tuple[Finding, ...]:
+        """The findings that speak the strongest word; none where all passed."""
+        return tuple(f for f in self.findings if KINDS[f.severity] is self.kind is not Kind.PASS)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `yaoda review check` prints it; the same bytes for the same input."""
+        return {
+            "verdict": self.kind.value,
+            "rule_pack": self.rule_pack,
+            "catalogue": self.catalogue,
+            "findings": [finding.as_json() for finding in self.findings],
+        }
 
 
-def examine(
-    rules: Pack, sheet: PrescriptionSheet, patient: ClinicalPatient, now: datetime
-) -> Verdict:
-    """Every rule in effect is asked; one refusal outweighs all doubts."""
-    subject = Subject(sheet, patient, now, rules.dosing)
-    found = [f for rule in rules.rules if rule.in_effect(now) for f in judge(rule, subject)]
-    for kind in (Kind.REJECT, Kind.LOOK):
-        strongest = tuple(finding for finding in found if finding.kind is kind)
-        if strongest:
-            return Verdict(kind, strongest, rules.id)
-    return Verdict(Kind.PASS, (), rules.id)
+@dataclass(frozen=True)
+class Engine:
+    """One pack over one catalogue."""
+
+    pack: Pack
+    drugs: Drugs
+
+    def judge(self, case: Case, scopes: frozenset[str] | None = None) -> Verdict:
+        """Every rule in effect is asked; the strongest word is the verdict."""
+        words = self.drugs.words if case.patient.allergies else frozenset()
+        subject = Subject(case, self.pack.sets, words)
+        found: list[Finding] = []
+        for rule, ask, figures in self.pack.active(case.now):
+            if scopes is None or rule.scope in scopes:
+                for hit in ask(subject, figures):
+                    found.append(finding_of(rule, hit, case))
+        return self._verdict(found)
+
+    def _verdict(self, found: list[Finding]) -> Verdict:
+        if len(found) > 1:
+            found.sort(key=_place)
+            found = [f for n, f in enumerate(found) if n == 0 or f != found[n - 1]]
+        kind = KINDS[found[0].severity] if found else Kind.PASS
+        version = self.drugs.catalogue.version
+        return Verdict(kind, tuple(found), self.pack.id, version)
 
 
-def judge(rule: Rule, subject: Subject) -> Iterator[Finding]:
-    """What one rule says. What it cannot verify goes to a person, whatever its severity."""
+def _place(finding: Finding) -> tuple[int, str, tuple[int, ...], str]:
+    return (RANK[finding.severity], finding.rule_id, finding.lines, finding.en)
+
+
+def judge_rule(rule: Rule, subject: Subject) -> Iterator[Finding]:
+    """What one rule says."""
     for hit in CHECKS[rule.check].ask(subject, rule.figures):
-        kind = Kind.LOOK if hit.unverifiable else Kind(rule.severity)
-        yield Finding(rule.id, rule.code, kind, hit.text, hit.line)
+        yield finding_of(rule, hit, subject.case)
+
+
+def finding_of(rule: Rule, hit: Hit, case: Case) -> Finding:
+    """A hit with all that stands to it."""
+    en, zh = hit.en, hit.zh
+    severity = hit.severity or rule.severity
+    if hit.unverified:
+        severity = rule.unverified
+    elif severity is Severity.PRESCRIBER and case.signed_again:
+        reason = case.signed_again.get(rule.id) or case.signed_again.get(rule.code)
+        if reason and reason.strip():
+            # The law leaves it to the prescriber; that he has signed for it a pharmacist reads.
+            severity = Severity.PHARMACIST
+            en = f"{en} (the prescriber signed again: {reason.strip()})"
+            zh = f"{zh}（医师已再次签名确认：{reason.strip()}）"
+    return Finding(
+        rule_id=rule.id,
+        version=rule.version,
+        severity=severity,
+        code=rule.code,
+        lines=hit.lines,
+        en=en,
+        zh=zh,
+        source=hit.source or rule.source,
+        standing=hit.standing or rule.standing,
+        unverified=hit.unverified,
+        inputs=hit.inputs,
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a dark pack says another word than the live one."""
+
+    case: str
+    live: Verdict
+    dark: Verdict
+
+    @property
+    def appeared(self) -> tuple[str, ...]:
+        """Rules that speak only in the dark pack."""
+        return tuple(sorted(_rules(self.dark) - _rules(self.live)))
+
+    @property
+    def vanished(self) -> tuple[str, ...]:
+        """Rules that speak only in the live pack."""
+        return tuple(sorted(_rules(self.live) - _rules(self.dark)))
+
+
+def _rules(verdict: Verdict) -> set[str]:
+    return {finding.rule_id for finding in verdict.findings}
+
+
+def compare(live: Engine, dark: Engine, cases: Iterable[Case]) -> Iterator[Difference]:
+    """The cases in which verdict or findings differ; the dark verdict has no effect."""
+    for case in cases:
+        one, other = live.judge(case), dark.judge(case)
+        if (one.kind, one.findings) != (other.kind, other.findings):
+            yield Difference(case.id, one, other)

@@ -1,110 +1,208 @@
-"""Load and check the rule pack: every file beside this one, each rule with its own test vectors."""
+"""Packs: which rules hold where, with which figures. Checked as a whole, pinned by content."""
 
-import tomllib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
-from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from services.review.rules.case import CHINA, Hit, Severity
 from services.review.rules.checks import CHECKS
-from services.review.rules.subject import CHINA, Dosing
+from services.review.rules.subject import Sets, Subject
 
-Severity = Literal["reject", "look"]
+Standing = Literal["verified", "derived", "to be verified"]
+Scope = Literal[
+    "legality", "form", "supply", "online", "internet", "appropriateness", "herbal", "conduct"
+]
+
+
+class PackError(ValueError):
+    """A pack that is wrong, with the rule and the place; nothing of it is taken."""
+
+    def __init__(self, detail: str, rule: str = "", where: str = "") -> None:
+        self.rule = rule
+        self.where = where
+        said = f"rule {rule}: {detail}" if rule else detail
+        super().__init__(f"{where}: {said}" if where else said)
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+class Words(_Data):
+    """What a rule says, in both languages."""
+
+    en: str = Field(min_length=1)
+    zh: str = Field(min_length=1)
+
+
 class Vector(_Data):
-    """A small case and what this one rule must say of it; read by the tests."""
+    """A small case and what this one rule must say of it.
+
+    Either changes to an ordinary prescription (`sheet`, `patient`, `drugs`), or a whole `case` as
+    `yaoda review check` reads it.
+    """
 
     name: str
-    expect: Literal["pass", "reject", "look"]
+    expect: Literal["pass", "prohibited", "prescriber", "pharmacist", "note", "unverified"]
     sheet: dict[str, Any] = {}
     patient: dict[str, Any] = {}
     drugs: tuple[dict[str, Any], ...] = ({},)
+    case: dict[str, Any] | None = None
     after_s: int = 0
 
 
 class Rule(_Data):
-    """One rule: what it checks, with which figures, since when, and where it is written."""
+    """One rule: what it checks, with which figures, since when, and where it is written.
+
+    `unverified` is the severity when something needed is unknown: a note, or a pharmacist looks.
+    """
 
     id: str
     version: int = Field(ge=1)
     check: str
+    scope: Scope
     severity: Severity
+    unverified: Literal[Severity.PHARMACIST, Severity.NOTE] = Severity.PHARMACIST
     code: str
-    text: str
-    source: str
-    standing: Literal["verified", "derived", "to be verified"]
+    text: Words
+    source: str = Field(min_length=1)
+    standing: Standing
     effective_from: date
     effective_until: date | None = None
     figures: Any
-    vectors: tuple[Vector, ...] = ()
 
-    def in_effect(self, now: datetime) -> bool:
+    def in_effect(self, day: date) -> bool:
         """On this day in China; both ends belong to it."""
-        day = now.astimezone(CHINA).date()
         last = self.effective_until
         return self.effective_from <= day and (last is None or day <= last)
 
 
-class Pack(_Data):
-    """All rules of one version, with the times and codes that review works by."""
+class Head(_Data):
+    """A pack's name and place, and the times that review works by."""
 
-    name: str
-    version: str
-    lease: timedelta
-    return_deadline: timedelta
-    codes: dict[str, str] = Field(description="the official prescription-comment reasons")
-    dosing: Dosing
-    rules: tuple[Rule, ...]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    cities: tuple[str, ...] = ()
+    hospitals: tuple[str, ...] = ()
+    lease_minutes: int = Field(gt=0)
+    return_minutes: int = Field(gt=0)
+    once: tuple[str, ...]
+    as_needed: tuple[str, ...]
+
+
+class Asked(NamedTuple):
+    """A rule in effect with its question and figures at hand."""
+
+    rule: Rule
+    ask: Callable[[Subject, Any], Iterator[Hit]]
+    figures: Any
+
+
+class Pack:
+    """All rules of one place and version. Two packs of equal content have the same id.
+
+    Raises PackError naming the rule that is wrong.
+    """
+
+    def __init__(self, content: Mapping[str, Any], where: Mapping[str, str] | None = None) -> None:
+        self.content = content
+        self._where = where or {}
+        self.canonical = canonical(content)
+        self.head = self._head()
+        self.sha256 = hashlib.sha256(self.canonical.encode()).hexdigest()
+        self.codes: dict[str, str] = {code: words["en"] for code, words in content["codes"].items()}
+        self.rates = {code: Fraction(rate) for code, rate in content["rates"].items()}
+        self.frequencies: dict[str, str] = dict(content["frequencies"])
+        self.once = frozenset(self.head.once)
+        self.as_needed = frozenset(self.head.as_needed)
+        self.sets = Sets(content["sets"])
+        self.rules = self._rules()
+        self._active: dict[date, tuple[Asked, ...]] = {}
 
     @property
     def id(self) -> str:
         """The exact pack, as verdicts name it."""
-        return f"{self.name}@{self.version}"
+        return f"{self.head.name}@{self.head.version}+{self.sha256[:12]}"
+
+    @property
+    def lease(self) -> timedelta:
+        """For how long a pharmacist has a case in hand."""
+        return timedelta(minutes=self.head.lease_minutes)
+
+    @property
+    def return_deadline(self) -> timedelta:
+        """How long a prescriber has for a correction."""
+        return timedelta(minutes=self.head.return_minutes)
+
+    def active(self, now: datetime) -> tuple["Asked", ...]:
+        """The rules in effect on this day in China, with what they ask."""
+        day = now.astimezone(CHINA).date()
+        found = self._active.get(day)
+        if found is None:
+            found = tuple(
+                Asked(rule, CHECKS[rule.check].ask, rule.figures)
+                for rule in self.rules
+                if rule.in_effect(day)
+            )
+            if len(self._active) > 1000:
+                self._active.clear()
+            self._active[day] = found
+        return found
+
+    def rule(self, rule_id: str) -> Rule:
+        """One rule by its id. Raises KeyError."""
+        return self._by_id[rule_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Rule]:
+        return {rule.id: rule for rule in self.rules}
+
+    def _head(self) -> Head:
+        try:
+            return Head.model_validate(self.content["pack"])
+        except ValidationError as error:
+            raise PackError(_first(error), where=self._where.get("", "")) from None
+
+    def _rules(self) -> tuple[Rule, ...]:
+        made = tuple(self._rule(row) for row in self.content["rules"])
+        seen: set[str] = set()
+        for rule in made:
+            if rule.id in seen:
+                raise PackError("stands twice", rule.id, self._where.get(rule.id, ""))
+            seen.add(rule.id)
+        return made
+
+    def _rule(self, row: Mapping[str, Any]) -> Rule:
+        name = str(row.get("id", "without id"))
+        where = self._where.get(name, "")
+        check = CHECKS.get(str(row.get("check", "")))
+        if check is None:
+            raise PackError(f"unknown check {row.get('check')!r}", name, where)
+        if row.get("code") not in self.codes:
+            raise PackError(f"code {row.get('code')!r} is not official", name, where)
+        try:
+            figures = check.figures.model_validate(row.get("figures", {}))
+            rule = Rule.model_validate({**row, "figures": figures})
+        except ValidationError as error:
+            raise PackError(_first(error), name, where) from None
+        missing = sorted(figures.sets() - self.sets.all)
+        if missing:
+            raise PackError(f"no class of drugs is called {', '.join(missing)}", name, where)
+        return rule
 
 
-@cache
-def pack() -> Pack:
-    """The pack in this installation. Raises ValueError naming the rule that is wrong."""
-    folder = files(__package__)
-    tables = [
-        tomllib.loads(entry.read_text(encoding="utf-8"))
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".toml")
-    ]
-    head = next(table for table in tables if "pack" in table)
-    codes = dict(head["codes"])
-    rows = [row for table in tables for row in table.get("rule", ())]
-    rules = tuple(_rule(row, codes) for row in rows)
-    if len({rule.id for rule in rules}) < len(rules):
-        raise ValueError("the rule pack repeats a rule id")
-    return Pack(
-        name=head["pack"]["name"],
-        version=head["pack"]["version"],
-        lease=timedelta(minutes=head["pack"]["lease_minutes"]),
-        return_deadline=timedelta(minutes=head["pack"]["return_minutes"]),
-        codes=codes,
-        dosing=Dosing(
-            {code: Fraction(rate) for code, rate in head["rates"].items()},
-            frozenset(head["pack"]["once"]),
-        ),
-        rules=rules,
-    )
+def canonical(content: Mapping[str, Any]) -> str:
+    """The same text for the same content, whatever the order of its keys."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _rule(row: dict[str, Any], codes: dict[str, str]) -> Rule:
-    name = row.get("id", "without id")
-    check = CHECKS.get(row.get("check", ""))
-    if check is None:
-        raise ValueError(f"rule {name}: unknown check {row.get('check')!r}")
-    if row.get("code") not in codes:
-        raise ValueError(f"rule {name}: code {row.get('code')!r} is not official")
-    figures = check.figures.model_validate(row.get("figures", {}))
-    return Rule.model_validate({**row, "figures": figures})
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

@@ -1,114 +1,116 @@
-"""What a rule looks at: one prescription, its patient, the catalogue's view of each line."""
+"""One case with the classes of its drugs looked up once, for all rules."""
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
-from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
-from schemas.prescription import ClinicalPatient, PrescribedLine, PrescriptionSheet
-from services.catalogue import Product, product
+from services.review.rules.case import Case, Drug, Line
 
-# Days of Chinese law end at midnight there, which has no summer time.
-CHINA = timezone(timedelta(hours=8))
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A rule speaks: about one line or the whole sheet. `unverifiable` always asks a person."""
-
-    text: str
-    line: int | None = None
-    unverifiable: bool = False
+_ATC = re.compile(r"[A-Z]\d{2}[A-Z]{0,2}\d{0,2}\*?")
+_CACHE_MAX = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Dosing:
-    """How often the frequency codes of the pack mean; read once, shared by all rules."""
+class Taken(NamedTuple):
+    """A drug of the case; `line` is None for what is taken besides: `current` already, or by
+    another sheet of the same visit."""
 
-    rates: dict[str, Fraction]
-    once: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line with what the catalogue knows of it; `product` is None for an unknown code."""
-
-    number: int
-    written: PrescribedLine
-    product: Product | None
-    dosing: Dosing
+    drug: Drug
+    line: Line | None
+    current: bool = False
 
     @property
     def name(self) -> str:
-        """The name as the doctor wrote it."""
-        return self.written.generic_name
+        """As it was written."""
+        return self.line.name if self.line else self.drug.name
 
     @property
-    def measurable(self) -> bool:
-        """Whether its daily amount can be computed."""
-        code = self.written.frequency
-        return code in self.dosing.rates or code in self.dosing.once
-
-    @cached_property
-    def packs_a_day(self) -> Fraction:
-        """What part of a pack one day takes; for a single dose, what the dose takes."""
-        once = self.written.frequency in self.dosing.once
-        doses = Fraction(1) if once else self.dosing.rates[self.written.frequency]
-        return Fraction(self.written.dose) * doses / Fraction(self.written.units_per_pack)
-
-    def packs_for(self, days: int) -> int | None:
-        """The fewest packs that last `days`; None when the frequency has no rate."""
-        if not self.measurable:
-            return None
-        times = 1 if self.written.frequency in self.dosing.once else days
-        part = self.packs_a_day
-        # Whole numbers only: this is asked of every line by every rule of supply.
-        return max(1, -(-part.numerator * times // part.denominator))
-
-    def exceeds(self, days: int) -> bool:
-        """More than `days` of supply, as declared or as packed; a broken pack does not count."""
-        if self.written.days > days:
-            return True
-        packs = self.packs_for(days)
-        return packs is not None and self.written.quantity > packs
+    def lines(self) -> tuple[int, ...]:
+        """Its line's number, if it has one."""
+        return (self.line.number,) if self.line else ()
 
 
-@dataclass(frozen=True)
+class Sets:
+    """Named classes of drugs. A member is an ATC code, a prefix with `*`, or a name.
+
+    "ketoconazole J02AB02 H02CA03" is one drug with two codes; a drug that has no code is known
+    by its INN, a herbal piece by its Chinese name.
+    """
+
+    def __init__(self, rows: Mapping[str, Iterable[str]]) -> None:
+        self._exact: dict[str, set[str]] = {}
+        self._prefixes: list[tuple[str, str]] = []
+        self._found: dict[frozenset[str], frozenset[str]] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.herbs: set[str] = set()
+        self.all = frozenset(rows)
+        for name, members in rows.items():
+            for member in members:
+                self._add(name, member.split())
+
+    def _add(self, name: str, words: list[str]) -> None:
+        codes = [word for word in words if _ATC.fullmatch(word)]
+        called = " ".join(word for word in words if not _ATC.fullmatch(word)).lower()
+        for code in codes:
+            if code.endswith("*"):
+                self._prefixes.append((code[:-1], name))
+            else:
+                self._exact.setdefault(code, set()).add(name)
+        if called and codes:
+            known = self.names.get(called, ())
+            self.names[called] = known + tuple(code for code in codes if code not in known)
+        elif called:
+            spoken = "inn:" if called.isascii() else "zh:"
+            self._exact.setdefault(spoken + called, set()).add(name)
+            if spoken == "inn:":
+                self.names.setdefault(called, ())
+            else:
+                self.herbs.add(called)
+
+    def of(self, drug: Drug) -> frozenset[str]:
+        """The classes a drug is in."""
+        keys = drug.keys
+        found = self._found.get(keys)
+        if found is None:
+            found = frozenset(self._look_up(keys))
+            if len(self._found) < _CACHE_MAX:
+                self._found[keys] = found
+        return found
+
+    def _look_up(self, keys: frozenset[str]) -> Iterator[str]:
+        for key in keys:
+            yield from self._exact.get(key, ())
+            if ":" not in key:
+                yield from (name for prefix, name in self._prefixes if key.startswith(prefix))
+
+
+@dataclass(eq=False)
 class Subject:
-    """One prescription at one moment."""
+    """One case as rules ask it; `words` are all names of drugs that anybody knows."""
 
-    sheet: PrescriptionSheet
-    patient: ClinicalPatient
-    now: datetime
-    dosing: Dosing
-
-    @cached_property
-    def lines(self) -> tuple[Line, ...]:
-        """All lines, numbered from 0 as in the sheet."""
-        return tuple(
-            Line(number, line, product(line.product_code), self.dosing)
-            for number, line in enumerate(self.sheet.lines)
-        )
+    case: Case
+    sets: Sets
+    words: frozenset[str] = frozenset()
 
     @cached_property
-    def known(self) -> tuple[tuple[Line, Product], ...]:
-        """The lines whose product the catalogue knows."""
-        return tuple((line, line.product) for line in self.lines if line.product is not None)
+    def taken(self) -> tuple[Taken, ...]:
+        """Everything the person would take: the lines, then what is taken besides."""
+        lines = [Taken(line.drug, line) for line in self.case.lines]
+        beside = [Taken(drug, None) for drug in self.case.beside]
+        return (*lines, *beside, *(Taken(drug, None, True) for drug in self.case.current or ()))
 
-    @property
-    def ends_at(self) -> datetime:
-        """The last moment in force: the same clock time `valid_days` later."""
-        return self.sheet.issued_at + timedelta(days=self.sheet.valid_days)
+    @cached_property
+    def members(self) -> dict[str, list[Taken]]:
+        """For each class that occurs, who is in it; lines first."""
+        found: dict[str, list[Taken]] = {}
+        for taken in self.taken:
+            for name in self.sets.of(taken.drug):
+                found.setdefault(name, []).append(taken)
+        return found
 
-    def age_on_issue(self) -> int | None:
-        """Full years on the day of issue in China; None when the birth date is no date."""
-        try:
-            born = date.fromisoformat(self.patient.birth_date)
-        except ValueError:
-            return None
-        day = self.sheet.issued_at.astimezone(CHINA).date()
-        return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
-
-    def has_diagnosis(self, prefixes: tuple[str, ...]) -> bool:
-        """Whether an ICD-10 code of the sheet begins with one of these."""
-        return any(found.code.startswith(prefixes) for found in self.sheet.diagnoses)
+    def lines_in(self, name: str) -> Iterator[Line]:
+        """The lines whose drug is in a class."""
+        for taken in self.members.get(name, ()):
+            if taken.line is not None:
+                yield taken.line

@@ -81,7 +81,10 @@ def sheet(
         "internet_hospital": True,
         "first_visit": False,
         "issued_at": at.isoformat(),
-        "diagnoses": [{"code": "I10", "text": "原发性高血压"}],
+        "diagnoses": [
+            {"code": "I10", "text": "原发性高血压"},
+            {"code": "E11.9", "text": "2型糖尿病"},
+        ],
         "lines": list(lines) or [line()],
         "prescriber": signature(at=at),
         **changes,

@@ -32,13 +32,14 @@ from tests.unit.prescription.examples import (
 REVIEWERS = Actor(UUID("01950000-0000-7000-8000-0000000000b1"), "reviewer", "reviewers")
 OTHERS = Actor(UUID("01950000-0000-7000-8000-0000000000b2"), "reviewer", "reviewers-2")
 PHARMACIST, COLLEAGUE = "P-100", "P-200"
+CLEAR = ("metformin", "acarbose", "dapagliflozin")
 LEASE = UUID("01950000-0000-7000-8000-0000000000d1")
 DEADLINE = NOW + timedelta(hours=2)
 
 
 def clear(number: int = 1, **changes: Any) -> dict[str, Any]:
-    """A prescription that the rules pass."""
-    return sheet(number, line("metformin"), **changes)
+    """A prescription that the rules pass, another drug for each number."""
+    return sheet(number, line(CLEAR[number - 1]), **changes)
 
 
 def banned(number: int = 1, **changes: Any) -> dict[str, Any]:

@@ -1,0 +1,338 @@
+"""What the rules look at: one prescription as far as it is known. `None` always means unknown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from enum import StrEnum
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+# Days of Chinese law end at midnight there, which has no summer time.
+CHINA = timezone(timedelta(hours=8))
+# What is counted in units of the product: tablets, puffs, drops.
+COUNT = "unit"
+
+
+class Severity(StrEnum):
+    """Who may let it pass: nobody, the prescriber, a pharmacist; or nothing is stopped."""
+
+    PROHIBITED = "prohibited"
+    PRESCRIBER = "prescriber"
+    PHARMACIST = "pharmacist"
+    NOTE = "note"
+
+
+RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+class Amount(NamedTuple):
+    """A value in `mg`, `U`, `mL` or units of the product (`COUNT`)."""
+
+    value: Fraction
+    unit: str
+
+
+class Part(NamedTuple):
+    """One active ingredient, with what one unit of the product holds of it."""
+
+    inn: str
+    atcs: tuple[str, ...]
+    strength: Amount | None
+
+
+class Limit(NamedTuple):
+    """A largest daily amount within an age band (full months) by one route ('' any)."""
+
+    route: str
+    from_months: int
+    below_months: int | None
+    daily: Fraction | None
+    daily_per_kg: Fraction | None
+    single: Fraction | None
+    unit: str
+    source: str
+    verified: bool
+
+
+class Yardstick(NamedTuple):
+    """A defined daily dose of one route ('' any)."""
+
+    amount: Fraction
+    unit: str
+    route: str
+
+
+class Caution(NamedTuple):
+    """The catalogue's word on one substance and one concern; bounds: at least, and below."""
+
+    inn: str
+    concern: str
+    action: str
+    at_least: Fraction | None
+    below: Fraction | None
+    icd: tuple[str, ...]
+    en: str
+    zh: str
+    source: str
+    standing: str
+
+
+@dataclass(eq=False, slots=True)
+class Drug:
+    """What is known of a drug, by whatever name it was called. Compared by identity.
+
+    `keys` are what classes know it by: ATC codes, `inn:` and `zh:` names. A compound is also each
+    of its ingredients, so that nothing hides in it; what acts only where it is applied is not.
+    """
+
+    name: str
+    known: bool = False
+    code: str = ""
+    zh: str = ""
+    inn: str = ""
+    atcs: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    ingredients: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    herbal: bool = False
+    patent: bool = False
+    form: str | None = None
+    oral: bool | None = None
+    topical: bool | None = None
+    injection: bool | None = None
+    way_in: str = ""
+    control: str = "none"
+    special: str = "none"
+    doping: bool = False
+    antimicrobial: bool = False
+    grade: str | None = None
+    skin_test: bool = False
+    cold_chain: bool = False
+    unit: str = ""
+    units_per_pack: Fraction | None = None
+    limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
+    yardsticks: Mapping[str, tuple[Yardstick, ...]] = field(default_factory=dict)
+    cautions: tuple[Caution, ...] = ()
+    indications: tuple[str, ...] = ()
+
+    @property
+    def compound(self) -> bool:
+        """More than one active ingredient."""
+        return len(self.ingredients) > 1
+
+    @property
+    def systemic(self) -> bool:
+        """Whether it acts beyond the place where it is applied, as far as the form tells."""
+        return not self.topical
+
+
+class Sign(NamedTuple):
+    """Who signed, and what could be proved of it (None: nobody looked)."""
+
+    signer: str
+    value: str
+    automatic: bool
+    signed_at: datetime | None = None
+    genuine: bool | None = None
+    licensed: bool | None = None
+    rights: frozenset[str] | None = None
+
+
+class Diagnosed(NamedTuple):
+    """A diagnosis: ICD-10 where coded, and its words."""
+
+    code: str
+    text: str
+
+
+class Supplied(NamedTuple):
+    """What the same person got by an earlier prescription, line by line."""
+
+    prescription: str
+    hospital: str
+    ingredients: frozenset[str]
+    issued_at: datetime
+    days: int
+    diagnoses: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False)
+class Person:
+    """The patient. `pregnant_weeks` 0 means not pregnant; empty tuples mean none, None unknown."""
+
+    born: date | None = None
+    age_years: int | None = None
+    age_days: int | None = None
+    sex: str | None = None
+    weight_kg: Fraction | None = None
+    egfr: Fraction | None = None
+    pregnant_weeks: int | None = None
+    lactating: bool | None = None
+    hepatic: str | None = None
+    allergies: tuple[str, ...] | None = None
+    conditions: tuple[str, ...] = ()
+    guardian_present: bool | None = None
+    specialist_present: bool | None = None
+
+    @property
+    def age_months(self) -> int | None:
+        """Full months, from the days where these are known."""
+        if self.age_days is not None:
+            return int(self.age_days / 30.4375)
+        return None if self.age_years is None else self.age_years * 12
+
+
+@dataclass(eq=False)
+class Line:
+    """One line of the prescription."""
+
+    number: int
+    drug: Drug
+    name: str
+    form: str | None = None
+    route: str | None = None
+    dose: Amount | None = None
+    frequency: str | None = None
+    rate: Fraction | None = None
+    once: bool = False
+    days: int | None = None
+    quantity: int | None = None
+    units_per_pack: Fraction | None = None
+    skin_test: str | None = None
+    usage: str = ""
+    note: str = ""
+
+    @property
+    def measurable(self) -> bool:
+        """Whether its daily amount can be computed."""
+        return self.once or self.rate is not None
+
+    @cached_property
+    def units_a_day(self) -> Fraction | None:
+        """Units of the product taken on one day; for a single dose, in all."""
+        if self.dose is None or not self.measurable:
+            return None
+        count = self._count
+        if count is None:
+            return None
+        return count if self.once or self.rate is None else count * self.rate
+
+    @cached_property
+    def _count(self) -> Fraction | None:
+        if self.dose is None or self.dose.unit == COUNT:
+            return self.dose.value if self.dose else None
+        if self.dose.unit == self.drug.unit:
+            return self.dose.value
+        strength = self.drug.parts[0].strength if len(self.drug.parts) == 1 else None
+        if strength is None or strength.unit != self.dose.unit or not strength.value:
+            return None
+        return self.dose.value / strength.value
+
+    def each_time(self, part: Part) -> Amount | None:
+        """How much of an ingredient one dose holds."""
+        if self.dose is None:
+            return None
+        if self.dose.unit not in (COUNT, self.drug.unit):
+            return self.dose if len(self.drug.parts) == 1 else None
+        if part.strength is None:
+            return None
+        return Amount(self.dose.value * part.strength.value, part.strength.unit)
+
+    def each_day(self, part: Part) -> Amount | None:
+        """How much of an ingredient one day brings; for a single dose, what the dose holds."""
+        single = self.each_time(part)
+        if single is None or not self.measurable:
+            return None
+        if self.once or self.rate is None:
+            return single
+        # What is taken less than daily still is a whole dose on its day.
+        return Amount(single.value * max(self.rate, Fraction(1)), single.unit)
+
+    def packs_for(self, days: int) -> int | None:
+        """The fewest packs that last `days`; None when that cannot be told."""
+        part, pack = self.units_a_day, self.units_per_pack
+        if part is None or not pack:
+            return None
+        units = part if self.once else part * days
+        return max(1, -(-units // pack))
+
+    def exceeds(self, days: int) -> bool:
+        """More than `days` of supply, as declared or as packed; a broken pack does not count."""
+        if self.days is not None and self.days > days:
+            return True
+        packs = self.packs_for(days)
+        return packs is not None and self.quantity is not None and self.quantity > packs
+
+
+@dataclass(eq=False)
+class Case:
+    """One prescription at one moment, with what is known around it."""
+
+    id: str
+    lines: tuple[Line, ...]
+    patient: Person
+    now: datetime
+    issued_at: datetime | None = None
+    valid_days: int | None = None
+    rx_class: str | None = None
+    internet_hospital: bool | None = None
+    first_visit: bool | None = None
+    earlier_diagnoses: tuple[str, ...] | None = None
+    long_term: bool | None = None
+    long_term_reason: str = ""
+    patient_confirmed_long_term: bool | None = None
+    diagnoses: tuple[Diagnosed, ...] | None = None
+    prescriber: Sign | None = None
+    pharmacist: Sign | None = None
+    current: tuple[Drug, ...] | None = None
+    beside: tuple[Drug, ...] = ()
+    history: tuple[Supplied, ...] | None = None
+    hospital: str = ""
+    signed_again: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The last moment in force: the same clock time `valid_days` later."""
+        if self.issued_at is None or self.valid_days is None:
+            return None
+        return self.issued_at + timedelta(days=self.valid_days)
+
+    @cached_property
+    def known(self) -> tuple[Line, ...]:
+        """The lines whose drug the catalogue knows."""
+        return tuple(line for line in self.lines if line.drug.known)
+
+    @cached_property
+    def diagnosis_codes(self) -> tuple[str, ...]:
+        """ICD-10 codes of the sheet and of the known conditions."""
+        found = tuple(item.code for item in self.diagnoses or () if item.code)
+        return found + self.patient.conditions
+
+    def has_diagnosis(self, prefixes: tuple[str, ...]) -> bool:
+        """Whether an ICD-10 code of the sheet or a known condition begins with one of these."""
+        return any(code.startswith(prefixes) for code in self.diagnosis_codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule speaks, about `lines` (numbered from 0) or the whole sheet.
+
+    `unverified`: something needed is unknown. `severity` and `standing` where a row of the
+    figures says another than its rule; `inputs` are what it was decided on.
+    """
+
+    en: str
+    zh: str
+    lines: tuple[int, ...] = ()
+    unverified: bool = False
+    severity: Severity | None = None
+    standing: str = ""
+    source: str = ""
+    inputs: tuple[tuple[str, str], ...] = ()
+
+
+def unknown(en: str, zh: str, *lines: int) -> Hit:
+    """What cannot be verified, in the words that are always used for it."""
+    return Hit(f"could not verify: {en}", f"无法核实：{zh}", lines, unverified=True)

@@ -1,0 +1,36 @@
+"""What every question to a case is made of."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from services.review.rules.case import Hit
+from services.review.rules.subject import Subject
+
+Hits = Iterator[Hit]
+
+
+class Figures(BaseModel):
+    """The numbers and lists of one rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def sets(self) -> frozenset[str]:
+        """The classes of drugs it names; a pack that does not define them is refused."""
+        return frozenset()
+
+
+class Maximum(Figures):
+    """One upper bound."""
+
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A question and the figures it needs."""
+
+    figures: type[Figures]
+    ask: Callable[[Subject, Any], Hits]

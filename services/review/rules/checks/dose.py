@@ -1,0 +1,281 @@
+"""How much: the label's maximum, the plausibility band, the form against the route."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from services.review.rules.case import (
+    COUNT,
+    Amount,
+    Hit,
+    Limit,
+    Line,
+    Part,
+    Person,
+    Severity,
+    unknown,
+)
+from services.review.rules.checks.base import Check, Figures, Hits
+from services.review.rules.subject import Subject
+
+
+class Routes(Figures):
+    """How route codes are called in dose tables, and the age (months) taken for an adult's."""
+
+    routes: dict[str, str]
+    adult_months: int
+
+
+class DoseRow(Figures):
+    """One maximum of the pack's own; `elderly_from` in years."""
+
+    inn: str
+    daily: Fraction
+    unit: str = "mg"
+    from_months: int = 216
+    below_months: int | None = None
+    route: str = ""
+    source: str
+    standing: str = "verified"
+
+
+class DailyMaxima(Routes):
+    """The pack's maxima; they come before the catalogue's."""
+
+    rows: tuple[DoseRow, ...]
+
+
+class _Dose(NamedTuple):
+    line: Line
+    part: Part
+    day: Amount
+
+
+def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
+    """All lines of one ingredient and route together, so that no dose hides in a compound."""
+    person = subject.case.patient
+    for (inn, route), doses in _by_ingredient(subject, figures.routes).items():
+        months = person.age_months
+        if months is None:
+            months = figures.adult_months
+        limit = _limit(inn, route, months, figures.rows, doses)
+        if limit is None:
+            continue
+        yield from _over(inn, limit, doses, person)
+
+
+def _by_ingredient(
+    subject: Subject, routes: Mapping[str, str]
+) -> dict[tuple[str, str], list[_Dose]]:
+    found: dict[tuple[str, str], list[_Dose]] = {}
+    for line in subject.case.known:
+        if line.drug.herbal or line.drug.topical:
+            continue
+        route = routes.get(line.route or "", "oral" if line.drug.oral else "")
+        for part in line.drug.parts:
+            day = line.each_day(part)
+            if day is not None:
+                found.setdefault((part.inn, route), []).append(_Dose(line, part, day))
+    return found
+
+
+def _limit(
+    inn: str, route: str, months: int, rows: tuple[DoseRow, ...], doses: list[_Dose]
+) -> Limit | None:
+    for row in rows:
+        fits = row.inn == inn and row.route in ("", route)
+        if fits and _within(months, row.from_months, row.below_months):
+            verified = row.standing == "verified"
+            return Limit(
+                row.route, row.from_months, row.below_months, row.daily, None, None,
+                row.unit, row.source, verified,
+            )  # fmt: skip
+    for limit in doses[0].line.drug.limits.get(inn, ()):
+        if limit.route in ("", route) and _within(months, limit.from_months, limit.below_months):
+            return limit
+    return None
+
+
+def _within(months: int, first: int, below: int | None) -> bool:
+    return first <= months and (below is None or months < below)
+
+
+def _over(inn: str, limit: Limit, doses: list[_Dose], person: Person) -> Hits:
+    mine = [dose for dose in doses if dose.day.unit == limit.unit]
+    lines = tuple(sorted({dose.line.number for dose in mine}))
+    if not mine:
+        return
+    total = sum((dose.day.value for dose in mine), Fraction(0))
+    bound = limit.daily
+    if limit.daily_per_kg is not None:
+        if person.weight_kg is None:
+            if bound is None:
+                yield unknown(
+                    f"{inn}: the maximum goes by weight, which is not given",
+                    f"{inn}：极量按体重计算，未提供体重",
+                    *lines,
+                )
+                return
+        else:
+            by_weight = limit.daily_per_kg * person.weight_kg
+            bound = by_weight if bound is None else min(bound, by_weight)
+    if bound is not None and total > bound:
+        yield _hit(inn, total, bound, limit, lines, "a day", "日剂量")
+    each = [dose.line.each_time(dose.part) for dose in mine]
+    single = max((one.value for one in each if one is not None), default=None)
+    if limit.single is not None and single is not None and single > limit.single:
+        yield _hit(inn, single, limit.single, limit, lines, "at once", "单次剂量")
+
+
+def _hit(
+    inn: str,
+    total: Fraction,
+    bound: Fraction,
+    limit: Limit,
+    lines: tuple[int, ...],
+    when_en: str,
+    when_zh: str,
+) -> Hit:
+    unit = limit.unit
+    return Hit(
+        f"{inn}: {number(total)} {unit} {when_en}, at most {number(bound)} {unit}",
+        f"{inn}：{when_zh}{number(total)} {unit}，超过极量{number(bound)} {unit}",
+        lines,
+        # A maximum nobody has followed to its source may not send a prescription back by itself.
+        severity=None if limit.verified else Severity.PHARMACIST,
+        standing="" if limit.verified else "to be verified",
+        source=limit.source,
+        inputs=(("total", f"{number(total)} {unit}"), ("maximum", f"{number(bound)} {unit}")),
+    )
+
+
+def number(value: Fraction) -> str:
+    """A fraction as people write it, to three decimals."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    return f"{float(value):.3f}".rstrip("0").rstrip(".")
+
+
+class Band(Routes):
+    """How many defined daily doses up, and what part of one down, are still believable."""
+
+    times_above: Fraction
+    part_below: Fraction
+    except_inn: frozenset[str] = frozenset()
+
+
+def within_band(subject: Subject, figures: Band) -> Hits:
+    """A defined daily dose is no maximum: this only finds slips of the pen, in adults."""
+    months = subject.case.patient.age_months
+    if months is not None and months < figures.adult_months:
+        return
+    for line in subject.case.known:
+        drug = line.drug
+        if not drug.yardsticks or drug.topical or line.once or not line.rate:
+            continue
+        route = figures.routes.get(line.route or "", "oral" if drug.oral else "")
+        for part in drug.parts:
+            if part.inn in figures.except_inn:
+                continue
+            single = line.each_time(part)
+            if single is not None:
+                yield from _outside(line, part.inn, single, route, figures)
+
+
+def _outside(line: Line, inn: str, single: Amount, route: str, figures: Band) -> Hits:
+    rate = line.rate or Fraction(1)
+    for yardstick in line.drug.yardsticks.get(inn, ()):
+        if yardstick.unit != single.unit or yardstick.route not in ("", route):
+            continue
+        day = single.value * rate
+        high = day > figures.times_above * yardstick.amount
+        # A day's amount may be small in a compound, so only single drugs can be too low.
+        low = not line.drug.compound and day < figures.part_below * yardstick.amount
+        if high or low:
+            said = "far above" if high else "far below"
+            zh = "明显高于" if high else "明显低于"
+            amount = f"{number(day)} {single.unit}"
+            usual = f"{number(yardstick.amount)} {single.unit}"
+            yield Hit(
+                f"{line.name}: {amount} a day is {said} the defined daily dose {usual}",
+                f"{line.name}：日剂量{amount}{zh}限定日剂量{usual}",
+                (line.number,),
+                inputs=(("day", amount), ("ddd", usual)),
+            )
+        return
+
+
+class FormRoutes(Figures):
+    """Which routes each form may be given by."""
+
+    allowed: dict[str, frozenset[str]]
+
+
+def route_fits_form(subject: Subject, figures: FormRoutes) -> Hits:
+    """A form is given the way it is made for."""
+    for line in subject.case.known:
+        form = line.form or line.drug.form
+        if line.route is None:
+            if not line.drug.herbal:
+                yield unknown(f"{line.name}: the route", f"{line.name}：给药途径", line.number)
+            continue
+        allowed = figures.allowed.get(form or "")
+        if allowed is not None and line.route not in allowed:
+            yield Hit(
+                f"{line.name}: {form} by route {line.route}",
+                f"{line.name}：剂型（{form}）与给药途径（{line.route}）不符",
+                (line.number,),
+                inputs=(("form", form or ""), ("route", line.route)),
+            )
+
+
+class PieceRow(Figures):
+    """The most of one herbal piece a day, in grams; all its names."""
+
+    names: tuple[str, ...]
+    grams: Fraction
+
+
+class Pieces(Figures):
+    """Largest daily weights of toxic pieces."""
+
+    rows: tuple[PieceRow, ...]
+
+
+def piece_maximum(subject: Subject, figures: Pieces) -> Hits:
+    """The weight of a toxic piece in one day's decoction."""
+    for line, grams in _pieces(subject):
+        for row in figures.rows:
+            if line.drug.zh not in row.names:
+                continue
+            if grams is None:
+                yield unknown(f"{line.name}: grams a day", f"{line.name}：每日克数", line.number)
+            elif grams > row.grams:
+                yield Hit(
+                    f"{line.name}: {number(grams)} g a day, at most {number(row.grams)} g",
+                    f"{line.name}：每日{number(grams)}克，超过{number(row.grams)}克",
+                    (line.number,),
+                    inputs=(("grams", number(grams)), ("maximum", number(row.grams))),
+                )
+
+
+def _pieces(subject: Subject) -> Iterator[tuple[Line, Fraction | None]]:
+    for line in subject.case.lines:
+        if not line.drug.herbal:
+            continue
+        dose = line.dose
+        rate = line.rate if line.rate is not None else Fraction(1)
+        if dose is None or dose.unit not in (COUNT, "mg"):
+            yield line, None
+        else:
+            # Pieces are counted in grams; written weights arrive in milligrams.
+            grams = dose.value if dose.unit == COUNT else dose.value / 1000
+            yield line, grams * rate
+
+
+CHECKS = {
+    "daily_maximum": Check(DailyMaxima, daily_maximum),
+    "within_band": Check(Band, within_band),
+    "route_fits_form": Check(FormRoutes, route_fits_form),
+    "piece_maximum": Check(Pieces, piece_maximum),
+}

@@ -1,0 +1,242 @@
+"""What every prescription must look like, and who may have written it."""
+
+from datetime import timedelta
+
+from services.review.rules.case import Hit, Sign, unknown
+from services.review.rules.checks.base import Check, Figures, Hits, Maximum
+from services.review.rules.subject import Subject
+
+
+def readable(subject: Subject, figures: Figures) -> Hits:
+    """What could not be read counts as unknown, and is said."""
+    for en, zh in subject.case.problems:
+        yield unknown(en, zh)
+
+
+def too_many_drugs(subject: Subject, figures: Maximum) -> Hits:
+    """Herbal pieces make one prescription together and are not counted."""
+    count = sum(1 for line in subject.case.lines if not line.drug.herbal)
+    if count > figures.maximum:
+        yield Hit(
+            f"{count} drugs, at most {figures.maximum}",
+            f"开具{count}种药品，每张处方不得超过{figures.maximum}种",
+        )
+
+
+def herbal_apart(subject: Subject, figures: Figures) -> Hits:
+    """Herbal pieces stand alone; western and patent medicines may share a sheet."""
+    if len({line.drug.herbal for line in subject.case.known}) > 1:
+        yield Hit(
+            "herbal pieces and other drugs on one prescription",
+            "中药饮片应当单独开具处方",
+        )
+
+
+class EmptyTexts(Figures):
+    """Words that say nothing."""
+
+    empty_texts: frozenset[str]
+
+
+def diagnosis_present(subject: Subject, figures: EmptyTexts) -> Hits:
+    """At least one diagnosis with words of its own."""
+    diagnoses = subject.case.diagnoses
+    if diagnoses is None:
+        yield unknown("the diagnosis is not given", "未提供临床诊断")
+        return
+    texts = (found.text.strip() or found.code for found in diagnoses)
+    if not any(text and text not in figures.empty_texts for text in texts):
+        yield Hit("no diagnosis is stated", "未写明临床诊断")
+
+
+def drug_is_known(subject: Subject, figures: Figures) -> Hits:
+    """A name or code nobody knows cannot be checked."""
+    for line in subject.case.lines:
+        if not line.drug.known:
+            yield unknown(f"{line.name} is an unknown drug", f"{line.name}为未知药品", line.number)
+
+
+def current_drug_is_known(subject: Subject, figures: Figures) -> Hits:
+    """What the person takes already, under a name nobody knows."""
+    for drug in subject.case.current or ():
+        if not drug.known:
+            yield unknown(
+                f"{drug.name}, taken already, is an unknown drug",
+                f"正在使用的{drug.name}为未知药品",
+            )
+
+
+def named_as_catalogued(subject: Subject, figures: Figures) -> Hits:
+    """A product goes by its generic name."""
+    for line in subject.case.known:
+        name = line.drug.zh
+        if line.drug.code and name and line.name not in (name, line.drug.code, line.drug.inn):
+            yield Hit(
+                f"{line.name}: the catalogue says {name}",
+                f"{line.name}：目录通用名为{name}",
+                (line.number,),
+            )
+
+
+class VagueWords(Figures):
+    """Words of a usage that tell nobody how to take it."""
+
+    words: tuple[str, ...]
+
+
+def usage_is_clear(subject: Subject, figures: VagueWords) -> Hits:
+    """No words like "as advised" or "own use"."""
+    for line in subject.case.lines:
+        usage = line.usage.strip().lower()
+        for word in figures.words if usage else ():
+            if word in usage:
+                yield Hit(
+                    f'{line.name}: "{word}" is no usage',
+                    f"{line.name}：用法不得写“{word}”",
+                    (line.number,),
+                )
+                break
+
+
+class Infant(Figures):
+    """Full years below which the age stands in days or months."""
+
+    below_years: int
+
+
+def age_is_stated(subject: Subject, figures: Infant) -> Hits:
+    """Years are enough for everyone but the newborn and infants."""
+    person = subject.case.patient
+    if person.age_years is None and person.age_days is None:
+        yield unknown("the age is not given", "未提供年龄")
+    elif person.age_days is None and (person.age_years or 0) < figures.below_years:
+        yield Hit("an infant without an age in days or months", "新生儿、婴幼儿未写明日、月龄")
+
+
+def infant_weight(subject: Subject, figures: Infant) -> Hits:
+    """What an infant gets is dosed by weight."""
+    person = subject.case.patient
+    young = person.age_years is not None and person.age_years < figures.below_years
+    if young and person.weight_kg is None:
+        yield unknown("an infant's weight is not given", "婴幼儿未提供体重")
+
+
+class Tolerance(Figures):
+    """How far ahead a clock may be."""
+
+    ahead_minutes: int
+
+
+def in_force(subject: Subject, figures: Tolerance) -> Hits:
+    """Valid up to and including the same clock time of the last day."""
+    case = subject.case
+    if case.issued_at is None or case.ends_at is None:
+        yield unknown("when it was issued is not given", "未提供开具时间")
+    elif case.now > case.ends_at:
+        yield Hit("no longer in force", "处方已超过有效期")
+    elif case.issued_at > case.now + timedelta(minutes=figures.ahead_minutes):
+        yield Hit("issued in the future", "开具时间晚于当前时间")
+
+
+def validity_in_bounds(subject: Subject, figures: Maximum) -> Hits:
+    """The prescriber may extend the day of issue, but never beyond this."""
+    days = subject.case.valid_days
+    if days is not None and not 1 <= days <= figures.maximum:
+        yield Hit(
+            f"valid for {days} days, at most {figures.maximum}",
+            f"有效期{days}天，最长不得超过{figures.maximum}天",
+        )
+
+
+def signed_by_a_person(subject: Subject, figures: Figures) -> Hits:
+    """The treating physician signs in person; software does not."""
+    case = subject.case
+    if case.prescriber is None:
+        yield unknown("the prescriber's signature is not given", "未提供处方医师签名")
+    elif _unsigned(case.prescriber):
+        yield Hit("not signed by the prescriber in person", "处方未经医师本人签名（禁止自动生成）")
+    if case.pharmacist is not None and _unsigned(case.pharmacist):
+        yield Hit("the hospital pharmacist's signature is no person's", "药师签名非本人")
+
+
+def _unsigned(sign: Sign) -> bool:
+    return sign.automatic or not sign.signer.strip() or not sign.value.strip()
+
+
+def signature_genuine(subject: Subject, figures: Figures) -> Hits:
+    """What the certificate chain proved, as the profile of the place looked at it."""
+    sign = subject.case.prescriber
+    if sign is None:
+        return
+    if sign.genuine is False:
+        yield Hit("the prescriber's signature is forged", "医师签名与处方内容不符，疑为伪造")
+    elif sign.genuine is None:
+        yield unknown("the signature's certificate chain", "签名证书链")
+
+
+def prescriber_licensed(subject: Subject, figures: Figures) -> Hits:
+    """Registered, and with a licence in force at the moment of signing."""
+    sign = subject.case.prescriber
+    if sign is None:
+        return
+    if sign.licensed is False:
+        yield Hit("the prescriber had no licence when signing", "医师签名时无有效执业资格")
+    elif sign.licensed is None:
+        yield unknown("the prescriber's licence when signing", "医师签名时的执业资格")
+
+
+class RightsNeeded(Figures):
+    """Which right of prescribing each control and antibacterial grade asks for."""
+
+    controls: dict[str, str]
+    grades: dict[str, str]
+
+
+def prescriber_has_right(subject: Subject, figures: RightsNeeded) -> Hits:
+    """Controlled drugs and graded antibacterials only by those who were granted them."""
+    sign = subject.case.prescriber
+    for line in subject.case.known:
+        drug = line.drug
+        right = figures.controls.get(drug.control) or figures.grades.get(drug.grade or "")
+        if right is None:
+            continue
+        if sign is None or sign.rights is None:
+            yield unknown(
+                f"{line.name} needs the prescribing right {right}",
+                f"{line.name}需要{right}处方权",
+                line.number,
+            )
+        elif right not in sign.rights:
+            yield Hit(
+                f"{line.name}: the prescriber lacks the right {right}",
+                f"{line.name}：医师无{right}处方权",
+                (line.number,),
+            )
+
+
+def two_persons(subject: Subject, figures: Figures) -> Hits:
+    """The hospital's pharmacist is another person than the prescriber."""
+    doctor, pharmacist = subject.case.prescriber, subject.case.pharmacist
+    if doctor and pharmacist and doctor.signer.strip() and pharmacist.signer == doctor.signer:
+        yield Hit("prescriber and pharmacist are one person", "医师与审核药师为同一人")
+
+
+CHECKS = {
+    "readable": Check(Figures, readable),
+    "too_many_drugs": Check(Maximum, too_many_drugs),
+    "herbal_apart": Check(Figures, herbal_apart),
+    "diagnosis_present": Check(EmptyTexts, diagnosis_present),
+    "drug_is_known": Check(Figures, drug_is_known),
+    "current_drug_is_known": Check(Figures, current_drug_is_known),
+    "named_as_catalogued": Check(Figures, named_as_catalogued),
+    "usage_is_clear": Check(VagueWords, usage_is_clear),
+    "age_is_stated": Check(Infant, age_is_stated),
+    "infant_weight": Check(Infant, infant_weight),
+    "in_force": Check(Tolerance, in_force),
+    "validity_in_bounds": Check(Maximum, validity_in_bounds),
+    "signed_by_a_person": Check(Figures, signed_by_a_person),
+    "signature_genuine": Check(Figures, signature_genuine),
+    "prescriber_licensed": Check(Figures, prescriber_licensed),
+    "prescriber_has_right": Check(RightsNeeded, prescriber_has_right),
+    "two_persons": Check(Figures, two_persons),
+}

@@ -1,0 +1,1 @@
+"""Decision support before issue: choices with their sources, offered to a doctor who decides."""
