@@ -19,6 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
+from services.commands.audit import connected
 from services.local import backup
 from services.local.backup import BackupFailed, Base
 from services.local.errors import LocalError
@@ -30,7 +31,6 @@ READY_S_MAX = 60.0
 BESIDE = ("secrets", "audit-checkpoints.ndjson")
 
 SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
-SYNCHRONOUS = f"ALTER SYSTEM SET synchronous_standby_names = '{backup.STANDBY}'"
 ALONE = "ALTER SYSTEM RESET synchronous_standby_names"
 IN_STEP = """
 SELECT EXISTS (SELECT FROM pg_stat_replication
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         return 0 if report["ok"] else 1
     home = options.home.resolve()
     if options.what == "stop":
-        asyncio.run(stop(Instance.attached(home)))
+        asyncio.run(stop(home))
         _say("Commits are no longer received elsewhere; what was backed up stays as it is.")
         return 0
     began = time.monotonic()
@@ -83,9 +83,7 @@ async def take(instance: Instance, folder: Path) -> Base:
         _claim(folder, await connection.fetchval(SYSTEM))
         _copy_beside(instance.home, folder)
         backup.configure(instance.home, folder)
-        await _until(connection, backup.STREAMING, "The receiver did not start; see logs/wal.log.")
-        await _set(connection, SYNCHRONOUS)
-        await _until(connection, IN_STEP, "The receiver does not keep up; see logs/wal.log.")
+        await _until(connection, IN_STEP, "The receiver did not start; see logs/wal.log.")
         return await backup.take_base(instance.postgres, folder, instance.logs / "backup.log")
     except OSError as error:
         raise BackupFailed(f"{folder} cannot be written: {error}") from error
@@ -93,21 +91,19 @@ async def take(instance: Instance, folder: Path) -> Base:
         await connection.close()
 
 
-async def stop(instance: Instance) -> None:
-    """Commit without a second copy again. Raises LocalError."""
-    connection = await _connect(instance)
-    try:
+async def stop(home: Path) -> None:
+    """Commit without a second copy again, now or from the next start on. Raises LocalError."""
+    async with connected(home) as connection:
         # First this: without a receiver the other way round would stop every commit.
-        await _set(connection, ALONE)
-        backup.configure(instance.home, None)
+        await connection.execute(ALONE)
+        await connection.execute("SELECT pg_reload_conf()")
+        backup.configure(home, None)
         end = time.monotonic() + READY_S_MAX
         while await connection.fetchval(backup.STREAMING, backup.STANDBY):
             if time.monotonic() > end:
                 raise BackupFailed("The receiver did not end; see logs/wal.log.")
             await asyncio.sleep(0.2)
         await connection.fetch(DROP_SLOT, backup.STANDBY)
-    finally:
-        await connection.close()
 
 
 async def _connect(instance: Instance) -> asyncpg.Connection:
@@ -139,11 +135,6 @@ def _copy_beside(home: Path, folder: Path) -> None:
         elif source.exists():
             shutil.copy2(source, folder / name)
             os.chmod(folder / name, 0o600)
-
-
-async def _set(connection: asyncpg.Connection, statement: str) -> None:
-    await connection.execute(statement)
-    await connection.execute("SELECT pg_reload_conf()")
 
 
 async def _until(connection: asyncpg.Connection, query: str, complaint: str) -> None:

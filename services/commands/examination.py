@@ -111,7 +111,7 @@ async def examine(home: Path, watch_s: float) -> Snapshot:
         return replace(snapshot, kafka=await _kafka_fault(instance.kafka))
     try:
         async with asyncio.timeout(60 + watch_s):
-            return await _tables(conn, instance, snapshot)
+            return await look_at_tables(conn, instance, snapshot)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         return replace(snapshot, unprepared=str(error))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -120,7 +120,10 @@ async def examine(home: Path, watch_s: float) -> Snapshot:
         conn.terminate()
 
 
-async def _tables(conn: asyncpg.Connection, instance: Instance, snapshot: Snapshot) -> Snapshot:
+async def look_at_tables(
+    conn: asyncpg.Connection, instance: Instance, snapshot: Snapshot
+) -> Snapshot:
+    """The snapshot with what tables and logs say, read twice `watched_s` apart."""
     began = time.monotonic()
     first, fault = await _reading(conn, instance.kafka)
     services = [await _service(conn, name) for name in flow.SERVICES]
@@ -164,7 +167,8 @@ async def _ends(kafka: str, parts: set[TopicPartition]) -> Offsets:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
     try:
         await consumer.start()
-        ends: Offsets = await consumer.end_offsets(list(parts))
+        present = await consumer.topics()
+        ends: Offsets = await consumer.end_offsets([p for p in parts if p.topic in present])
         return ends
     finally:
         await consumer.stop()

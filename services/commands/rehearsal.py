@@ -1,6 +1,7 @@
 """`yaoda backup rehearse`: an instance is lost under load, restored elsewhere, and counted."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -226,7 +227,14 @@ async def _gone(home: Path) -> None:
 
 def _children(home: Path) -> list[int]:
     rows: list[dict[str, Any]] = read_state(home).get("processes", [])
-    return [row["pid"] for row in rows if row["pid"] and Path(f"/proc/{row['pid']}").exists()]
+    return [row["pid"] for row in rows if row["pid"] and _lives(row["pid"])]
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        # What is only not yet reaped holds nothing any more.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 async def _missing(home: Path, orders: list[str]) -> list[str]:

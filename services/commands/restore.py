@@ -78,7 +78,7 @@ async def restore(
     _copy_checkpoints(folder, home, target)
     data = home / "pg" / "data"
     await asyncio.to_thread(shutil.copytree, base.folder, data)
-    _lay_out(data, backup.log_folder(folder), target)
+    _lay_out(data, backup.received(folder), target)
     (home / "pg" / "initialised").touch()
     if broker is not None:
         await asyncio.to_thread(shutil.copytree, broker / "kafka", home / "kafka")
@@ -139,12 +139,12 @@ def _copy_checkpoints(folder: Path, home: Path, target: datetime | None) -> None
     (home / CHECKPOINTS).write_text("".join(f"{line}\n" for line in lines))
 
 
-def _lay_out(data: Path, received: Path, target: datetime | None) -> None:
+def _lay_out(data: Path, received: Sequence[Path], target: datetime | None) -> None:
     """What the server needs to replay the log by itself, all of it readable for its user."""
     aside = data / RECEIVED
     aside.mkdir(mode=0o700)
-    for file in sorted(received.iterdir()):
-        # The segment that was being written when all ended.
+    for file in received:
+        # The segment that was being written when the receiver ended.
         shutil.copy2(file, aside / file.name.removesuffix(".partial"))
     settings = {
         "restore_command": f'cp "{RECEIVED}/%f" "%p"',

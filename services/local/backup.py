@@ -24,11 +24,13 @@ from services.local.postgres import SUPERUSER, Postgres, wheel_install
 
 RECEIVER = "wal"
 STANDBY = "yaoda_wal"
-STOP_SECONDS_MAX = 5
+# It ends with the server; the whole instance is to be down within 15 s.
+STOP_SECONDS_MAX = 1
 CONFIGURED = "backup.json"
 ABOUT = "yaoda-backup.json"
 TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
+SYNCHRONOUS = f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'"
 STREAMING = """
 SELECT EXISTS (SELECT FROM pg_stat_replication
                WHERE application_name = $1 AND state = 'streaming')
@@ -50,27 +52,32 @@ class Base:
 
 
 def configured(home: Path) -> Path | None:
-    """The folder that receives this instance's log, if one does."""
+    """The folder that this instance's log is received into, if it is."""
     try:
-        return Path(json.loads((home / CONFIGURED).read_text())["folder"])
+        return Path(json.loads((home / CONFIGURED).read_text())["log"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def configure(home: Path, folder: Path | None) -> None:
-    """Receive into this folder from now on, or no longer; the supervisor follows in a second."""
+    """Receive into this backup from now on, or no longer; the supervisor follows in a second."""
     path = home / CONFIGURED
     if folder is None:
         path.unlink(missing_ok=True)
         return
+    now = configured(home)
+    if now is not None and now.is_relative_to(folder):
+        return
+    # Behind a pause the log has a hole, over which nothing can be received into the same folder.
+    log = folder / "wal" / datetime.now(UTC).strftime(TIME_FORMAT)
     scratch = path.with_name(path.name + ".new")
-    scratch.write_text(json.dumps({"folder": str(folder)}))
+    scratch.write_text(json.dumps({"log": str(log)}))
     scratch.rename(path)
 
 
-def log_folder(folder: Path) -> Path:
-    """Where a backup keeps the received log."""
-    return folder / "wal"
+def received(folder: Path) -> list[Path]:
+    """The parts of the log in a backup, the oldest first."""
+    return sorted((folder / "wal").glob("*/*"))
 
 
 def bases(folder: Path) -> list[Base]:
@@ -93,20 +100,27 @@ class Receiver:
 
     port = 0
 
-    def __init__(self, postgres: Postgres, folder: Path, log: Path) -> None:
-        self.folder = folder
+    def __init__(self, postgres: Postgres, target: Path, log: Path) -> None:
+        self.target = target
         self.log = log
         self.child: Child | None = None
         self._postgres = postgres
 
     async def launch(self) -> None:
-        """Start it; the slot keeps on the server what it has not received yet."""
-        target = log_folder(self.folder)
-        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Start it; the slot keeps on the server what it has not received. Raises BackupFailed."""
+        try:
+            self.target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise BackupFailed(
+                f"The backup {self.target.parent.parent} cannot be written, and no commit is "
+                f"answered without it: {error}. Mount it, or say `yaoda backup stop`."
+            ) from error
         program = str(wheel_install() / "bin" / "pg_receivewal")
         common = [program, "-d", conninfo(self._postgres), "-w", "-S", STANDBY]
         await run_to_end([*common, "--create-slot", "--if-not-exists"], log=self.log)
-        self.child = Child([*common, "-D", str(target), "--synchronous", "--no-loop"], log=self.log)
+        self.child = Child(
+            [*common, "-D", str(self.target), "--synchronous", "--no-loop"], log=self.log
+        )
 
     async def is_ready(self) -> bool:
         """Whether the server sends it the log."""
@@ -125,6 +139,16 @@ class Receiver:
         """End it after the last record that it was sent."""
         if self.child is not None:
             await self.child.stop(signal.SIGINT, STOP_SECONDS_MAX)
+
+
+async def demand(postgres: Postgres) -> None:
+    """Answer no commit from now on that the receiver does not have."""
+    connection = await asyncpg.connect(postgres.dsn("postgres"), timeout=10)
+    try:
+        await connection.execute(SYNCHRONOUS)
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 def conninfo(postgres: Postgres) -> str:

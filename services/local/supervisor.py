@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import asyncpg
+
 from services.local import backup
 from services.local.child import Child, cap_log
 from services.local.errors import LocalError, StartFailed
@@ -248,16 +250,23 @@ class System:
 
     async def _prepare_database(self) -> None:
         """The receiver of the log first: without it no commit is answered."""
-        folder = backup.configured(self.home)
-        if folder is not None:
-            await self._receive(folder)
+        target = backup.configured(self.home)
+        if target is not None:
+            await self._receive(target)
         await self._prepare("migrate")
 
-    async def _receive(self, folder: Path) -> None:
+    async def _receive(self, target: Path) -> None:
         log = self.instance.logs / f"{backup.RECEIVER}.log"
-        self._receiver = backup.Receiver(self.instance.postgres, folder, log)
-        await self._receiver.launch()
-        self._supervise(backup.RECEIVER, self._receiver)
+        receiver = backup.Receiver(self.instance.postgres, target, log)
+        await receiver.launch()
+        try:
+            # Anew at each start: one without supervisor takes it back.
+            await backup.demand(self.instance.postgres)
+        except BaseException:
+            await receiver.stop()
+            raise
+        self._receiver = receiver
+        self._supervise(backup.RECEIVER, receiver)
 
     async def _receive_no_longer(self, receiver: backup.Receiver) -> None:
         self._units.pop(backup.RECEIVER).held = True
@@ -272,15 +281,15 @@ class System:
         """Begin or end the receiving of the log as `yaoda backup` says."""
         while True:
             await asyncio.sleep(BACKUP_SECONDS)
-            folder = backup.configured(self.home)
-            self.instance.postgres.received = folder is not None
-            if self._receiver is not None and self._receiver.folder != folder:
+            target = backup.configured(self.home)
+            self.instance.postgres.received = target is not None
+            if self._receiver is not None and self._receiver.target != target:
                 await self._receive_no_longer(self._receiver)
-            if self._receiver is None and folder is not None:
+            if self._receiver is None and target is not None:
                 try:
-                    await self._receive(folder)
-                except (OSError, LocalError) as error:
-                    self.progress(f"The backup's folder cannot be used: {error}")
+                    await self._receive(target)
+                except (OSError, LocalError, asyncpg.PostgresError) as error:
+                    self.progress(f"The backup does not begin: {error}")
 
     async def _prepare(self, name: str) -> None:
         """Schemas or topics; both programs do nothing where everything is there already."""

@@ -45,11 +45,14 @@ async def enter(conn: asyncpg.Connection, numbers: range) -> None:
         await conn.execute(ENTER, f"01950000-0000-7000-8000-{number:012d}")
 
 
-async def follow(home: Path, receiver: Receiver) -> None:
+async def follow(instance: Instance) -> Receiver:
     """What the supervisor does."""
-    while backup.configured(home) is None:
+    while (target := backup.configured(instance.home)) is None:
         await asyncio.sleep(0.05)
+    receiver = Receiver(instance.postgres, target, instance.logs / "wal.log")
     await receiver.launch()
+    await backup.demand(instance.postgres)
+    return receiver
 
 
 async def test_what_was_acknowledged_is_restored_to_the_last_commit_or_to_a_time(
@@ -64,8 +67,8 @@ async def test_what_was_acknowledged_is_restored_to_the_last_commit_or_to_a_time
         assert done.returncode == 0, done.stderr
         await enter(conn, range(10))
         await conn.execute("INSERT INTO review.position VALUES ('prescription.events', 0, 10)")
-        receiver = Receiver(instance.postgres, folder, tmp_path / "wal.log")
-        await asyncio.gather(command.take(instance, folder), follow(home, receiver))
+        receiver, base = await asyncio.gather(follow(instance), command.take(instance, folder))
+        assert [found.folder for found in backup.bases(folder)] == [base.folder]
         await enter(conn, range(10, 30))
         between = datetime.now(UTC)
         await asyncio.sleep(0.05)
@@ -90,4 +93,3 @@ async def test_what_was_acknowledged_is_restored_to_the_last_commit_or_to_a_time
         assert await conn.fetchval(COUNT) == 30
     with pytest.raises(BackupFailed, match="ends before that time"):
         await restore(folder, datetime.now(UTC) + timedelta(hours=1), tmp_path / "never")
-    assert backup.bases(folder)

@@ -73,9 +73,24 @@ def test_one_folder_holds_one_database(tmp_path: Path) -> None:
 def test_an_instance_remembers_where_its_log_goes(tmp_path: Path) -> None:
     assert backup.configured(tmp_path) is None
     backup.configure(tmp_path, tmp_path / "there")
-    assert backup.configured(tmp_path) == tmp_path / "there"
+    first = backup.configured(tmp_path)
+    assert first is not None
+    assert first.parent == tmp_path / "there" / "wal"
+    backup.configure(tmp_path, tmp_path / "there")
+    assert backup.configured(tmp_path) == first
     backup.configure(tmp_path, None)
     assert backup.configured(tmp_path) is None
+    # Behind the pause another part begins.
+    backup.configure(tmp_path, tmp_path / "there")
+    assert backup.configured(tmp_path) != first
+
+
+def test_the_parts_of_the_log_are_read_in_their_order(tmp_path: Path) -> None:
+    for part, name in (("2", "00A"), ("1", "00B"), ("1", "00A.partial")):
+        (tmp_path / "wal" / part).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "wal" / part / name).touch()
+    names = [str(file.relative_to(tmp_path / "wal")) for file in backup.received(tmp_path)]
+    assert names == ["1/00A.partial", "1/00B", "2/00A"]
 
 
 def test_a_copy_that_is_not_what_was_sent_is_refused(tmp_path: Path) -> None:
