@@ -161,14 +161,15 @@ class Shell:
         )
         await self._inner([incoming], self._still_sent)
 
-    async def park_overdue(self) -> None:
-        """Park the early messages whose predecessor never came."""
+    async def park_overdue(self, unread: frozenset[int] = frozenset()) -> None:
+        """Park the early messages whose predecessor never came; it may lie in `unread` parts."""
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
             rows = await conn.fetch(SQL["overdue_waiting"], now)
-            if not rows:
-                return
             keys = {row["order_id"]: row["tenant_id"] for row in rows}
+            keys = {key: of for key, of in keys.items() if partition_of(key) not in unread}
+            if not keys:
+                return
             entries = await load_entries(conn, self.service, keys)
             unit = Unit(self.service, now, entries, {})
             for entry in entries.values():

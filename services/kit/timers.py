@@ -1,7 +1,8 @@
 """The sweeper: fires due timers, but only after everything written before their due time is read.
 
 A timer waits until, for every topic the service reads, its order's partition is applied up to the
-end that the log had after the timer was seen due. So an outage expires nothing whose answer waits.
+end that the log had after the timer was seen due. So an outage expires nothing whose answer waits,
+and parks no early message whose predecessor lies unread.
 """
 
 import asyncio
@@ -35,8 +36,8 @@ class Firing(Protocol):
         """Fire these."""
         ...
 
-    async def park_overdue(self) -> None:
-        """Park early messages past their deadline."""
+    async def park_overdue(self, unread: frozenset[int]) -> None:
+        """Park early messages past their deadline, but in partitions not read to their ends."""
         ...
 
 
@@ -94,7 +95,7 @@ class Sweeper:
         self._turn += 1
         if self._turn % PARK_EVERY == 0:
             await self._shell.pool.execute(SQL["keep_alive"])
-            await self._shell.park_overdue()
+            await self._shell.park_overdue(await self._guard.unread())
         rows = await self._shell.pool.fetch(SQL["due_timers"], self._ticked_elsewhere, ROWS_MAX)
         owned = self._shards()
         due = [row for row in rows if partition_of(row["order_id"]) in owned]

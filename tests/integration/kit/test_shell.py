@@ -83,8 +83,11 @@ async def test_an_early_message_is_parked_after_its_deadline(
     await clock.step(admin, toy.START + timedelta(hours=1))
     await admin.close()
 
-    await shell.park_overdue()
+    # Its predecessor may lie unread in a partition that the service lags behind in.
+    await shell.park_overdue(frozenset({3}))
+    assert await rows(shell, "SELECT 1 FROM parked") == []
 
+    await shell.park_overdue(frozenset({4}))
     parked = await rows(shell, "SELECT state, code FROM parked")
     assert [tuple(row) for row in parked] == [("parked", "early_too_long")]
 
