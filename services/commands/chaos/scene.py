@@ -54,7 +54,7 @@ TURN_S, LOOK_S, TELL_S = 0.05, 0.2, 15.0
 BEHIND_S = 180.0
 # Closed within the first, and never so long without any progress at all.
 SETTLED_WITHIN_S, PROGRESS_WITHIN_S = 900.0, 180.0
-AWAY_S_MAX = 120.0
+AWAY_S_MAX, READY_WITHIN_S = 120.0, 600.0
 OPEN_MAX, OPEN_MAX_OUTAGE = 200, 10_000
 LINKS: Mapping[str, str] = {"broker": KAFKA_DETOUR, "postgres": "postgres", "payer": "payer"}
 
@@ -347,8 +347,10 @@ async def scene_in(
                 env=_environment(names, links, seed),
                 kafka_told=links["broker"].port,
                 progress=progress,
+                wait=False,
             )
         )
+        await system.wait_ready(seconds=READY_WITHIN_S)
         tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
         post = Post(system.address("edge"), tokens, behind_s=BEHIND_S)
         stack.push_async_callback(post.close)
