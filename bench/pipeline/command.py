@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import uvloop
 
 from bench.pipeline import report
@@ -41,6 +42,10 @@ SINGLE = frozenset({"payer", "payment", "edge"})
 CONNECTIONS = 256
 PATIENCE_S = 60.0
 QUIET_S = 3.0
+WRITTEN = """
+SELECT (SELECT sum(xact_commit) FROM pg_stat_database)::bigint AS commits,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS wal_bytes
+"""
 
 
 class BenchFailed(LocalError):
@@ -217,11 +222,12 @@ class Run:
         _say(f"Closed loop: {options.orders} orders, {options.in_flight} at a time")
         await load.closed(drawn[:ramp], options.in_flight, ramp // 2)
         pids = {row["name"]: row["pid"] for row in self._system.status()}
-        before = cpu_seconds({**pids, "robots": None})
+        before, written = cpu_seconds({**pids, "robots": None}), await self._written()
         since, began = time.time(), time.monotonic()
         await load.closed(drawn[ramp:], options.in_flight, options.orders)
         until, seconds = time.time(), time.monotonic() - began
         after = cpu_seconds({**pids, "robots": None})
+        commits, wal_bytes = (b - a for a, b in zip(written, await self._written(), strict=True))
         outcomes = load.marks.outcomes(since, until)
         spent = {name: after[name] - before.get(name, 0.0) for name in after}
         self._figures = outcomes[DELIVERED], seconds, spent
@@ -232,9 +238,21 @@ class Run:
                 "in_flight": options.in_flight,
                 "seconds": round(seconds, 2),
                 "outcomes": dict(outcomes),
+                "commits_an_order": round(commits / max(1, outcomes.total()), 1),
+                "wal_kb_an_order": round(wal_bytes / 1024 / max(1, outcomes.total()), 1),
                 "load_average": [round(part, 2) for part in os.getloadavg()],
             },
         }
+
+    async def _written(self) -> tuple[int, int]:
+        """Commits and bytes of log of the database so far."""
+        conn = await asyncpg.connect(self._system.pg_dsn)
+        try:
+            row = await conn.fetchrow(WRITTEN)
+            assert row is not None, "an aggregate has a row"
+            return int(row["commits"]), int(row["wal_bytes"])
+        finally:
+            await conn.close()
 
 
 def processes(workers: int) -> list[str]:

@@ -77,9 +77,7 @@ class Marks:
                 if mark := self.by_order.get(entry.subject):
                     mark.released = mark.released or entry.at.timestamp()
             case kind if kind == CLOSED:
-                if mark := self.by_order.get(entry.subject):
-                    mark.closed, mark.outcome = time.time(), entry.data["outcome"]
-                    self.ended += 1
+                self._closed(entry)
 
     def _issued(self, entry: Entry) -> None:
         mark = self.by_number.get(entry.data["order"]["order_number"])
@@ -87,6 +85,13 @@ class Marks:
             return
         self.by_order[entry.subject] = mark
         mark.offered, mark.offer_heard = self._early.pop(entry.subject, (0.0, 0.0))
+
+    def _closed(self, entry: Entry) -> None:
+        mark = self.by_order.get(entry.subject)
+        # The chain hears of the end as well.
+        if mark is not None and not mark.closed:
+            mark.closed, mark.outcome = time.time(), entry.data["outcome"]
+            self.ended += 1
 
     def _offered(self, entry: Entry) -> None:
         at, heard = entry.at.timestamp(), time.time()

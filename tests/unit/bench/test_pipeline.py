@@ -136,7 +136,8 @@ def test_latency_counts_from_the_intended_moment() -> None:
     marks.hear(entry("dispatch.PromiseMade", 1000.3))
     marks.hear(entry("dispatch.OfferMade", 1007.0))
     assert marks.ended == 0
-    marks.hear(entry("claim.OrderClosed", 1001.0, outcome="delivered"))
+    for _hearer in ("hospital", "chain"):
+        marks.hear(entry("claim.OrderClosed", 1001.0, outcome="delivered"))
     assert marks.ended == 1
     closed = marks.by_number["n-1"].closed
     assert marks.outcomes(closed, closed + 1) == {"delivered": 1}
