@@ -19,6 +19,7 @@ from services.kit.calls import CallRow
 from services.kit.db import FAULTS, Connection, Failure, classify
 from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
+from services.kit.gather import Gathered
 from services.kit.guard import Guard
 from services.kit.guilty import (
     Flood,
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 BACKOFF_S_MAX = 5.0
 COMMAND_TRIES = 4
+# More than there are calls under way.
+ANSWERS_MAX = 1000
 
 log = telemetry.logger(__name__)
 
@@ -111,6 +114,9 @@ class Shell:
         self._health = health
         self.decoder = Decoder(service, tenants)
         self.flood = Flood()
+        self._answers: Gathered[Incoming, None] = Gathered(
+            self._take_answers, ANSWERS_MAX, first_s=0.0
+        )
 
     async def records(self, batch: Sequence[Record]) -> None:
         """Apply raw records in order. Raises GapFound; waits out passing faults."""
@@ -159,7 +165,11 @@ class Shell:
             row_id=row.id,
             epoch=row.epoch,
         )
-        await self._inner([incoming], self._still_sent)
+        await self._answers.put(incoming)
+
+    async def _take_answers(self, batch: Sequence[Incoming]) -> Sequence[None]:
+        await self._inner(batch, self._still_sent)
+        return [None] * len(batch)
 
     async def park_overdue(self, unread: frozenset[int] = frozenset()) -> None:
         """Park the early messages whose predecessor never came; it may lie in `unread` parts."""

@@ -3,7 +3,6 @@
 Refusals are RFC 9457 problem documents that name the field.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,15 +25,14 @@ from services.kit import clock, telemetry
 from services.kit.config import Settings
 from services.kit.db import FAULTS, Failure, classify
 from services.kit.decision import Actor, Verdict
+from services.kit.gather import Full, Gathered
 from services.kit.handler import Shell, Unavailable
-from services.kit.ids import new_id, partition_of
+from services.kit.ids import new_id
 from services.kit.service import Idempotency, Incoming, Source
 from services.kit.tenants import Tenants
 from services.kit.unit import Result
 from services.kit.vault import Vault
 
-GATHER_S = 0.003
-BATCH_MAX = 200
 QUEUE_MAX = 2000
 
 log = telemetry.logger(__name__)
@@ -68,50 +66,21 @@ class Problem(Exception):
 
 
 class Gather:
-    """Collects commands of one partition while its last batch runs, at most 3 ms when idle."""
+    """Collects commands while earlier ones are applied, 3 ms when idle."""
 
     def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-        self._waiting: dict[int, list[tuple[Incoming, asyncio.Future[Result]]]] = {}
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._size = 0
+        self._gathered: Gathered[Incoming, Result] = Gathered(shell.commands, QUEUE_MAX)
 
     async def send(self, incoming: Incoming) -> Result:
         """The result of one command. Raises Problem 503 when overloaded or without database."""
-        if self._size >= QUEUE_MAX:
-            raise Problem(503, "overloaded", "too many commands wait", headers={"Retry-After": "1"})
-        part = partition_of(incoming.key)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(part, []).append((incoming, future))
-        self._size += 1
-        if part not in self._running:
-            self._running[part] = asyncio.create_task(self._drain(part))
-        return await future
-
-    async def _drain(self, part: int) -> None:
         try:
-            await asyncio.sleep(GATHER_S)
-            while self._waiting.get(part):
-                batch = self._waiting[part][:BATCH_MAX]
-                del self._waiting[part][:BATCH_MAX]
-                self._size -= len(batch)
-                await self._apply(batch)
-        finally:
-            del self._running[part]
-
-    async def _apply(self, batch: Sequence[tuple[Incoming, "asyncio.Future[Result]"]]) -> None:
-        try:
-            results = await self._shell.commands([incoming for incoming, _ in batch])
+            return await self._gathered.put(incoming)
+        except Full:
+            detail, again = "too many commands wait", {"Retry-After": "1"}
+            raise Problem(503, "overloaded", detail, headers=again) from None
         except Unavailable:
-            detail = "the database is away; nothing was done"
-            problem = Problem(503, "unavailable", detail, headers={"Retry-After": "2"})
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(problem)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+            detail, again = "the database is away; nothing was done", {"Retry-After": "2"}
+            raise Problem(503, "unavailable", detail, headers=again) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ offsets is rewound. Whatever faust commits, the position row notices.
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,9 @@ from services.kit.service import Record
 
 BATCH_MAX = 500
 QUEUE_MAX = 1000
-LINGER_S = 0.003
+LINGER_S, LINGER_BUSY_S = 0.003, 0.020
+# From so many records a second on, a larger batch saves more than the wait for it costs.
+BUSY_PER_S = 50.0
 QUIET_S = 0.1
 FATAL = 70
 
@@ -76,6 +79,26 @@ def input_topic(app: faust.App, service: str) -> Any:
     )
 
 
+class Flow:
+    """How many records come a second, over about the last second; decides how long to gather."""
+
+    def __init__(self) -> None:
+        self._per_s = 0.0
+        self._at = time.monotonic()
+
+    def came(self, records: int) -> None:
+        """So many were taken together."""
+        now = time.monotonic()
+        gone_s = max(now - self._at, 1e-6)
+        weight = 1 - math.exp(-gone_s)
+        self._per_s += weight * (records / gone_s - self._per_s)
+        self._at = now
+
+    def linger_s(self) -> float:
+        """Seconds to wait for more."""
+        return LINGER_BUSY_S if self._per_s > BUSY_PER_S else LINGER_S
+
+
 class BatchLoop:
     """Moves raw events from a no-ack stream through the shell, and acks in order."""
 
@@ -85,7 +108,7 @@ class BatchLoop:
         self._health = health
         self._queue: asyncio.Queue[EventT[Any]] = asyncio.Queue(QUEUE_MAX)
         self._healed: dict[tuple[str, int], int] = {}
-        self._last_event_at = time.monotonic()
+        self._flow = Flow()
         self.busy = False
 
     async def run(self, stream: StreamT[bytes]) -> None:
@@ -109,7 +132,6 @@ class BatchLoop:
 
     async def _pump(self, stream: Any) -> None:
         async for event in stream.events():
-            self._last_event_at = time.monotonic()
             await self._queue.put(event)
 
     async def _loop(self, stream: Any, pump: asyncio.Task[None]) -> None:
@@ -141,15 +163,10 @@ class BatchLoop:
         raise AssertionError("waited for the cancellation that a stop brings")
 
     async def _fill(self, batch: list[EventT[Any]]) -> None:
-        deadline = time.monotonic() + LINGER_S
-        while len(batch) < BATCH_MAX:
-            if not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-                continue
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            await asyncio.sleep(min(left, 0.001))
+        await asyncio.sleep(self._flow.linger_s())
+        while len(batch) < BATCH_MAX and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        self._flow.came(len(batch))
 
     async def _apply(self, batch: list[EventT[Any]]) -> None:
         """Apply until nothing of the batch is left; rewound partitions leave it."""

@@ -1,0 +1,94 @@
+"""Many share one transaction, and each still gets its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from services.kit.gather import AT_ONCE, SIZE_MAX, Full, Gathered
+from services.kit.stream import LINGER_BUSY_S, LINGER_S, Flow
+
+
+class Work:
+    """Doubles numbers, and remembers how they came."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.under_way = self.most_under_way = 0
+
+    async def __call__(self, batch: Sequence[int]) -> list[int]:
+        self.batches.append(list(batch))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await self.go.wait()
+        self.under_way -= 1
+        if 13 in batch:
+            raise ValueError("13")
+        return [2 * item for item in batch]
+
+
+async def test_those_that_come_together_go_together() -> None:
+    work = Work()
+    gathered: Gathered[int, int] = Gathered(work, 1000)
+    assert await asyncio.gather(*(gathered.put(n) for n in range(5))) == [0, 2, 4, 6, 8]
+    assert work.batches == [[0, 1, 2, 3, 4]]
+    assert await gathered.put(7) == 14
+
+
+async def test_a_batch_has_a_bound_and_nobody_is_left_behind() -> None:
+    work = Work()
+    gathered: Gathered[int, int] = Gathered(work, 10_000)
+    wanted = [n + 100 for n in range(3 * SIZE_MAX)]
+    assert await asyncio.gather(*(gathered.put(n) for n in wanted)) == [2 * n for n in wanted]
+    assert [len(batch) for batch in work.batches] == [SIZE_MAX] * 3
+
+
+async def test_one_that_hangs_does_not_hold_up_the_next() -> None:
+    work = Work()
+    work.go.clear()
+    gathered: Gathered[int, int] = Gathered(work, 1000)
+    puts = []
+    for n in range(AT_ONCE + 3):
+        puts.append(asyncio.create_task(gathered.put(n)))
+        await asyncio.sleep(0.03)
+    assert len(work.batches) == AT_ONCE
+    work.go.set()
+    assert await asyncio.gather(*puts) == [2 * n for n in range(AT_ONCE + 3)]
+    assert work.most_under_way == AT_ONCE
+    assert work.batches[-1] == [AT_ONCE, AT_ONCE + 1, AT_ONCE + 2]
+
+
+async def test_a_failure_is_told_to_all_of_its_batch_and_to_no_other() -> None:
+    gathered: Gathered[int, int] = Gathered(Work(), 1000)
+    told = await asyncio.gather(gathered.put(13), gathered.put(1), return_exceptions=True)
+    assert [type(item) for item in told] == [ValueError, ValueError]
+    assert await gathered.put(1) == 2
+
+
+async def test_more_than_may_wait_are_refused() -> None:
+    work = Work()
+    gathered: Gathered[int, int] = Gathered(work, 2)
+    puts = [asyncio.create_task(gathered.put(n)) for n in (1, 2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Full):
+        await gathered.put(3)
+    assert await asyncio.gather(*puts) == [2, 4]
+
+
+def test_records_wait_for_company_only_when_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("services.kit.stream.time.monotonic", lambda: now[0])
+    flow = Flow()
+    for _ in range(100):
+        now[0] += 0.1
+        flow.came(2)
+    assert flow.linger_s() == LINGER_S
+    for _ in range(40):
+        now[0] += 0.1
+        flow.came(20)
+    assert flow.linger_s() == LINGER_BUSY_S
+    now[0] += 60
+    flow.came(1)
+    assert flow.linger_s() == LINGER_S
