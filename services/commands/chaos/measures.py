@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import psutil
 
+from services.kit.db import FAULTS
 from services.local.errors import LocalError
 from services.local.lag import lags
 from services.local.supervisor import System
@@ -36,7 +37,7 @@ class Measures:
         """What cannot be asked now is left out."""
         while True:
             self._processes()
-            with contextlib.suppress(asyncpg.PostgresError, OSError, TimeoutError, LocalError):
+            with contextlib.suppress(*FAULTS, LocalError):
                 await asyncio.wait_for(self._database(), self._every_s)
             await asyncio.sleep(self._every_s)
 
