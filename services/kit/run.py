@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import faust
 import uvicorn
+import uvloop
 from fastapi import APIRouter, FastAPI
 from faust.contrib.asgi import faust_app_running
 
@@ -47,6 +48,8 @@ def main(
     """Run one worker of a service until SIGTERM."""
     settings = Settings()
     telemetry.configure(settings, service.name)
+    # faust's consumer has a thread with a loop of its own.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     app = create_api(service, settings, routers, workers)
     config = uvicorn.Config(
         app,
