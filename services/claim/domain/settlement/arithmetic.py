@@ -39,7 +39,7 @@ from services.claim.domain.settlement.policy import (
     Unfiled,
     YearBy,
 )
-from services.claim.domain.settlement.rounding import MILLION, ROUND, share, spread
+from services.claim.domain.settlement.rounding import MILLION, share, spread
 
 CHINA = timezone(timedelta(hours=8))
 EMPTY_YEAR = YearFigures()
@@ -139,7 +139,7 @@ ORDINARY_C = Benefit(BenefitKind.ORDINARY, "", "", frozenset(), 0, None, ())
 
 
 def _amount(reading: Reading, line: Line) -> int:
-    computed = ROUND[reading.rounding](line.price_e4 * line.quantity_e4)
+    computed = reading.fen(line.price_e4 * line.quantity_e4)
     if line.declared_fen is None or line.declared_fen == computed:
         return computed
     if reading.line_amount is LineAmount.DECLARED:
@@ -161,7 +161,7 @@ def _over(reading: Reading, line: Line, amount: int) -> int:
         return 0
     if reading.limit_round is LimitRound.EXCESS:
         return (line.price_e4 - line.limit_e4) * line.quantity_e4
-    limit = ROUND[reading.rounding](line.limit_e4 * line.quantity_e4)
+    limit = reading.fen(line.limit_e4 * line.quantity_e4)
     return max(0, amount - limit) * MILLION
 
 
@@ -175,10 +175,9 @@ def _first_self_pay(reading: Reading, line: Line, amount: int, within: int) -> i
 
 def _whole(reading: Reading, exact: Sequence[int], most: Sequence[int]) -> list[int]:
     """Whole fen of each line, rounded there or once for all lines."""
-    to_fen = ROUND[reading.rounding]
     if reading.round_parts_at is PartsRoundedAt.LINE:
-        return [min(to_fen(figure), cap) for figure, cap in zip(exact, most, strict=True)]
-    return spread(to_fen(sum(exact)), exact)
+        return [min(reading.fen(figure), cap) for figure, cap in zip(exact, most, strict=True)]
+    return spread(reading.fen(sum(exact)), exact)
 
 
 def _deductible_first(
@@ -283,13 +282,12 @@ def _fund(
     reading: Reading, slices: Sequence[tuple[int, int]], payable: int, taken: Sequence[int]
 ) -> tuple[int, list[int]]:
     """The pooled fund's share in whole fen; the lines' shares where rounding makes them first."""
-    to_fen = ROUND[reading.rounding]
     exact = sum(cost * ppm for cost, ppm in slices)
     if reading.round_fund_at is FundRoundedAt.HEADER:
-        return to_fen(exact), []
+        return reading.fen(exact), []
     if reading.round_fund_at is FundRoundedAt.BAND:
-        return sum(to_fen(cost * ppm) for cost, ppm in slices), []
-    lines = [min(to_fen(part * exact // payable), part) if payable else 0 for part in taken]
+        return sum(reading.fen(cost * ppm) for cost, ppm in slices), []
+    lines = [min(reading.fen(part * exact // payable), part) if payable else 0 for part in taken]
     return sum(lines), lines
 
 
@@ -302,7 +300,7 @@ def _supplements(
         if person.insutype not in rule.insutypes or not rule.groups <= person.groups:
             continue
         past = min(remaining, max(0, used.burden_fen + remaining - rule.threshold_fen))
-        fen = min(ROUND[policy.reading.rounding](past * rule.ratio_ppm), remaining)
+        fen = min(policy.reading.fen(past * rule.ratio_ppm), remaining)
         if rule.ceiling_fen is not None:
             spent = used.supplements.get(rule.kind, 0) + sum(f for k, f in paid if k is rule.kind)
             fen = min(fen, _left(rule.ceiling_fen, spent))
@@ -333,19 +331,22 @@ def _settled(
     supplements: Sequence[tuple[SupplementKind, int]],
 ) -> Settlement:
     reading = policy.reading
-    total = sum(line.amount_fen for line in lines)
-    full = sum(line.fully_self_paid_fen for line in lines)
-    over = sum(line.over_limit_fen for line in lines)
-    in_scope = sum(line.in_scope_fen for line in lines)
+    total = full = over = first = in_scope = 0
+    for line in lines:
+        total += line.amount_fen
+        full += line.fully_self_paid_fen
+        over += line.over_limit_fen
+        first += line.first_self_pay_fen
+        in_scope += line.in_scope_fen
     pooled = sum(group.fund_fen for group in groups)
     fund = pooled + sum(fen for _, fen in supplements)
     institution = over if reading.overlmt_bearer is OverLimitBearer.INSTITUTION else 0
     mine = total - fund - institution
-    most = {
-        AccountScope.ALL: mine,
-        AccountScope.NOT_CLASS_C: mine - full,
-        AccountScope.IN_SCOPE: in_scope - fund,
-    }[reading.acct_scope]
+    most = mine
+    if reading.acct_scope is AccountScope.NOT_CLASS_C:
+        most = mine - full
+    elif reading.acct_scope is AccountScope.IN_SCOPE:
+        most = in_scope - fund
     own, family = _account(reading, person, claim, most)
     inside = reading.mulaid is not FamilyAccount.OUTSIDE
     return Settlement(
@@ -357,7 +358,7 @@ def _settled(
         total_fen=total,
         fully_self_paid_fen=full,
         over_limit_fen=over,
-        first_self_pay_fen=sum(line.first_self_pay_fen for line in lines),
+        first_self_pay_fen=first,
         in_scope_fen=in_scope,
         deductible_fen=sum(group.deductible_fen for group in groups),
         pooled_fen=pooled,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
-from services.claim.domain.settlement.rounding import Rounding
+from services.claim.domain.settlement.rounding import ROUND, Rounding, half_up
 
 
 class PartsRoundedAt(StrEnum):
@@ -178,6 +178,12 @@ class Reading:
     unfiled: Unfiled = Unfiled.ORDINARY
     dual_without_rule: DualWithoutRule = DualWithoutRule.ORDINARY
     undo_order: UndoOrder = UndoOrder.ANY
+
+    def fen(self, exact: int) -> int:
+        """Whole fen of an exact figure of millionths of a fen."""
+        if self.rounding is Rounding.HALF_UP:
+            return half_up(exact)
+        return ROUND[self.rounding](exact)
 
 
 @dataclass(frozen=True, slots=True)
