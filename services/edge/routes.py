@@ -30,6 +30,10 @@ class Route:
 OWNERS: dict[bytes, str] = {
     b"prescriptions": "prescription",
     b"reviews": "review",
+    b"review": "review",
+    b"drugs": "review",
+    b"diagnoses": "review",
+    b"slips": "review",
     b"asks": "claim",
     b"claims": "claim",
     b"ledger": "claim",

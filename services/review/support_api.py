@@ -17,6 +17,7 @@ from services.kit import telemetry
 from services.kit.http import Door, JsonResponse, Problem, door
 from services.review import check
 from services.review.domain.state import Sheet, State, Step
+from services.review.rules import pack
 from services.review.store import QUERIES
 from services.review.support import choices, interactions, slip
 
@@ -36,7 +37,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    drugs: tuple[Name, ...] = Field(min_length=2, max_length=20)
+    drugs: tuple[Name, ...] = Field(min_length=2, max_length=interactions.ASKED_MAX)
 
 
 @cache
@@ -57,19 +58,15 @@ async def precheck(request: Request, gate: Prescribing) -> Response:
         raise Problem(422, "invalid_input", "the body is no JSON", "body") from None
     if not isinstance(document, dict):
         raise Problem(422, "invalid_input", "one JSON object is wanted", "body")
-    answers = list(check.check(json.dumps(document), await gate.clock_now()))
-    wrong = next((answer for answer in answers if "error" in answer), None)
-    if wrong is not None:
-        where, _, detail = str(wrong["error"]).partition(": ")
-        raise Problem(422, "invalid_input", detail or where, where)
+    answer = check.precheck(document, await gate.clock_now())
     notice = {"zh": choices.NOTICE_ZH, "en": choices.NOTICE_EN}
-    return JsonResponse({"prescriptions": answers, "order": None, "notice": notice})
+    return JsonResponse({**answer, "order_id": None, "notice": notice})
 
 
 @router.post("/v1/drugs/interactions")
 async def together(question: Question, gate: Asking) -> Response:
     """Can these be taken together? Each two of them, with mechanism and source."""
-    return JsonResponse(interactions.answered(catalogue(), question.drugs))
+    return JsonResponse(interactions.answered(pack(), catalogue(), question.drugs))
 
 
 @router.get("/v1/drugs")

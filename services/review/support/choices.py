@@ -11,8 +11,10 @@ from services.catalogue.instruction import amount
 NOTICE_ZH = "供医师选择的参考，不是处方；须由医师决定并签名"
 NOTICE_EN = "choices for a physician, who decides and signs; not a prescription"
 MONTHS_A_YEAR = 12
-# These take a choice away; all others are said beside it.
-BLOCKING = frozenset({Action.CONTRAINDICATED, Action.AVOID})
+# These speak against a choice; all others are said beside it.
+AGAINST = frozenset({Action.CONTRAINDICATED, Action.AVOID, Action.DO_NOT_START})
+# Nobody asks for the patient's other diseases here, so what they would mean is said as a condition.
+DISEASES = frozenset({Concern.HEPATIC, Concern.CONDITION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,9 @@ def dosing(
 ) -> dict[str, Any]:
     """Usual doses, maxima and cautions of substances for this person; what is missing is said."""
     listed = list(substances)
-    cautions = [(s, c) for s in listed for c in s.cautions if _of_use(c, s, way_in)]
+    # Facts of substances are about systemic use; a local use has none of them.
+    local = way_in in ("topical", "inhaled")
+    cautions = [] if local else [(s, c) for s in listed for c in s.cautions]
     applying = [(s, c) for s, c in cautions if _applies(c, person)]
     return {
         "catalogue": catalogue.version,
@@ -109,7 +113,7 @@ def _usual(fact: Dosing) -> dict[str, Any]:
 def _choice(
     substance: Substance, fact: Dosing, person: Person, cautions: list[Caution]
 ) -> dict[str, Any]:
-    against = [c for c in cautions if c.action in BLOCKING]
+    against = [c for c in cautions if c.action in AGAINST and c.concern not in DISEASES]
     choice = {"inn": substance.inn, **_usual(fact), "advised_against": bool(against)}
     if fact.per_kg and person.weight_kg is not None:
         low, high = fact.dose_from * person.weight_kg, fact.dose_to * person.weight_kg
@@ -138,11 +142,6 @@ def _maxima(
             }
 
 
-def _of_use(fact: Fact, substance: Substance, way_in: str) -> bool:
-    # Facts of substances are about systemic use; a local use has none of them.
-    return way_in not in ("topical", "inhaled")
-
-
 def _of_age(fact: Dosing, person: Person) -> bool:
     age = person.age_months
     if age is None:
@@ -161,8 +160,7 @@ def _applies(caution: Caution, person: Person) -> bool:
         case Concern.LACTATION:
             return person.lactating is True
         case _:
-            # Diseases are not asked for here: what could matter is said.
-            return True
+            return caution.concern in DISEASES
 
 
 def _in_pregnancy(caution: Caution, person: Person) -> bool:
@@ -186,6 +184,8 @@ def _missing(
     unsaid = person.pregnancy_weeks is None and person.pregnant is None
     if Concern.PREGNANCY in concerns and unsaid:
         yield "pregnancy"
+    if concerns & DISEASES:
+        yield "other diseases"
     for substance in substances:
         if person.age_months is None and (substance.dosings or substance.dose_limits):
             yield "age"
@@ -201,6 +201,7 @@ def _caution(substance: Substance, caution: Caution) -> dict[str, Any]:
         "inn": substance.inn,
         "concern": caution.concern,
         "action": caution.action,
+        "only_with": "disease" if caution.concern in DISEASES else None,
         "icd": list(caution.icd),
         "max_daily": None if most is None else amount(most, caution.unit),
         "text_zh": caution.text_zh,

@@ -1,30 +1,20 @@
-"""Can these be taken together? Pairs of drugs against what the sources say, in any order."""
+"""Can these be taken together? Each two of the drugs against what the sources of the pack say."""
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
 from itertools import combinations
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from services.catalogue import Catalogue, Named, Standing
+from services.catalogue import Catalogue, Kind, Named
+from services.review.rules import Interaction, Pack, interactions_between
 
 # Worded so that nobody reads safety into silence.
 NONE_KNOWN_ZH = "在我们的资料来源中没有已知的相互作用；这不等于没有相互作用"
 NONE_KNOWN_EN = "no known interaction in our sources; this does not mean that there is none"
-UNVERIFIED_ZH = "无法核实：药品未知"
-UNVERIFIED_EN = "could not verify: unknown drug"
-
-
-class Level(StrEnum):
-    """Must interrupt, or is known and only recorded."""
-
-    CONTRAINDICATED = "contraindicated"
-    LOGGED = "logged"
+UNKNOWN_ZH = "无法核实：药品未知，或资料来源未收载"
+UNKNOWN_EN = "could not verify: the drug is unknown, or our sources do not speak of its kind"
+ASKED_MAX = 20
 
 
 class Status(StrEnum):
@@ -36,39 +26,6 @@ class Status(StrEnum):
     COULD_NOT_VERIFY = "could_not_verify"
 
 
-class Pair(BaseModel):
-    """Two classes of drugs by ATC codes or their beginnings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    level: Level
-    zh: str
-    en: str
-    mechanism_zh: str
-    mechanism_en: str
-    source: str
-    standing: Standing
-    a: tuple[str, ...] = Field(min_length=1)
-    b: tuple[str, ...] = Field(min_length=1)
-
-    def touches(self, one: frozenset[str], other: frozenset[str]) -> bool:
-        """Whether one drug is of either class and the other of the other."""
-        return (_any(one, self.a) and _any(other, self.b)) or (
-            _any(one, self.b) and _any(other, self.a)
-        )
-
-
-class Pairs(BaseModel):
-    """All pairs of one version."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str
-    sources: Mapping[str, str]
-    pair: tuple[Pair, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is known of two of the drugs asked about, by their places in the question."""
@@ -76,70 +33,60 @@ class Answer:
     first: int
     second: int
     status: Status
-    found: tuple[Pair, ...]
-    shared: tuple[str, ...]
+    found: tuple[Interaction, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
-@cache
-def pairs() -> Pairs:
-    """The pairs of this version. Raises ValueError when the file is wrong."""
-    text = files(__package__).joinpath("interactions.toml").read_text(encoding="utf-8")
-    return Pairs.model_validate(tomllib.loads(text))
+def keys(drug: Named) -> frozenset[str]:
+    """By what the pack knows a drug: codes, substances, and the names of herbal pieces."""
+    inns = {f"inn:{substance.key}" for substance in drug.substances}
+    pieces = {f"zh:{s.zh}" for s in drug.substances if s.kind is Kind.HERBAL}
+    return drug.atc | inns | pieces
 
 
-def marks(drug: Named) -> frozenset[str]:
-    """By what a drug is found in the pairs: its codes, and its substances for those without one."""
-    return drug.atc | {f"inn:{substance.key}" for substance in drug.substances}
-
-
-def between(one: frozenset[str], other: frozenset[str]) -> tuple[Pair, ...]:
-    """The pairs that two drugs make by their marks, the strongest first."""
-    found = [pair for pair in pairs().pair if pair.touches(one, other)]
-    return tuple(sorted(found, key=lambda pair: (list(Level).index(pair.level), pair.id)))
-
-
-def ask(drugs: Sequence[Named | None]) -> list[Answer]:
+def ask(rules: Pack, drugs: Sequence[Named | None]) -> list[Answer]:
     """Each two of the drugs; None is one that nobody knows."""
     places = combinations(range(len(drugs)), 2)
-    return [_answer(first, second, drugs[first], drugs[second]) for first, second in places]
+    return [_answer(rules, first, second, drugs) for first, second in places]
 
 
-def answered(catalogue: Catalogue, names: Sequence[str]) -> dict[str, Any]:
+def answered(rules: Pack, catalogue: Catalogue, names: Sequence[str]) -> dict[str, Any]:
     """The answer to a question of names, as it goes out."""
     drugs = [catalogue.named(name) for name in names]
     return {
         "catalogue": catalogue.version,
-        "interactions": pairs().version,
+        "rule_pack": rules.id,
         "drugs": [_drug(name, found) for name, found in zip(names, drugs, strict=True)],
-        "pairs": [_pair(names, answer) for answer in ask(drugs)],
+        "pairs": [_pair(names, answer) for answer in ask(rules, drugs)],
     }
 
 
-def _any(codes: frozenset[str], members: tuple[str, ...]) -> bool:
-    return any(code.startswith(members) for code in codes)
-
-
-def _answer(first: int, second: int, one: Named | None, other: Named | None) -> Answer:
+def _answer(rules: Pack, first: int, second: int, drugs: Sequence[Named | None]) -> Answer:
+    one, other = drugs[first], drugs[second]
     if one is None or other is None:
-        return Answer(first, second, Status.COULD_NOT_VERIFY, (), ())
-    found = between(marks(one), marks(other))
+        return Answer(first, second, Status.COULD_NOT_VERIFY)
+    found = tuple(
+        sorted(
+            interactions_between(rules, keys(one), keys(other)),
+            key=lambda known: (not known.interruptive, known.rule_id),
+        )
+    )
     kept = {substance.key for substance in other.substances}
     shared = tuple(s.key for s in one.substances if s.key in kept)
-    if shared and not found:
+    if found:
+        return Answer(first, second, Status.INTERACTION, found, shared)
+    if shared:
         return Answer(first, second, Status.DUPLICATE, (), shared)
-    if not found and (not one.atc or not other.atc):
-        # Herbs have no code here, and what has no code is in none of the sources.
-        return Answer(first, second, Status.COULD_NOT_VERIFY, (), shared)
-    status = Status.INTERACTION if found else Status.NONE_KNOWN
-    return Answer(first, second, status, found, shared)
+    # Herbs have no code, and the sources speak only of what has one.
+    sayable = bool(one.atc and other.atc)
+    return Answer(first, second, Status.NONE_KNOWN if sayable else Status.COULD_NOT_VERIFY)
 
 
 def _drug(name: str, found: Named | None) -> dict[str, Any]:
-    substances = [] if found is None else [s.inn for s in found.substances]
     return {
         "name": name,
         "known": found is not None,
-        "substances": substances,
+        "substances": [] if found is None else [s.inn for s in found.substances],
         "atc": [] if found is None else sorted(found.atc),
     }
 
@@ -150,22 +97,27 @@ def _pair(names: Sequence[str], answer: Answer) -> dict[str, Any]:
         "status": answer.status,
         **_words(answer),
         "shared_ingredients": list(answer.shared),
-        "interactions": [
-            {
-                **pair.model_dump(mode="json", exclude={"a", "b", "source"}),
-                "source": pairs().sources[pair.source],
-            }
-            for pair in answer.found
-        ],
+        "interactions": [_known(known) for known in answer.found],
+    }
+
+
+def _known(known: Interaction) -> dict[str, Any]:
+    return {
+        "rule_id": known.rule_id,
+        "severity": known.severity,
+        "interruptive": known.interruptive,
+        "mechanism": {"zh": known.mechanism_zh, "en": known.mechanism_en},
+        "source": known.source,
+        "standing": known.standing,
     }
 
 
 def _words(answer: Answer) -> dict[str, str]:
     if answer.found:
-        return {"text_zh": answer.found[0].zh, "text_en": answer.found[0].en}
+        return {"text_zh": answer.found[0].text_zh, "text_en": answer.found[0].text_en}
     if answer.status is Status.DUPLICATE:
         what = ", ".join(answer.shared)
         return {"text_zh": f"含相同成分：{what}", "text_en": f"the same ingredient: {what}"}
     if answer.status is Status.COULD_NOT_VERIFY:
-        return {"text_zh": UNVERIFIED_ZH, "text_en": UNVERIFIED_EN}
+        return {"text_zh": UNKNOWN_ZH, "text_en": UNKNOWN_EN}
     return {"text_zh": NONE_KNOWN_ZH, "text_en": NONE_KNOWN_EN}
