@@ -71,6 +71,7 @@ class PharmacyReviewed(OrderEvent):
     courier: Sealed[Address]
     destination: GeoPoint = Field(description="rounded to 100 m")
     cold_chain: bool
+    token_sha256: str = Field(default="", description="hash of the fencing token it was done with")
 
 
 class ParcelSealed(OrderEvent):
@@ -82,6 +83,7 @@ class ParcelSealed(OrderEvent):
     pharmacy_id: PharmacyId
     seal: str
     lines: tuple[ScannedLine, ...]
+    token_sha256: str = Field(default="", description="hash of the fencing token it was done with")
 
 
 class ParcelReleased(OrderEvent):

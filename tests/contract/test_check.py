@@ -366,6 +366,7 @@ BROKEN: list[tuple[str, str, Change]] = [
         add("dispatch.PharmacyAssigned", 2, pharmacy_id=SHOP, pharmacy_tenant=CHAIN, lines=LINES),
     ),
     ("I5", "another pharmacy sealed it", alter("delivery.ParcelSealed", pharmacy_id="other")),
+    ("I5", "confirmed with an old token", alter("delivery.PharmacyReviewed", token_sha256="old")),
     ("I7", "published, but not there", lose("claim.ClaimSettled")),
     ("I7", "there, but written by nobody", smuggle("claim.events", "stranger")),
     ("I7", "sent by two at once", answer("pg_locks")),

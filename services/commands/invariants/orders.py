@@ -82,15 +82,22 @@ async def _left_open(evidence: Evidence, open_orders: Sequence[str]) -> list[str
 
 
 async def one_accepted_offer(evidence: Evidence) -> Finding:
-    """One assignment an attempt, and only that pharmacy confirms and seals."""
+    """One assignment an attempt, and only that pharmacy, by its token, confirms and seals."""
     assigned: dict[tuple[str, int], list[str]] = defaultdict(list)
+    tokens: dict[tuple[str, int], str] = {}
     for fact in evidence.topics.of_type("dispatch.PharmacyAssigned"):
         assigned[fact.order_id, fact.attempt].append(fact.data["pharmacy_id"])
+        tokens[fact.order_id, fact.attempt] = fact.data.get("token_sha256", "")
     wrong = [order for (order, _), pharmacies in assigned.items() if len(pharmacies) > 1]
     examined = len(assigned)
     for fact in evidence.topics.judged("delivery.PharmacyReviewed", "delivery.ParcelSealed"):
         examined += 1
-        if assigned.get((fact.order_id, fact.attempt), [])[:1] != [fact.data["pharmacy_id"]]:
+        where = fact.order_id, fact.attempt
+        if assigned.get(where, [])[:1] != [fact.data["pharmacy_id"]]:
+            wrong.append(fact.order_id)
+        # The facts of older versions do not say with which token.
+        shown = fact.data.get("token_sha256", "")
+        if shown and shown != tokens.get(where, ""):
             wrong.append(fact.order_id)
     return finding(examined, wrong)
 

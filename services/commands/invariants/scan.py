@@ -199,7 +199,15 @@ def _sealed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"lines": {line["line_id"]: line["codes"] for line in data["lines"]}}
 
 
-_KEPT = ("attempt", "pharmacy_id", "pharmacy_tenant", "courier_tenant", "outcome", "split")
+_KEPT = (
+    "attempt",
+    "pharmacy_id",
+    "pharmacy_tenant",
+    "token_sha256",
+    "courier_tenant",
+    "outcome",
+    "split",
+)
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prescription.PrescriptionIssued": _issued,
     "review.ReviewApproved": _approved,

@@ -44,6 +44,7 @@ def _reviewed(parcel: Parcel, attempt: Attempt, command: ConfirmOrder) -> Pharma
         courier=parcel.courier,
         destination=parcel.destination,
         cold_chain=parcel.cold_chain,
+        token_sha256=_shown(command),
     )
 
 
@@ -88,6 +89,7 @@ def seal(state: State, command: SealParcel, now: datetime, facts: Facts) -> Deci
         pharmacy_id=attempt.pharmacy_id,
         seal=command.seal,
         lines=lines,
+        token_sha256=_shown(command),
     )
     answer = _seal_answer(facts, attempt, command.seal)
     return applied(sealed, timers=[timers.drop(timers.SEAL, attempt)], answer=answer)
@@ -134,12 +136,15 @@ def _own(state: State, command: PharmacyCommand, facts: Facts) -> Attempt | Deci
         return _refused(f"attempt {command.attempt} of this order is not assigned to you")
     if not facts.stands(Guard.FENCING_TOKEN):
         return attempt
-    given = hashlib.sha256(command.token.encode()).hexdigest()
-    if not hmac.compare_digest(given, attempt.token_sha256):
+    if not hmac.compare_digest(_shown(command), attempt.token_sha256):
         return _refused(f"this token was not given for attempt {attempt.number} of this order")
     if attempt != state.last:
         return _refused(f"attempt {attempt.number} has ended; its token no longer counts")
     return attempt
+
+
+def _shown(command: PharmacyCommand) -> str:
+    return hashlib.sha256(command.token.encode()).hexdigest()
 
 
 def _refused(detail: str) -> Decision:
