@@ -7,8 +7,11 @@ from random import Random
 from unittest.mock import patch
 from uuid import UUID
 
-from services.kit import fault, ids
+from services.dispatch import desk
+from services.kit import calls, fault, ids
 from services.kit.spec import NOW
+
+FOR_EVER_S = 1_000_000.0
 
 
 class Killed(BaseException):
@@ -51,5 +54,8 @@ def seeded(rng: Random) -> Iterator[Reaper]:
         patch.object(ids, "_generator", SeededIds(rng)),
         patch.object(secrets, "token_hex", lambda size: rng.randbytes(size).hex()),
         patch.object(fault, "point", reaper),
+        # Leases run in real time, which a run must not depend on: it ends them itself.
+        patch.object(calls, "LEASE_S", FOR_EVER_S),
+        patch.object(desk, "LEASE_S", FOR_EVER_S),
     ):
         yield reaper

@@ -296,7 +296,7 @@ class World:
         assert worker.calls is not None
         # What a dead process had in hand is free at once; time does not run for leases.
         await self.stand.conn.execute(CALL_AGAIN, [row.id for _, row in self.calling])
-        rows = await worker.calls._lease()
+        rows = sorted(await worker.calls._lease(), key=lambda row: row.id)
         self.calling += [(worker, row) for row in rows]
         return len(rows)
 
