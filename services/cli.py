@@ -26,6 +26,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "contract": ("services.commands.contract", "Write schemas and samples from the models."),
     "city": ("services.commands.city", "Check a city's folder."),
     "review": ("services.commands.review", "Run the rule engine over prescriptions, no server."),
+    "catalogue": ("services.commands.catalogue", "Check, search and grow the drug catalogue."),
     "claim": ("services.commands.claim", "Run the settlement arithmetic over claims, no server."),
     "chaos": ("services.commands.chaos.command", "Break a live system on purpose, and check it."),
     "bench": ("services.commands.bench", "Run a benchmark with its control."),

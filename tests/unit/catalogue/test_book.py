@@ -1,5 +1,7 @@
 """Names lead to what a drug is made of; a local use has only its own codes and facts."""
 
+from decimal import Decimal
+
 import pytest
 
 from services.catalogue import Concern, Form, Kind, Origin, Product, Standing, catalogue
@@ -81,7 +83,8 @@ def test_a_gel_has_none_of_the_tablets_cautions() -> None:
 def test_the_renal_limits_of_metformin_leave_no_hole() -> None:
     metformin = BOOK.substances["metformin"]
     renal = [c for c in metformin.cautions if c.concern is Concern.RENAL]
-    said = [[c.action.value for c in renal if c.covers(value)] for value in (29, 30, 44, 45, 60)]
+    values = map(Decimal, (29, 30, 44, 45, 60))
+    said = [[c.action.value for c in renal if c.covers(value)] for value in values]
     assert said == [["contraindicated"], ["do_not_start"], ["do_not_start"], ["monitor"], []]
 
 
