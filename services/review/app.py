@@ -1,7 +1,7 @@
 """The service: its domain, its rules and its queue."""
 
 from services.kit.service import Service
-from services.review import domain, store
+from services.review import domain, packs, store
 
 SERVICE = Service(
     name="review",
@@ -11,4 +11,5 @@ SERVICE = Service(
     evolve=domain.evolve,
     lookup=store.lookup,
     project=store.project,
+    extras=packs.watched,
 )

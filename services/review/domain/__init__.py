@@ -21,7 +21,7 @@ from schemas.review import (
     ReviewReturned,
     TakeCase,
 )
-from schemas.values import CancelCause, CancelResult
+from schemas.values import CancelCause, CancelResult, Order
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -47,7 +47,7 @@ from services.review.domain.state import (
     evolve,
     initial,
 )
-from services.review.rules import pack
+from services.review.rules import Pack, chosen, pack
 
 __all__ = ["CORRECTION", "State", "decide", "evolve", "initial"]
 
@@ -56,12 +56,12 @@ def issue(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) 
     """The rules read every prescription; what they cannot clear goes to a pharmacist."""
     if state.order is not None:
         return stale("already in review")
-    clinical = _opened(facts)
+    clinical, rules = _opened(facts), _rules_for(event.order)
     sheets = tuple(
-        read_sheet(pack(), sheet, clinical, event.order, now) for sheet in clinical.prescriptions
+        read_sheet(rules, sheet, clinical, event.order, now) for sheet in clinical.prescriptions
     )
     examined = Examined(
-        order=event.order, clinical=event.clinical, rule_pack=pack().id, sheets=sheets
+        order=event.order, clinical=event.clinical, rule_pack=rules.id, sheets=sheets
     )
     progress = (*_returned(event.order_id, sheets), *_escalated(event.order_id, sheets))
     return settle(state, examined, *progress, timers=_awaited(sheets))
@@ -77,12 +77,12 @@ def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Fa
     # The hospital may correct at any time without knowing where review stands.
     if state.end is not None or old.step is not Step.RETURNED or event.version <= old.version:
         return stale("this prescription was not returned, or not at this version")
-    clinical = _opened(facts)
+    clinical, rules = _opened(facts), _rules_for(event.order)
     written = _written(clinical, event)
-    read = read_sheet(pack(), written, clinical, event.order, now)
+    read = read_sheet(rules, written, clinical, event.order, now)
     fresh = read.model_copy(update={"choice": old.choice, "correction": event.clinical})
     note = CorrectionExamined(
-        rule_pack=pack().id, sheet=fresh, lines=lines_of(event.order, event.prescription_id)
+        rule_pack=rules.id, sheet=fresh, lines=lines_of(event.order, event.prescription_id)
     )
     progress = (*_returned(event.order_id, (fresh,)), *_escalated(event.order_id, (fresh,)))
     timers: list[SetTimer | DropTimer] = [*_awaited((fresh,))] or [_drop(fresh)]
@@ -164,6 +164,10 @@ def _awaited(sheets: tuple[Sheet, ...]) -> list[SetTimer]:
     ]
 
 
+def _rules_for(order: Order | None) -> Pack:
+    return pack() if order is None else chosen(order.city, str(order.hospital_id))
+
+
 def _opened(facts: Facts) -> ClinicalOrder:
     if not isinstance(facts.found, ClinicalOrder):
         raise TypeError("lookup must open the clinical part")
@@ -179,11 +183,11 @@ def _drop(sheet: Sheet) -> DropTimer:
 
 
 def _take(state: State, command: TakeCase, now: datetime, facts: Facts) -> Decision:
-    return take(pack(), state, command, now, facts)
+    return take(_rules_for(state.order), state, command, now, facts)
 
 
 def _decide_case(state: State, command: DecideCase, now: datetime, facts: Facts) -> Decision:
-    return decide_case(pack(), state, command, now, facts)
+    return decide_case(_rules_for(state.order), state, command, now, facts)
 
 
 HANDLERS: dict[str, Callable[[State, Any, datetime, Facts], Decision]] = {

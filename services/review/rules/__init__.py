@@ -12,7 +12,7 @@ from services.review.rules.engine import Engine, Finding, Kind, Verdict
 from services.review.rules.pack import Pack, PackError, Rule
 from services.review.rules.pairs import Interaction, interactions_between
 from services.review.rules.reading import case_of
-from services.review.rules.shelf import Packs, installed
+from services.review.rules.shelf import Packs, standing
 
 __all__ = [
     "Case",
@@ -26,6 +26,7 @@ __all__ = [
     "Rule",
     "Severity",
     "Verdict",
+    "chosen",
     "engine_of",
     "examine",
     "interactions_between",
@@ -34,8 +35,13 @@ __all__ = [
 
 
 def pack() -> Pack:
-    """The general pack in this installation. Raises PackError naming the rule that is wrong."""
-    return installed().general
+    """The general pack in force. Raises PackError naming the rule that is wrong."""
+    return standing().general
+
+
+def chosen(city: str, hospital: str) -> Pack:
+    """The pack that holds for a hospital in a city."""
+    return standing().chosen(city, hospital)
 
 
 @cache

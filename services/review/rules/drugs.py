@@ -101,11 +101,17 @@ class Drugs:
             return self.by_code(product.product_code)
         same = self._named.get(text.lower(), ())
         named = self.catalogue.named(text)
-        if same:
+        if same and not (named and not way and self._may_be_systemic(text, same, named.atc)):
             return self._of_products(text, same, way)
         if named is not None and named.substances:
             return self._of_substances(text, named.substances, named.atc, way)
         return self._of_classes(text, way)
+
+    def _may_be_systemic(self, text: str, same: tuple[Product, ...], codes: frozenset[str]) -> bool:
+        """A substance of which only creams are sold here may still be swallowed elsewhere."""
+        spoken = text.lower() not in {product.generic_name.lower() for product in same}
+        local = all(product.topical for product in same)
+        return spoken and local and not all(is_local(code) for code in codes)
 
     def _of_product(self, product: Product) -> Drug:
         makeup = self._makeup(product.atc, product.ingredients, product.way_in)

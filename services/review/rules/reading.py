@@ -29,6 +29,7 @@ from services.review.rules.drugs import Drugs, amount_of
 from services.review.rules.engine import Engine
 from services.review.rules.pack import Pack
 from services.review.rules.words import (
+    DAYS_MAX,
     FORMS,
     HEPATIC,
     LISTED_MAX,
@@ -43,7 +44,10 @@ from services.review.rules.words import (
 N = TypeVar("N", int, Fraction)
 _ICD = re.compile(r"[A-Z]\d{2}(\.\d{1,3})?([A-Z0-9]*)")
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([^\d\s].*)?")
+_NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{1,9})?")
 _UNKNOWN: Mapping[str, Any] = {}
+# Added to a time later on.
+_DAYS = frozenset({"days", "valid_days"})
 
 
 def case_of(
@@ -529,6 +533,9 @@ class Reader:
         zero: bool = False,
     ) -> int | None:
         found = self._checked(row.get(key), _path(where, key), _integer, zero)
+        if found is not None and key in _DAYS and found > DAYS_MAX:
+            self._say(_path(where, key), f"is more than {DAYS_MAX} days")
+            return missing
         return missing if found is None else found
 
     def _checked(
@@ -588,12 +595,14 @@ def _path(where: str, key: str) -> str:
 
 
 def _exact(value: Any) -> Fraction | None:
+    """A number within what can be meant; nothing is computed of one that is not."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    try:
-        return Fraction(str(value).strip()[:40])
-    except (ValueError, ZeroDivisionError, OverflowError):
+    if isinstance(value, str):
+        return Fraction(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
+    if not abs(value) <= NUMBER_MAX:
         return None
+    return Fraction(value) if isinstance(value, int) else Fraction(f"{value:.9f}")
 
 
 def _integer(value: Any) -> int | None:

@@ -63,6 +63,19 @@ def installed() -> Packs:
     return read(here)
 
 
+_STANDING: list[Packs] = []
+
+
+def standing() -> Packs:
+    """The packs in force in this process; those of the installation unless others were put up."""
+    return _STANDING[-1] if _STANDING else installed()
+
+
+def stand(packs: Packs) -> None:
+    """From the next prescription on these hold."""
+    _STANDING[:] = [packs]
+
+
 def read(folder: Folder, under: Folder | None = None) -> Packs:
     """All packs of a folder with `library` and `packs`; what is not in it comes from `under`.
 

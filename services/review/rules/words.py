@@ -2,6 +2,7 @@
 
 TEXT_MAX = 300
 LISTED_MAX = 100
+DAYS_MAX = 400
 NUMBER_MAX = 10_000_000
 
 SEXES: dict[str, str | None] = {

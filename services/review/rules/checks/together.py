@@ -89,7 +89,11 @@ class Same(Figures):
 def same_ingredient(subject: Subject, figures: Same) -> Hits:
     """The same substance twice, also hidden in a compound. What acts only where it is applied
     is no duplicate; a renewal of what the person takes already is only noted."""
-    for one, other in combinations(_systemic(subject), 2):
+    taken = _systemic(subject)
+    names = [name for item in taken for name in item.drug.ingredients]
+    if len(set(names)) == len(names):
+        return
+    for one, other in combinations(taken, 2):
         if not (one.line or other.line):
             continue
         shared = one.drug.ingredients & other.drug.ingredients

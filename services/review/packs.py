@@ -1,0 +1,91 @@
+"""The packs of an instance: read anew when their folder changes, as a whole or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from services.kit import telemetry
+from services.kit.config import Settings
+from services.review.rules import engine_of
+from services.review.rules.pack import PackError
+from services.review.rules.shelf import installed, read, stand, standing
+
+FOLDER = "rules"
+LOOK_EVERY_S = 2.0
+log = telemetry.logger(__name__)
+
+Seen = tuple[tuple[str, int, int], ...]
+
+
+class Watch:
+    """A folder with `packs` and `library` of its own, laid over what is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: Seen = ()
+        self.refused = ""
+
+    def look(self) -> bool:
+        """True when other packs stand now. Wrong packs change nothing; `refused` says why."""
+        seen = self._files()
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        here: Any = files("services.review.rules")
+        folder: Any = self._folder
+        try:
+            packs = read(folder, here) if seen else installed()
+        except (PackError, OSError, UnicodeDecodeError) as error:
+            self.refused = str(error)
+            return False
+        # The first case after the change must not wait for indexes.
+        for pack in packs.packs:
+            _ = engine_of(pack).drugs.words
+        self.refused = ""
+        stand(packs)
+        return True
+
+    def _files(self) -> Seen:
+        found = []
+        for file in sorted(self._folder.glob("*/*.toml")):
+            with suppress(OSError):
+                state = file.stat()
+                found.append((file.as_posix(), state.st_mtime_ns, state.st_size))
+        return tuple(found)
+
+
+@asynccontextmanager
+async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch]:
+    """Looks every few seconds, in a thread, so that the stream goes on meanwhile."""
+    watch = Watch(settings.home / FOLDER)
+    _tell(watch.look(), watch, "")
+    looking = asyncio.create_task(_keep_looking(watch))
+    try:
+        yield watch
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+
+
+async def _keep_looking(watch: Watch) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        await _look(watch)
+
+
+async def _look(watch: Watch) -> None:
+    before = watch.refused
+    _tell(await asyncio.to_thread(watch.look), watch, before)
+
+
+def _tell(changed: bool, watch: Watch, before: str) -> None:
+    if changed:
+        log.info("packs_changed", version=", ".join(pack.id for pack in standing().packs))
+    elif watch.refused and watch.refused != before:
+        log.error("packs_refused", error=watch.refused)
