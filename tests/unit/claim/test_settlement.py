@@ -207,6 +207,15 @@ def test_parts_are_rounded_at_each_line_or_once() -> None:
     assert [line.first_self_pay_fen for line in once.lines] == [34, 34, 33]
 
 
+def test_no_more_lies_over_a_limit_than_was_charged_however_it_is_rounded() -> None:
+    # Given lines of 10.4 fen with a limit of nothing, charged as 10 fen each
+    lines = [a_line("0.1040", limit="0", sn=str(i)) for i in range(3)]
+    rounded_once = reading(limit_round=LimitRound.EXCESS, round_parts_at=PartsRoundedAt.HEADER)
+    # When the excess of 31.2 fen is rounded once, then no line has more over than it costs
+    s = settle(a_policy(NO_DEDUCTIBLE, reading=rounded_once), *lines)
+    assert [line.over_limit_fen for line in s.lines] == [10, 10, 10]
+
+
 def test_the_fund_is_rounded_once_at_each_band_or_at_each_line() -> None:
     # Given two bands of 50 % and 60 % that meet at 0.05, and three lines of 0.05
     bands = (Band(5, 500_000), Band(None, 500_000))

@@ -160,7 +160,7 @@ def _over(reading: Reading, line: Line, amount: int) -> int:
     if line.price_e4 <= line.limit_e4:
         return 0
     if reading.limit_round is LimitRound.EXCESS:
-        return (line.price_e4 - line.limit_e4) * line.quantity_e4
+        return min((line.price_e4 - line.limit_e4) * line.quantity_e4, amount * MILLION)
     limit = reading.fen(line.limit_e4 * line.quantity_e4)
     return max(0, amount - limit) * MILLION
 
