@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 from schemas.message import Command, Event
@@ -40,22 +41,32 @@ class Attributes:
 
 def headers_of(attributes: Attributes) -> list[tuple[str, bytes]]:
     """Attributes as Kafka headers; absent extensions are left out."""
-    pairs = {
-        "ce_specversion": SPEC_VERSION,
-        "ce_id": str(attributes.id),
-        "ce_type": attributes.type,
-        "ce_source": attributes.source,
-        "ce_time": attributes.time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "ce_subject": attributes.subject,
-        "ce_dataschema": f"/schemas/json/{attributes.type}.v{attributes.version}.json",
-        "ce_tenantid": str(attributes.tenant_id),
-        "ce_aggregateversion": str(attributes.aggregate_version),
-        "ce_correlationid": _text(attributes.correlation_id),
-        "ce_causationid": _text(attributes.causation_id),
-        "ce_attempt": _text(attributes.attempt),
-        "content-type": CONTENT_TYPE,
-    }
-    return [(name, value.encode()) for name, value in pairs.items() if value]
+    time = attributes.time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    pairs = [
+        ("ce_specversion", SPEC_VERSION.encode()),
+        ("ce_id", str(attributes.id).encode()),
+        ("ce_type", attributes.type.encode()),
+        ("ce_source", attributes.source.encode()),
+        ("ce_time", time.encode()),
+        ("ce_dataschema", _schema(attributes.type, attributes.version)),
+        ("ce_tenantid", str(attributes.tenant_id).encode()),
+        ("ce_aggregateversion", str(attributes.aggregate_version).encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+    ]
+    if attributes.subject:
+        pairs.append(("ce_subject", attributes.subject.encode()))
+    if attributes.correlation_id is not None:
+        pairs.append(("ce_correlationid", str(attributes.correlation_id).encode()))
+    if attributes.causation_id is not None:
+        pairs.append(("ce_causationid", str(attributes.causation_id).encode()))
+    if attributes.attempt is not None:
+        pairs.append(("ce_attempt", str(attributes.attempt).encode()))
+    return pairs
+
+
+@lru_cache(maxsize=1024)
+def _schema(type_name: str, version: int) -> bytes:
+    return f"/schemas/json/{type_name}.v{version}.json".encode()
 
 
 def attributes_of(headers: Headers) -> Attributes:
@@ -83,10 +94,6 @@ def body_of(message: Event | Command) -> bytes:
     return message.model_dump_json(exclude_none=True).encode()
 
 
-def _text(value: object | None) -> str:
-    return "" if value is None else str(value)
-
-
 def _decode(name: str, value: bytes) -> str:
     try:
         return value.decode()
@@ -101,10 +108,17 @@ def _required(raw: dict[str, str], name: str) -> str:
 
 
 def _uuid(raw: dict[str, str], name: str) -> UUID:
+    text = _required(raw, name)
     try:
-        return UUID(_required(raw, name))
+        # Tenants and orders come again and again, events do not.
+        return UUID(text) if name == "ce_id" else _known(text)
     except ValueError as error:
         raise EnvelopeError(name, "is not a UUID") from error
+
+
+@lru_cache(maxsize=4096)
+def _known(text: str) -> UUID:
+    return UUID(text)
 
 
 def _number(text: str, name: str) -> int:
@@ -124,6 +138,7 @@ def _time(text: str) -> datetime:
     return moment
 
 
+@lru_cache(maxsize=1024)
 def _version(schema: str) -> int:
     tail = schema.removesuffix(".json").rpartition(".v")[2]
     return _number(tail, "ce_dataschema")

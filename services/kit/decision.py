@@ -143,7 +143,7 @@ class Facts:
     order_id: UUID
     tenant_id: UUID
     message_id: UUID
-    ids: tuple[UUID, ...]
+    ids: Sequence[UUID]
     secret: str
     actor: Actor | None = None
     found: Any = None

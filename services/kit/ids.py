@@ -4,7 +4,9 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import overload
 from uuid import UUID
 
 from schemas.flow import PARTITIONS
@@ -53,6 +55,30 @@ _generator = _Generator()
 def new_id() -> UUID:
     """A UUIDv7, larger than every one this process made before."""
     return _generator.next()
+
+
+class FreshIds(Sequence[UUID]):
+    """So many new ids, each made when it is first asked for: most decisions need none."""
+
+    def __init__(self, number: int) -> None:
+        self._made: list[UUID | None] = [None] * number
+
+    @overload
+    def __getitem__(self, index: int) -> UUID: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[UUID]: ...
+
+    def __getitem__(self, index: int | slice) -> UUID | Sequence[UUID]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(len(self._made))[index]]
+        made = self._made[index]
+        if made is None:
+            made = self._made[index] = new_id()
+        return made
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 def partition_of(key: UUID | str) -> int:

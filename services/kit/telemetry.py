@@ -156,6 +156,8 @@ class _Meters:
         PlatformCollector(registry=self.registry)
         ProcessCollector(registry=self.registry)
         self._meters: dict[str, Counter | Gauge | Histogram] = {}
+        # By name and labels: finding the one line to count on costs more than counting.
+        self.counters: dict[tuple[str, ...], Counter] = {}
 
     def counter(self, name: MetricName) -> Counter:
         meter = self._meters.get(name) or self._make(name, "counter")
@@ -194,7 +196,12 @@ _meters = _Meters()
 
 def count(name: MetricName, value: float = 1, **labels: str) -> None:
     """Add to a counter."""
-    _meters.counter(name).labels(service=_meters.service, **labels).inc(value)
+    found = (_meters.service, name, *labels, *labels.values())
+    line = _meters.counters.get(found)
+    if line is None:
+        line = _meters.counter(name).labels(service=_meters.service, **labels)
+        _meters.counters[found] = line
+    line.inc(value)
 
 
 def observe(name: MetricName, value: float, **labels: str) -> None:

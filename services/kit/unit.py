@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
@@ -21,14 +21,13 @@ from services.kit.decision import (
     Decision,
     DropTimer,
     Facts,
-    Note,
     SetTimer,
     TimerFired,
     Verdict,
 )
 from services.kit.decoding import STRANGER, Poison
 from services.kit.guard import Guard
-from services.kit.ids import new_id, partition_of
+from services.kit.ids import FreshIds, new_id, partition_of
 from services.kit.service import Change, Incoming, Published, Record, Service, Source
 
 FRESH_IDS = 8
@@ -64,6 +63,8 @@ class OutboxRow:
     aggregate_version: int
     causation_id: UUID
     correlation_id: UUID
+    # Its JSON, where somebody has made it already.
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,12 @@ class Unit:
         telemetry.count("parked_total", type=row.message_type, code=row.code)
 
     def publish(
-        self, entry: Entry, event: Event, causation_id: UUID, correlation_id: UUID | None
+        self,
+        entry: Entry,
+        event: Event,
+        causation_id: UUID,
+        correlation_id: UUID | None,
+        body: bytes | None = None,
     ) -> Published:
         """Number an event and lay it in the outbox."""
         entry.version += 1
@@ -204,6 +210,7 @@ class Unit:
                 aggregate_version=entry.version,
                 causation_id=causation_id,
                 correlation_id=correlation_id or entry.key,
+                body=body,
             )
         )
         return Published(event, event_id, entry.version)
@@ -223,7 +230,7 @@ class Unit:
             order_id=entry.key,
             tenant_id=entry.tenant_id,
             message_id=incoming.id,
-            ids=tuple(new_id() for _ in range(FRESH_IDS)),
+            ids=FreshIds(FRESH_IDS),
             secret=secrets.token_hex(32),
             actor=incoming.actor,
             found=self._found.get(incoming.id),
@@ -252,12 +259,15 @@ class Unit:
         attributes = incoming.attributes
         correlation = attributes.correlation_id if attributes else None
         published = []
+        digest = hashlib.sha256()
         for fact in decision.events:
             entry.state = self._service.evolve(entry.state, fact)
+            body = fact.model_dump_json(exclude_none=True).encode()
+            digest.update(type(fact).__name__.encode() + body)
             if isinstance(fact, Event):
                 if type(fact) not in self._emitted:
                     raise ShellError(f"{fact.TYPE} is not {self._service.name}'s to emit")
-                published.append(self.publish(entry, fact, incoming.id, correlation))
+                published.append(self.publish(entry, fact, incoming.id, correlation, body))
         entry.dirty = True
         for timer in decision.timers:
             self._set_timer(entry, timer)
@@ -273,18 +283,13 @@ class Unit:
                 published=tuple(published),
             )
         )
-        self.audit.append(self._audit_row(entry, incoming, decision.events))
+        self.audit.append(self._audit_row(entry, incoming, digest.digest()))
 
     def _set_timer(self, entry: Entry, timer: SetTimer | DropTimer) -> None:
         setting = timer if isinstance(timer, SetTimer) else None
         self.timers[entry.key, timer.kind, timer.ref] = setting
 
-    def _audit_row(
-        self, entry: Entry, incoming: Incoming, facts: Sequence[Event | Note]
-    ) -> AuditRow:
-        digest = hashlib.sha256()
-        for fact in facts:
-            digest.update(type(fact).__name__.encode() + fact.model_dump_json().encode())
+    def _audit_row(self, entry: Entry, incoming: Incoming, payload_hash: bytes) -> AuditRow:
         actor = incoming.actor.name if incoming.actor else incoming.source.value
         return AuditRow(
             partition=partition_of(entry.key),
@@ -293,7 +298,7 @@ class Unit:
             actor=actor,
             action=type_name(incoming),
             subject=entry.key,
-            payload_hash=digest.digest(),
+            payload_hash=payload_hash,
         )
 
     def _offer_again(self, entry: Entry) -> None:
@@ -488,7 +493,7 @@ def inner_body(incoming: Incoming) -> bytes:
 
 def row_body(row: OutboxRow) -> bytes:
     """The JSON of an outbox row."""
-    return body_of(row.event)
+    return body_of(row.event) if row.body is None else row.body
 
 
 def _heads(waiting: Iterable[Waiting]) -> list[Waiting]:

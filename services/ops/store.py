@@ -7,12 +7,12 @@ from uuid import UUID
 import orjson
 
 from schemas import claim, delivery, flow, network, ops
-from schemas.envelope import body_of
+from schemas.envelope import Attributes, body_of
 from schemas.message import Event
 from services.kit import queries, telemetry
 from services.kit.db import Connection
 from services.kit.decision import Message
-from services.kit.service import Change, LookupContext, ProjectContext
+from services.kit.service import Change, LookupContext, ProjectContext, Record
 from services.ops.domain import Found, State, place_of
 
 QUERIES = queries.load(__package__)
@@ -106,8 +106,15 @@ def _timeline_row(change: Change) -> tuple[Any, ...] | None:
         record.topic,
         record.part,
         record.offset,
-        body_of(incoming.message).decode(),
+        _as_it_came(incoming.message, record, attributes),
     )
+
+
+def _as_it_came(fact: Event, record: Record, attributes: Attributes) -> str:
+    """The record's own text, unless it was written in an older version."""
+    if record.value is None or attributes.version != fact.VERSION:
+        return body_of(fact).decode()
+    return record.value.decode()
 
 
 async def _add_feed(conn: Connection, changes: Sequence[Change]) -> None:

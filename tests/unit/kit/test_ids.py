@@ -66,3 +66,13 @@ def test_a_uuid_and_its_text_have_one_partition() -> None:
     key = ids.new_id()
     assert ids.partition_of(key) == ids.partition_of(str(key))
     assert {ids.partition_of(ids.new_id()) for _ in range(500)} == set(range(PARTITIONS))
+
+
+def test_fresh_ids_are_made_when_asked_for_and_stay() -> None:
+    fresh = ids.FreshIds(8)
+    second, first = fresh[1], fresh[0]
+    assert second < first, "made in the order of asking"
+    assert (fresh[1], fresh[0]) == (second, first)
+    assert list(fresh[:2]) == [first, second]
+    assert len(set(fresh)) == len(fresh) == 8
+    assert {made.version for made in fresh} == {7}
