@@ -60,8 +60,15 @@ async def create_pool(
 ) -> asyncpg.Pool:
     """A pool whose connections see the role's own schema first; json and jsonb stay text."""
     return await asyncpg.create_pool(
-        min_size=min_size, max_size=max_size, **_parameters(settings, role)
+        min_size=min_size, max_size=max_size, reset=_as_it_is, **_parameters(settings, role)
     )
+
+
+async def _as_it_is(_connection: asyncpg.Connection) -> None:
+    """Nothing of ours changes a pooled session, so putting it right is a round trip for nothing.
+
+    The pool rolls back a transaction that was left open, whatever this does.
+    """
 
 
 async def connect(settings: Settings, role: str) -> asyncpg.Connection:
