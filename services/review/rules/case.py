@@ -251,11 +251,17 @@ class Line:
 
     def packs_for(self, days: int) -> int | None:
         """The fewest packs that last `days`; None when that cannot be told."""
-        part, pack = self.units_a_day, self.units_per_pack
-        if part is None or not pack:
+        part = self._part_of_pack
+        if part is None:
             return None
-        units = part if self.once else part * days
-        return max(1, -(-units // pack))
+        # Whole numbers only: this is asked of every line by every rule of supply.
+        return max(1, -(-part[0] * (1 if self.once else days) // part[1]))
+
+    @cached_property
+    def _part_of_pack(self) -> tuple[int, int] | None:
+        """What part of a pack one day takes; for a single dose, what the dose takes."""
+        units, pack = self.units_a_day, self.units_per_pack
+        return (units / pack).as_integer_ratio() if units is not None and pack else None
 
     def exceeds(self, days: int) -> bool:
         """More than `days` of supply, as declared or as packed; a broken pack does not count."""

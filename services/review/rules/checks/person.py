@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from services.review.rules.case import Caution, Drug, Hit, Line, Severity, unknown
@@ -218,14 +219,24 @@ class RenalDoses(Figures):
 
     rows: tuple[RenalDoseRow, ...]
 
+    @cached_property
+    def by_inn(self) -> dict[str, tuple[RenalDoseRow, ...]]:
+        """The rows of each substance, so that nothing is scanned."""
+        found: dict[str, tuple[RenalDoseRow, ...]] = {}
+        for row in self.rows:
+            found[row.inn] = (*found.get(row.inn, ()), row)
+        return found
+
 
 def renal_dose(subject: Subject, figures: RenalDoses) -> Hits:
     """The daily amount against what the kidney allows."""
     egfr = subject.case.patient.egfr
     for line in subject.case.known:
         for part in line.drug.parts:
-            rows = [row for row in figures.rows if row.inn == part.inn]
-            if rows and egfr is None:
+            rows = figures.by_inn.get(part.inn)
+            if rows is None:
+                continue
+            if egfr is None:
                 yield unknown(
                     f"{line.name}: dosing goes by eGFR, which is not given",
                     f"{line.name}：需按肾功能调整剂量，未提供eGFR",
