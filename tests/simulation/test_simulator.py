@@ -1,11 +1,7 @@
 """Seeded runs of all seven services: whatever goes wrong, all is well in the end."""
 
-from unittest.mock import patch
-
 import pytest
 
-from services.kit import guard
-from services.kit.guard import Guard
 from tests.simulation.simulator import Disturbance, Outcome, simulate
 from tests.simulation.world import Stand
 
@@ -43,10 +39,3 @@ async def test_the_same_seed_makes_the_same_run(stand: Stand) -> None:
     one = await simulate(stand, 5, orders=6, steps=100)
     other = await simulate(stand, 5, orders=6, steps=100)
     assert (one.trace, one.counts, one.closed) == (other.trace, other.counts, other.closed)
-
-
-@pytest.mark.parametrize("removed", [Guard.INBOX, Guard.POSITION, Guard.EARLY_HOLD])
-async def test_a_guard_that_is_removed_is_missed(stand: Stand, removed: Guard) -> None:
-    with patch.object(guard, "_removed", {removed}):
-        outcome = await simulate(stand, 1, orders=12, steps=250)
-    assert outcome.violations
