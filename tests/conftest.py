@@ -30,6 +30,8 @@ def infra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """The session's Kafka and PostgreSQL, in a folder of their own."""
     instance = Instance(tmp_path_factory.mktemp("infra") / "home")
     instance.open()
+    # What the session writes has to survive killed processes, not a machine that loses its power.
+    instance.postgres.fsync = False
     try:
         _run(instance.start())
         yield instance

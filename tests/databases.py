@@ -58,7 +58,7 @@ def _migrate(database: Database) -> None:
         env=database.full_env_for("migrate"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     if done.returncode != 0:

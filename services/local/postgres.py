@@ -43,6 +43,8 @@ class Postgres:
         self.database = database
         # Whether commits may wait for a receiver of the log; without one they would for ever.
         self.received = False
+        # Off only where nothing has to outlive the machine.
+        self.fsync = True
         self.child: Child | None = None
 
     def dsn(self, database: str | None = None, user: str = SUPERUSER) -> str:
@@ -156,7 +158,7 @@ class Postgres:
             "max_wal_size": "1GB",
             # A receiver that stays away must not fill the disk.
             "max_slot_wal_keep_size": "4GB",
-            "fsync": "on",
+            "fsync": "on" if self.fsync else "off",
             "synchronous_commit": "on",
             "password_encryption": "scram-sha-256",
             "timezone": "UTC",

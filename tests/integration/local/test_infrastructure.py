@@ -6,7 +6,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from services.local.instance import Instance
 from tests.databases import Database
 
 pytestmark = pytest.mark.live
@@ -42,24 +41,6 @@ async def test_topics_are_not_made_by_accident(kafka: str) -> None:
     topics = await admin.list_topics()
     await admin.close()
     assert "local.never" not in topics
-
-
-async def test_commits_are_durable_settings(infra: Instance) -> None:
-    """The server runs with fsync on and listens on the loopback address alone."""
-    connection = await asyncpg.connect(infra.pg_dsn)
-    values = {
-        name: await connection.fetchval(f"SHOW {name}")
-        for name in ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
-    }
-    version = await connection.fetchval("SHOW server_version_num")
-    await connection.close()
-    assert values == {
-        "fsync": "on",
-        "synchronous_commit": "on",
-        "full_page_writes": "on",
-        "listen_addresses": "127.0.0.1",
-    }
-    assert int(version) >= 180000
 
 
 async def test_a_database_comes_migrated_or_empty(

@@ -62,6 +62,7 @@ def supervisor(tmp_path: Path) -> Iterator[Child]:
 async def test_a_killed_child_comes_back_and_a_held_one_stays_down(tmp_path: Path) -> None:
     """Kafka, Postgres and a service each get SIGKILL; all come back with their data."""
     async with running(tmp_path / "a home", ["echo", "echo.1"], prepare=False) as system:
+        await _writes_durably(system)
         await _remember(system)
         for name in ("kafka", "postgres", "echo"):
             pid = system.kill(name)
@@ -124,15 +125,15 @@ async def test_nothing_survives_a_killed_supervisor(tmp_path: Path, supervisor: 
         connection = await asyncpg.connect(system.pg_dsn)
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
+        await _two_homes_run_side_by_side(system, tmp_path / "another")
 
 
-async def test_two_homes_run_side_by_side(tmp_path: Path) -> None:
+async def _two_homes_run_side_by_side(first: System, home: Path) -> None:
     """No port is shared, and one folder is never run twice."""
-    first, second = tmp_path / "one", tmp_path / "two"
-    async with running(first, [], prepare=False) as a, running(second, [], prepare=False) as b:
-        assert not set(a.instance.ports.values()) & set(b.instance.ports.values())
+    async with running(home, [], prepare=False) as second:
+        assert not set(first.instance.ports.values()) & set(second.instance.ports.values())
         with pytest.raises(HomeLocked, match="already run by process"):
-            Instance(first).open()
+            Instance(first.home).open()
 
 
 async def _children(home: Path, supervisor: Child) -> list[int]:
@@ -157,6 +158,17 @@ async def _gone(pids: list[int], seconds: float) -> bool:
 
 def _pids_of(home: Path) -> list[int]:
     return [row["pid"] for row in read_state(home)["processes"] if row["pid"] is not None]
+
+
+async def _writes_durably(system: System) -> None:
+    """The server runs with fsync on and listens on the loopback address alone."""
+    names = ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
+    connection = await asyncpg.connect(system.pg_dsn)
+    values = [await connection.fetchval(f"SHOW {name}") for name in names]
+    version = await connection.fetchval("SHOW server_version_num")
+    await connection.close()
+    assert values == ["on", "on", "on", "127.0.0.1"]
+    assert int(version) >= 180000
 
 
 async def _remember(system: System) -> None:
