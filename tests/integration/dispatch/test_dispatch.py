@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from schemas.delivery import AttemptFailed, GiveBackReason, ParcelSealed
-from schemas.network import PharmacyChanged
-from schemas.values import Outcome
+from schemas.network import CityConfigured, PharmacyChanged
+from schemas.values import Outcome, Tier
 from services.dispatch import tick
 from services.dispatch.desk import LEASE_S
 from services.dispatch.domain.state import Phase
@@ -39,6 +39,22 @@ def sealed(order_id: UUID, attempt: int = 1) -> ParcelSealed:
 def failed(order_id: UUID, attempt: int = 1) -> AttemptFailed:
     update = {"order_id": order_id, "reason": GiveBackReason.DAMAGED}
     return samples.failed(attempt).model_copy(update=update)
+
+
+async def test_a_tier_that_the_city_does_not_offer_falls_at_once(worker: Dispatch) -> None:
+    city = CityConfigured(
+        city_id=samples.uid(77),
+        city=samples.CITY,
+        name="A city without the fastest tier",
+        timezone="Asia/Shanghai",
+        tiers=(Tier.MIN_60, Tier.CITYWIDE),
+    )
+    await worker.tell(city)
+    await worker.open_pharmacy(1, **near(1))
+    order_id = await worker.authorise()
+    assert await worker.tick() == 1
+    assert await worker.published(order_id) == ["PromiseMade", "PromiseChanged", "OfferMade"]
+    assert (await worker.state(order_id)).tier is Tier.MIN_60
 
 
 async def test_an_order_walks_from_authorisation_to_the_door(worker: Dispatch) -> None:
