@@ -16,16 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from schemas.flow import SERVICES
-from services.kit import audit, clock
-from services.kit.audit import AuditRow
-from services.kit.ids import new_id, partition_of
+from services.kit.reconcile import reconcile
 from services.local import backup, secrets
 from services.local.backup import BackupFailed
 from services.local.errors import StartFailed
@@ -36,15 +33,6 @@ RECOVERY_S_MAX = 3600.0
 RECEIVED = "received_wal"
 CHECKPOINTS = "audit-checkpoints.ndjson"
 NOT_REACHED = "recovery ended before configured recovery target was reached"
-
-ALL_AGAIN = (
-    "UPDATE {s}.position SET next_offset = 0, epoch = epoch + 1",
-    "UPDATE {s}.outbox SET published_at = NULL WHERE published_at IS NOT NULL",
-    # An offset of the lost broker would hide the new record at the same place.
-    "UPDATE {s}.parked SET record_offset = NULL WHERE record_offset IS NOT NULL",
-)
-# Signs of life of processes that are gone; their backend numbers may be anybody's by now.
-FORGET = ("DELETE FROM {s}.relay_heartbeat", "DELETE FROM {s}.worker")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -175,7 +163,8 @@ async def _recover(
         raise
     try:
         await connection.execute("ALTER SYSTEM RESET ALL")
-        return await _reconcile(connection, fresh_broker)
+        published = await reconcile(connection, SERVICES, fresh_broker=fresh_broker)
+        return {"facts_to_publish_again": published, "fresh_broker": fresh_broker}
     finally:
         await connection.close()
 
@@ -197,32 +186,3 @@ async def _promoted(instance: Instance) -> asyncpg.Connection:
         await connection.close()
         await asyncio.sleep(0.2)
     raise StartFailed(f"PostgreSQL did not replay its log in {RECOVERY_S_MAX:.0f} s.")
-
-
-async def _reconcile(connection: asyncpg.Connection, fresh_broker: bool) -> dict[str, Any]:
-    """Make tables and broker fit, on record."""
-    statements = (*FORGET, *ALL_AGAIN) if fresh_broker else FORGET
-    published = 0
-    for service in SERVICES:
-        async with connection.transaction():
-            await connection.execute("SELECT set_config('search_path', $1, true)", service)
-            for statement in statements:
-                status = await connection.execute(statement.format(s=service))
-                if "outbox" in statement:
-                    published += int(status.rpartition(" ")[2])
-            if fresh_broker:
-                await audit.append(connection, [await _on_record(connection)])
-    return {"facts_to_publish_again": published, "fresh_broker": fresh_broker}
-
-
-async def _on_record(connection: asyncpg.Connection) -> AuditRow:
-    subject = new_id()
-    return AuditRow(
-        partition=partition_of(subject),
-        at=await clock.now(connection),
-        tenant_id=subject,
-        actor="yaoda restore",
-        action="positions.reset",
-        subject=subject,
-        payload_hash=sha256(b"all positions to the start of a new broker").digest(),
-    )
