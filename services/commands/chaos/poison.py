@@ -50,12 +50,11 @@ def larger_than_the_broker_takes() -> Letter:
     return Letter("prescription.intake", new_id(), b" " * TOO_LARGE, ())
 
 
-def on_an_inner_topic(scene: Scene, victim: UUID, fact: bytes) -> list[tuple[Letter, str]]:
+def on_an_inner_topic(tenant: UUID, victim: UUID, fact: bytes) -> list[tuple[Letter, str]]:
     """Poison among the facts of review: one under the key of a living order, the others alone.
 
-    `fact` is the body of a true one.
+    `tenant` is whose that order is, `fact` the body of a true one.
     """
-    tenant = scene.tenants["hospital-a"]
 
     def inner(value: bytes | None, key: UUID | None = None, *, version: int = 1) -> Letter:
         return _inner(tenant, key or new_id(), value, version, {})

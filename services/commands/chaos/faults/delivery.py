@@ -286,7 +286,8 @@ class InnerPoison(Fault):
         self._script = self.scene.new_order()
         victim = await self.scene.submit(self._script)
         fact = bytes(rows[0][1]["body"])
-        self._letters = poison.on_an_inner_topic(self.scene, victim, fact)
+        whose = self.scene.tenants[self._script.hospital]
+        self._letters = poison.on_an_inner_topic(whose, victim, fact)
         self._places = await self.scene.send(*(letter for letter, _ in self._letters))
 
     async def heal(self) -> None:
