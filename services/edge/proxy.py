@@ -19,6 +19,7 @@ import orjson
 
 from schemas.flow import SERVICES
 from services.edge.routes import MEGABYTE, Route, find
+from services.kit import telemetry
 from services.kit.upstream import (
     Crowded,
     Exchange,
@@ -28,7 +29,6 @@ from services.kit.upstream import (
     Upstream,
     UpstreamError,
 )
-from services.kit import telemetry
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

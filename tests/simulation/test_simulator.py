@@ -29,6 +29,7 @@ async def test_nothing_is_lost_or_doubled_in_many_runs(stand: Stand) -> None:
         assert_well(await simulate(stand, seed))
 
 
+@pytest.mark.long
 async def test_several_transactions_at_once_do_not_get_into_each_other_s_way(
     stand: Stand,
 ) -> None:

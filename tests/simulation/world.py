@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -76,7 +77,7 @@ class Stand:
     # A relay holds a connection of its own.
     relaying: dict[str, asyncpg.Connection]
     tenants: Tenants
-    vault: Vault
+    master_key: Path
 
     async def clear(self) -> None:
         """As on the first day, for the next run."""
@@ -113,8 +114,8 @@ async def standing(database: Database) -> AsyncIterator[Stand]:
             relaying[name] = await db.connect(own, name)
             stack.push_async_callback(relaying[name].close)
         any_of = settings["ops"]
-        tenants, vault = Tenants.load(any_of.tenants_file), Vault.load(any_of.master_key_file)
-        yield Stand(conn, settings, pools, relaying, tenants, vault)
+        tenants = Tenants.load(any_of.tenants_file)
+        yield Stand(conn, settings, pools, relaying, tenants, any_of.master_key_file)
 
 
 @contextmanager
@@ -197,8 +198,10 @@ class World:
             async with service.extras(settings, pool) as opened:
                 extras = opened
         health = Health(name)
+        # One of its own, as a process has: keys of another run must not be remembered.
+        vault = Vault.load(stand.master_key)
         shell = Shell(
-            service, pool, vault=stand.vault, tenants=stand.tenants, health=health, extras=extras
+            service, pool, vault=vault, tenants=stand.tenants, health=health, extras=extras
         )
         relay = Relay(settings, name, shell.wakes.relay, lambda: SHARDS, health)
         sweeper = Sweeper(

@@ -124,6 +124,10 @@ class Fleet:
                 self._over(job)
 
     def _called(self, entry: Entry, number: str) -> None:
+        known = self._jobs.get(entry.subject)
+        if known is not None and known.attempt == int(entry.data["attempt"]):
+            # A call that is heard again must not forget who was sent on the first one.
+            return
         shop, door = entry.data["pharmacy_point"], entry.data["destination"]
         job = Job(
             order_id=entry.subject,

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 async def test_a_pool_works_in_the_role_s_own_schema(database: Database) -> None:
     pool = await db.create_pool(settings_for(database), "claim", max_size=2)
     async with pool:
-        # Twice, as a connection that went back to the pool is reset.
+        # Twice, as a connection goes back to the pool as it is.
         for _ in range(2):
             async with pool.acquire() as conn:
                 row = await conn.fetchrow(
@@ -25,7 +25,6 @@ async def test_a_pool_works_in_the_role_s_own_schema(database: Database) -> None
                     " current_setting('idle_in_transaction_session_timeout'),"
                     " current_setting('timezone')"
                 )
-                await conn.execute("SET search_path = kit")
             assert row is not None
             assert tuple(row) == ("claim", "claim", '{"a": 1}', "30s", "UTC")
 

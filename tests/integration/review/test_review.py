@@ -125,7 +125,7 @@ async def test_the_desk_is_the_reviewers_alone(road: Road) -> None:
 
 async def test_back_to_the_doctor_and_corrected(road: Road) -> None:
     one = fresh(doubtful())
-    order_id = await road.submit(one, fresh(clear()))
+    order_id = await road.submit(one, fresh(clear(2)))
     assert (await road.decide(order_id, "return", reason="剂量过大")).status_code == 200
     assert await road.queue("returned") == [str(order_id)]
     fixed = {**clear(), "prescription_id": one["prescription_id"], "version": 2}
