@@ -7,7 +7,7 @@ from tests.simulation.world import Stand
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
-SEEDS = range(1, 4)
+SEEDS = range(1, 2)
 MANY_SEEDS = range(1000, 1100)
 
 
