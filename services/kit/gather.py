@@ -69,11 +69,15 @@ class Gathered(Generic[T, R]):
             self._begin()
         try:
             results = await self._apply([item for item, _ in batch])
-        except Exception as error:
+            told = list(zip(batch, results, strict=True))
+        except BaseException as error:
+            # Also when this task is ended: nobody may wait for an answer that never comes.
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future), result in told:
             if not future.done():
                 future.set_result(result)

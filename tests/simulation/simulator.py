@@ -251,7 +251,11 @@ class Run:
             await world.lease_calls()
             work += [world.settle_call() for _ in range(4)]
         world.counts["together"] += len(work)
-        await asyncio.gather(*work)
+        # Whoever is killed, the others come to their end before the next step.
+        ended = await asyncio.gather(*work, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _read_one(self) -> None:
         world, name = self._world, self._rng.choice(list(SERVICES))

@@ -67,6 +67,29 @@ async def test_a_failure_is_told_to_all_of_its_batch_and_to_no_other() -> None:
     assert await gathered.put(1) == 2
 
 
+class Ended(BaseException):
+    """What no `except Exception` sees, as the end of a task is."""
+
+
+@pytest.mark.parametrize("end", [Ended, asyncio.CancelledError])
+async def test_nobody_waits_for_a_batch_that_was_ended(end: type[BaseException]) -> None:
+    async def apply(batch: Sequence[int]) -> Sequence[int]:
+        raise end
+
+    gathered: Gathered[int, int] = Gathered(apply, 1000)
+    with pytest.raises(end):
+        await asyncio.wait_for(gathered.put(1), timeout=10)
+
+
+async def test_a_wrong_number_of_results_is_told_to_those_who_wait() -> None:
+    async def apply(batch: Sequence[int]) -> Sequence[int]:
+        return []
+
+    gathered: Gathered[int, int] = Gathered(apply, 1000)
+    with pytest.raises(ValueError, match="shorter"):
+        await asyncio.wait_for(gathered.put(1), timeout=10)
+
+
 async def test_more_than_may_wait_are_refused() -> None:
     work = Work()
     gathered: Gathered[int, int] = Gathered(work, 2)
