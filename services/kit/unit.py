@@ -385,22 +385,9 @@ class Unit:
             detail=str(result.answer.get("token", "")) or result.detail[:500],
             field=result.field,
         )
-        self._reply(entry, reply, incoming)
+        tenant_id = incoming.actor.tenant_id if incoming.actor else entry.tenant_id
+        self._reply(reply, entry.key, tenant_id, incoming.id)
         return result
-
-    def _reply(self, entry: Entry, reply: Event, cause: Incoming) -> None:
-        self.outbox.append(
-            OutboxRow(
-                topic=self._service.topic_for(reply),
-                key=entry.key,
-                tenant_id=cause.actor.tenant_id if cause.actor else entry.tenant_id,
-                event=reply,
-                event_id=new_id(),
-                aggregate_version=0,
-                causation_id=cause.id,
-                correlation_id=entry.key,
-            )
-        )
 
     def _tell_sender(self, poison: Poison, attributes: Attributes) -> None:
         refusal = self.own_type("CommandAnswered")(
@@ -410,16 +397,19 @@ class Unit:
             detail=poison.detail,
             field=poison.field,
         )
+        self._reply(refusal, attributes.id, attributes.tenant_id, attributes.id)
+
+    def _reply(self, reply: Event, key: UUID, tenant_id: UUID, causation_id: UUID) -> None:
         self.outbox.append(
             OutboxRow(
-                topic=self._service.topic_for(refusal),
-                key=attributes.id,
-                tenant_id=attributes.tenant_id,
-                event=refusal,
+                topic=self._service.topic_for(reply),
+                key=key,
+                tenant_id=tenant_id,
+                event=reply,
                 event_id=new_id(),
                 aggregate_version=0,
-                causation_id=attributes.id,
-                correlation_id=attributes.id,
+                causation_id=causation_id,
+                correlation_id=key,
             )
         )
 
