@@ -63,7 +63,7 @@ async def list_parked(
 @router.get("/{message_id}")
 async def show(message_id: UUID, gate: Operator) -> JsonResponse:
     """One, with its headers and body; of an outsider's command only the shape is shown."""
-    row = await gate.pool.fetchrow(SQL["get_parked"], message_id)
+    row = await gate.pool.fetchrow(SQL["get_parked"], [message_id])
     if row is None:
         raise _unknown()
     corrections = await gate.pool.fetch(SQL["corrections"], message_id)
@@ -74,7 +74,7 @@ async def show(message_id: UUID, gate: Operator) -> JsonResponse:
 async def reveal(message_id: UUID, why: Redriven, gate: Operator) -> JsonResponse:
     """The same with the body as it came; who looked, and why, goes into the audit."""
     async with gate.pool.acquire() as conn, conn.transaction():
-        row = await conn.fetchrow(SQL["get_parked"], message_id)
+        row = await conn.fetchrow(SQL["get_parked"], [message_id])
         if row is None:
             raise _unknown()
         corrections = await conn.fetch(SQL["corrections"], message_id)
@@ -94,7 +94,7 @@ async def edit(message_id: UUID, changed: Corrected, gate: Operator) -> JsonResp
             raise _unknown()
         if state not in (*OPEN, "behind"):
             raise Problem(409, "not_parked", f"it is {state}: only an open one can be corrected")
-        row = await conn.fetchrow(SQL["get_parked"], message_id)
+        row = await conn.fetchrow(SQL["get_parked"], [message_id])
         assert row is not None
         fixed = _corrected(row, changed)
         read = reread(fixed, gate.inside.shell.decoder)

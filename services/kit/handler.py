@@ -216,7 +216,7 @@ class Shell:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
             await conn.execute(SQL["tried_parked"], parked_id, actor.name, reason)
-            row = await conn.fetchrow(SQL["get_parked"], parked_id)
+            row = await conn.fetchrow(SQL["get_parked"], [parked_id])
             if row is not None:
                 told = audit_row(row, now, f"{action}_refused", actor.name, reason)
                 await audit.append(conn, [told])

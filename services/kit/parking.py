@@ -97,17 +97,19 @@ class Redrive:
 
     async def run(self, parked_id: UUID) -> tuple[Result, Unit]:
         """What became of the chosen one. Raises NotNow, StillBad or Raised."""
-        row = _redrivable(await self._conn.fetchrow(SQL["get_parked"], parked_id))
+        row = _redrivable(await self._conn.fetchrow(SQL["get_parked"], [parked_id]))
         # Read once: a submission gets the id of its order as it is read.
         message = reread(row, self._shell.decoder)
         entries = await self._lock(row, message)
         # Only under the lock of its order is it certain that nobody else redrives it.
-        fresh = _redrivable(await self._conn.fetchrow(SQL["get_parked"], parked_id))
+        fresh = _redrivable(await self._conn.fetchrow(SQL["get_parked"], [parked_id]))
         if fresh["corrections"] != row["corrections"]:
             raise NotNow(_refused("changed", "it was corrected at this moment; try again", 409))
         chain: Sequence[asyncpg.Record] = [fresh]
         if fresh["state"] == "parked" and fresh["order_id"] is not None:
-            chain = await self._conn.fetch(SQL["behind_parked"], fresh["order_id"])
+            locked = await self._conn.fetch(SQL["lock_chain"], fresh["order_id"])
+            ids = [letter["id"] for letter in locked]
+            chain = await self._conn.fetch(SQL["get_parked"], ids)
             entries[fresh["order_id"]].blocked_by = None
             entries[fresh["order_id"]].dirty = True
         readable = {item["id"]: reread(item, self._shell.decoder) for item in chain}

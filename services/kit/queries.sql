@@ -149,18 +149,10 @@ SELECT p.id, p.seq, p.event_id, p.order_id, p.tenant_id, p.message_type, p.sourc
        CASE WHEN c.number IS NULL THEN p.body ELSE c.body END AS body
 FROM parked p
 LEFT JOIN LATERAL (SELECT * FROM correction WHERE parked_id = p.id ORDER BY number DESC LIMIT 1) c ON true
-WHERE p.id = $1
+WHERE p.id = ANY($1::uuid[]) ORDER BY p.seq
 
--- name: behind_parked
-SELECT p.id, p.seq, p.event_id, p.order_id, p.tenant_id, p.message_type, p.source, p.topic, p.part,
-       p.record_offset, p.code, p.field, p.detail, p.state, p.attempts, p.first_at, p.last_at, p.actor, p.reason,
-       coalesce(c.number, 0) AS corrections, p.headers AS headers_came, p.body AS body_came,
-       CASE WHEN c.number IS NULL THEN p.record_key ELSE c.record_key END AS record_key,
-       CASE WHEN c.number IS NULL THEN p.headers ELSE c.headers END AS headers,
-       CASE WHEN c.number IS NULL THEN p.body ELSE c.body END AS body
-FROM parked p
-LEFT JOIN LATERAL (SELECT * FROM correction WHERE parked_id = p.id ORDER BY number DESC LIMIT 1) c ON true
-WHERE p.order_id = $1 AND p.state IN ('parked', 'behind') ORDER BY p.seq FOR UPDATE OF p
+-- name: lock_chain
+SELECT id FROM parked WHERE order_id = $1 AND state IN ('parked', 'behind') ORDER BY seq FOR UPDATE
 
 -- name: settle_parked
 UPDATE parked SET state = $2, attempts = attempts + 1, last_at = $3, actor = $4, reason = $5
