@@ -108,9 +108,8 @@ async def standing(database: Database) -> AsyncIterator[Stand]:
         settings = {name: settings_of(database, name) for name in SERVICES}
         pools, relaying = {}, {}
         for name, own in settings.items():
-            parameters = db._parameters(own, name)
-            pool = asyncpg.create_pool(min_size=1, max_size=4, reset=_as_it_is, **parameters)
-            pools[name] = await stack.enter_async_context(pool)
+            pools[name] = await db.create_pool(own, name)
+            stack.push_async_callback(pools[name].close)
             relaying[name] = await db.connect(own, name)
             stack.push_async_callback(relaying[name].close)
         any_of = settings["ops"]
@@ -131,10 +130,6 @@ def silent() -> Iterator[None]:
 
 def _drop(logger: object, method: str, event: object) -> str:
     raise structlog.DropEvent
-
-
-async def _as_it_is(conn: Any) -> None:
-    """Nothing that is pooled here leaves a trace on its connection."""
 
 
 @dataclass
