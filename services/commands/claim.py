@@ -2,26 +2,19 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from services.claim.domain.settlement import ClaimRefused
 from services.claim.quoting import QuoteRequest, answer
-from services.local.errors import LocalError
-
-
-class Unreadable(LocalError):
-    """The file cannot be read; one sentence says why."""
-
-    exit_code = 4
+from services.commands.files import text_of
+from services.kit.documents import NoJson, documents
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 when every claim was quoted, 1 when one was refused. Raises LocalError."""
+    """0 when every claim was quoted, 1 when one was refused. Raises Unreadable."""
     parser = argparse.ArgumentParser(prog="yaoda claim", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     quoting = actions.add_parser("quote", help="one JSON line a claim on stdout")
@@ -34,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     if options.file is None:
         quoting.error("name a FILE, or - for stdin")
     refused = False
-    for row in quotes(_read(options.file)):
+    for row in quotes(text_of(options.file)):
         refused |= "error" in row
         print(json.dumps(row, ensure_ascii=False))
     return int(refused)
@@ -47,11 +40,10 @@ def schema() -> str:
 
 def quotes(text: str) -> Iterator[dict[str, Any]]:
     """One answer a claim, in order; `error` with code, field and detail where there is none."""
-    for number, value in _values(text):
+    for number, value in documents(text):
         where: dict[str, Any] = {"line": number}
-        if isinstance(value, json.JSONDecodeError):
-            detail = f"{value.msg}, column {value.colno}"
-            yield where | {"error": {"code": "no_json", "field": "", "detail": detail}}
+        if isinstance(value, NoJson):
+            yield where | {"error": {"code": "no_json", "field": "", "detail": str(value)}}
             continue
         if isinstance(value, dict) and isinstance(value.get("id"), str):
             where["id"] = value["id"]
@@ -71,32 +63,3 @@ def _first(error: ValidationError) -> dict[str, str]:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return {"code": "invalid", "field": place, "detail": first["msg"]}
-
-
-def _values(text: str) -> Iterator[tuple[int, Any]]:
-    """The claims with the line each begins in: a document, a list, or one a line."""
-    try:
-        whole = json.loads(text)
-    except json.JSONDecodeError:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield number, _json(line)
-        return
-    yield from enumerate(whole, start=1) if isinstance(whole, list) else [(1, whole)]
-
-
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return error
-
-
-def _read(name: str) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return raw.decode("utf-8")
-    except OSError as error:
-        raise Unreadable(f"{name} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"{name} is not UTF-8 at byte {error.start}.") from error

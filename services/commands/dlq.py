@@ -15,6 +15,7 @@ import httpx
 
 from schemas.flow import SERVICES
 from services.commands.client import body_of, connect, problem_lines, reaching
+from services.commands.files import Unreadable, text_of
 from services.commands.letters import (
     OPEN,
     STATES,
@@ -274,10 +275,9 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
         changes["key"] = options.key
     if options.body:
         try:
-            stdin = options.body == "-"
-            changes["body"] = sys.stdin.read() if stdin else Path(options.body).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise Unclear(f"{options.body} cannot be read: {error}") from error
+            changes["body"] = text_of(options.body)
+        except Unreadable as error:
+            raise Unclear(str(error)) from error
     return changes
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.commands.client import body_of, connect, reaching
-from services.local.errors import LocalError
+from services.commands.files import Unreadable, text_of
 from services.local.paths import default_home
 from services.review.check import DRAFT, check
 from services.review.document import schema
@@ -17,12 +17,6 @@ from services.review.rules import Engine, PackError, Rule, engine_of, pack
 from services.review.rules.shelf import Packs, installed, read
 
 REVIEWER = "reviewers"
-
-
-class Unusable(LocalError):
-    """A file or a pack that cannot be used; the sentence says where."""
-
-    exit_code = 4
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +41,7 @@ def _check(options: argparse.Namespace) -> int:
         now = now.replace(tzinfo=UTC)
     scopes = DRAFT if options.draft else None
     engine = engine_of(_packs(options.packs).chosen(options.city, options.hospital))
-    text = _text(options.file)
+    text = text_of(options.file, errors="replace")
     answers = check(text, now, fixed=options.now is not None, engine=engine, scopes=scopes)
     for answer in answers:
         code = 1 if "error" in answer else code
@@ -147,22 +141,13 @@ def _packs(folder: Path | None) -> Packs:
     try:
         return installed() if folder is None else read(folder, _here())
     except (PackError, OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"The packs in {folder or 'this installation'}: {error}") from error
+        raise Unreadable(f"The packs in {folder or 'this installation'}: {error}") from error
 
 
 def _here() -> Any:
     from importlib.resources import files
 
     return files("services.review.rules")
-
-
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise Unusable(f"Cannot read {file}: {error}") from error
-    # Bytes that are no text make their line unreadable, not the file.
-    return data.decode("utf-8-sig", errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:

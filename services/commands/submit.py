@@ -11,15 +11,10 @@ from typing import Any
 import httpx
 
 from services.commands.client import connect, problem_lines, reaching
+from services.commands.files import Unreadable, text_of
+from services.kit.documents import NoJson, documents
 from services.kit.ids import new_id
-from services.local.errors import LocalError
 from services.local.paths import default_home
-
-
-class Unreadable(LocalError):
-    """The file is no JSON; the sentence has line and column."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -66,37 +61,14 @@ def submit(client: httpx.Client, items: Sequence[Item], as_json: bool) -> int:
 
 def read(name: str) -> Iterator[Item]:
     """The orders of a file. Raises Unreadable with line and column."""
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{name} cannot be read: {error}") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    text = text_of(name)
+    if not text.strip():
         raise Unreadable(f"{name} is empty")
-    if len(lines) > 1 and _is_json(lines[0][1]):
-        for number, line in lines:
-            yield Item(f"{name}:{number}", _parse(line, f"{name}:{number}", 0))
-        return
-    whole = _parse(text, name, 1)
-    orders = whole if isinstance(whole, list) else [whole]
-    for number, order in enumerate(orders, 1):
-        yield Item(f"{name}#{number}" if len(orders) > 1 else name, order)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse(text: str, where: str, with_line: int) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f":{error.lineno}" if with_line else ""
-        raise Unreadable(f"{where}{line}: column {error.colno}: {error.msg}") from error
+    found = list(documents(text))
+    for place, order in found:
+        if isinstance(order, NoJson):
+            raise Unreadable(f"{name}:{order.line}: column {order.column}: {order.reason}")
+        yield Item(f"{name}#{place}" if len(found) > 1 else name, order)
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from services.commands import submit
-from services.commands.submit import Item, Unreadable
+from services.commands.files import Unreadable
+from services.commands.submit import Item
 
 PROBLEM = {
     "code": "invalid_input",

@@ -92,7 +92,7 @@ def test_the_command_reads_files_and_the_standard_input(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe{")))
     assert main(["check", "-"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "look"
-    with pytest.raises(LocalError, match="Cannot read"):
+    with pytest.raises(LocalError, match="cannot be read"):
         main(["check", str(tmp_path / "missing.json")])
 
 
