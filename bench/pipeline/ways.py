@@ -124,15 +124,7 @@ class TwoWays(Post):
             self.ways["http"] += 1
             return await super().command(tenant, path, command, idempotency_key=idempotency_key)
         self.ways["intake"] += 1
-        self.in_flight += 1
-        try:
-            answer = await self.until_read(path, lambda: self._intake.send(tenant, command))
-        finally:
-            self.in_flight -= 1
-        self.sent[path] += 1
-        if not answer.ok:
-            self.refused[path][answer.code] += 1
-        return answer
+        return await self.counted(path, lambda: self._intake.send(tenant, command))
 
 
 def over_intake(kind: type[Command], nth: int) -> bool:

@@ -93,9 +93,13 @@ class Post:
         async def send() -> httpx.Response:
             return await self._client.post(path, content=content, headers=own)
 
+        return await self.counted(path, lambda: self._until_answered(path, send))
+
+    async def counted(self, path: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `ask` was answered, counted; a refusal that may pass is not taken at once."""
         self.in_flight += 1
         try:
-            answer = await self.until_read(path, lambda: self._until_answered(path, send))
+            answer = await self._until_read(path, ask)
         finally:
             self.in_flight -= 1
         self.sent[path] += 1
@@ -113,8 +117,7 @@ class Post:
 
         return await self._until_answered(path, send)
 
-    async def until_read(self, path: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """A refusal that may pass is not taken at once."""
+    async def _until_read(self, path: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         end = time.monotonic() + self._behind_s
         while True:
             answer = await ask()
