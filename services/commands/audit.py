@@ -26,6 +26,7 @@ from services.kit.checkpoints import (
     read_lines,
     sealed_line,
 )
+from services.kit.db import FAULTS
 from services.local.errors import LocalError, NotRunning
 from services.local.instance import Instance, holder
 from services.local.paths import latest_home
@@ -111,10 +112,7 @@ async def connected(home: Path) -> AsyncIterator[asyncpg.Connection]:
     try:
         if standing is not None:
             await standing.postgres.start()
-        try:
-            conn = await asyncpg.connect(instance.pg_dsn, timeout=10)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            raise LocalError(f"PostgreSQL of {home} does not answer: {error}") from error
+        conn = await administrator(instance)
         try:
             yield conn
         finally:
@@ -123,6 +121,14 @@ async def connected(home: Path) -> AsyncIterator[asyncpg.Connection]:
         if standing is not None:
             await standing.postgres.stop()
             standing.close()
+
+
+async def administrator(instance: Instance) -> asyncpg.Connection:
+    """A connection to a database that runs. Raises LocalError."""
+    try:
+        return await asyncpg.connect(instance.pg_dsn, timeout=10)
+    except FAULTS as error:
+        raise LocalError(f"PostgreSQL of {instance.home} does not answer: {error}") from error
 
 
 async def _look(conn: asyncpg.Connection, service: str, heads: Heads) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import asyncpg
 
-from services.commands.audit import connected
+from services.commands.audit import administrator, connected
 from services.local import backup
 from services.local.backup import BackupFailed, Base
-from services.local.errors import LocalError
 from services.local.instance import Instance
 from services.local.paths import default_home
 
@@ -78,7 +77,7 @@ async def take(instance: Instance, folder: Path) -> Base:
     """Receive every commit into `folder` from now on, and add a base. Raises BackupFailed."""
     if folder.is_relative_to(instance.home):
         raise BackupFailed("A backup inside the instance's own folder is lost with it.")
-    connection = await _connect(instance)
+    connection = await administrator(instance)
     try:
         _claim(folder, await connection.fetchval(SYSTEM))
         _copy_beside(instance.home, folder)
@@ -104,13 +103,6 @@ async def stop(home: Path) -> None:
                 raise BackupFailed("The receiver did not end; see logs/wal.log.")
             await asyncio.sleep(0.2)
         await connection.fetch(DROP_SLOT, backup.STANDBY)
-
-
-async def _connect(instance: Instance) -> asyncpg.Connection:
-    try:
-        return await asyncpg.connect(instance.pg_dsn, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise LocalError(f"PostgreSQL does not answer: {error}") from error
 
 
 def _claim(folder: Path, system: str) -> None:

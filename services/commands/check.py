@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
 from services.commands.invariants.look import Target, look_at
+from services.kit.db import FAULTS
 from services.local.errors import LocalError, NotRunning
 from services.local.instance import Instance, holder, infrastructure, read_state
 from services.local.paths import latest_home
@@ -49,7 +49,7 @@ async def check(home: Path) -> dict[str, Any]:
             return await look_at(_running(home))
         async with infrastructure(home) as instance:
             return await look_at(_standing(instance))
-    except (asyncpg.PostgresError, KafkaError, httpx.HTTPError, OSError, TimeoutError) as error:
+    except (KafkaError, httpx.HTTPError, *FAULTS) as error:
         raise LocalError(f"The instance in {home} cannot be looked at: {error!r}") from error
 
 

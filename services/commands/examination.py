@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import flow
@@ -25,7 +25,9 @@ from services.commands.diagnosis import (
     Snapshot,
 )
 from services.dispatch.domain.matching import MATCH
+from services.kit.db import FAULTS
 from services.local.instance import Instance, holder, read_state
+from services.local.lag import ends_of
 from services.local.processes import BY_NAME
 
 ANSWER_S_MAX = 8.0
@@ -106,7 +108,7 @@ async def examine(home: Path, watch_s: float) -> Snapshot:
     snapshot = replace(snapshot, processes=processes, watched_s=watch_s)
     try:
         conn = await asyncpg.connect(instance.pg_dsn, timeout=ANSWER_S_MAX)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except FAULTS as error:
         snapshot = replace(snapshot, postgres=_said(error))
         return replace(snapshot, kafka=await _kafka_fault(instance.kafka))
     try:
@@ -114,7 +116,7 @@ async def examine(home: Path, watch_s: float) -> Snapshot:
             return await look_at_tables(conn, instance, snapshot)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         return replace(snapshot, unprepared=str(error))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAULTS as error:
         return replace(snapshot, postgres=_said(error))
     finally:
         conn.terminate()
@@ -157,27 +159,16 @@ async def _reading(conn: asyncpg.Connection, kafka: str) -> tuple[_Reading, str]
     parts = {part for read in positions.values() for part in read}
     fault, ends = "", Offsets()
     try:
-        ends = await asyncio.wait_for(_ends(kafka, parts), ANSWER_S_MAX)
-    except (KafkaError, OSError, TimeoutError) as error:
+        ends = await asyncio.wait_for(ends_of(kafka, parts), ANSWER_S_MAX)
+    except (KafkaError, OSError) as error:
         fault = _said(error)
     return _Reading(positions, ends, (clock["mode"], clock["sim_now"])), fault
 
 
-async def _ends(kafka: str, parts: set[TopicPartition]) -> Offsets:
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
-    try:
-        await consumer.start()
-        present = await consumer.topics()
-        ends: Offsets = await consumer.end_offsets([p for p in parts if p.topic in present])
-        return ends
-    finally:
-        await consumer.stop()
-
-
 async def _kafka_fault(kafka: str) -> str:
     try:
-        await asyncio.wait_for(_ends(kafka, set()), ANSWER_S_MAX)
-    except (KafkaError, OSError, TimeoutError) as error:
+        await asyncio.wait_for(ends_of(kafka, set()), ANSWER_S_MAX)
+    except (KafkaError, OSError) as error:
         return _said(error)
     return ""
 

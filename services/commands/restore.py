@@ -22,6 +22,7 @@ from typing import Any
 import asyncpg
 
 from schemas.flow import SERVICES
+from services.kit.db import FAULTS
 from services.kit.reconcile import reconcile
 from services.local import backup, secrets
 from services.local.backup import BackupFailed
@@ -178,7 +179,7 @@ async def _promoted(instance: Instance) -> asyncpg.Connection:
             raise StartFailed(f"PostgreSQL ended while replaying; see {instance.postgres.log}")
         try:
             connection = await asyncpg.connect(instance.pg_dsn, timeout=10)
-        except (OSError, asyncpg.PostgresError, TimeoutError):
+        except FAULTS:
             await asyncio.sleep(0.2)
             continue
         if not await connection.fetchval("SELECT pg_is_in_recovery()"):

@@ -21,7 +21,7 @@ COMMAND_S_MAX = 60
 
 # Whatever a statement can fail with, a connection that breaks under it included: asyncpg keeps a
 # class apart, of no family, for one that was ended by the server at the wrong moment.
-FAULTS: tuple[type[Exception], ...] = (
+FAULTS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,

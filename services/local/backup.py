@@ -17,6 +17,7 @@ from pathlib import Path
 
 import asyncpg
 
+from services.kit.db import FAULTS
 from services.local.child import Child, run_to_end
 from services.local.errors import LocalError
 from services.local.ports import HOST
@@ -128,7 +129,7 @@ class Receiver:
             return False
         try:
             connection = await asyncpg.connect(self._postgres.dsn("postgres"), timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError):
+        except FAULTS:
             return False
         try:
             return bool(await connection.fetchval(STREAMING, STANDBY))

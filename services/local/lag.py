@@ -1,9 +1,12 @@
 """How far each service is behind: its own positions against the ends of its topics."""
 
+from collections.abc import Iterable
+
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from services.kit.db import FAULTS
 from services.local.errors import LocalError
 
 HAS_POSITIONS = """
@@ -18,11 +21,11 @@ async def lags(pg_dsn: str, bootstrap: str) -> dict[str, int]:
     """Unread messages of each service that has positions. Raises LocalError."""
     try:
         positions = await _positions(pg_dsn)
-        ends = await _ends(bootstrap, {part for read in positions.values() for part in read})
-    except (KafkaError, asyncpg.PostgresError, OSError) as error:
+        ends = await ends_of(bootstrap, {part for read in positions.values() for part in read})
+    except (KafkaError, *FAULTS) as error:
         raise LocalError(f"PostgreSQL or Kafka does not answer: {error}") from error
     return {
-        service: sum(max(0, ends[part] - offset) for part, offset in read.items())
+        service: sum(max(0, ends.get(part, offset) - offset) for part, offset in read.items())
         for service, read in positions.items()
     }
 
@@ -42,11 +45,13 @@ async def _positions(pg_dsn: str) -> dict[str, Positions]:
         await connection.close()
 
 
-async def _ends(bootstrap: str, parts: set[TopicPartition]) -> Positions:
+async def ends_of(bootstrap: str, parts: Iterable[TopicPartition]) -> Positions:
+    """The offset of the next record of each; what the broker does not know is left out."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    await consumer.start()
     try:
-        ends: Positions = await consumer.end_offsets(list(parts))
+        await consumer.start()
+        present = await consumer.topics()
+        ends: Positions = await consumer.end_offsets([p for p in parts if p.topic in present])
         return ends
     finally:
         await consumer.stop()

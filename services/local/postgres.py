@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
+from services.kit.db import FAULTS
 from services.local.child import Child, run_to_end
 from services.local.errors import StartFailed
 from services.local.ports import HOST
@@ -91,7 +92,7 @@ class Postgres:
         """Whether it answers a query."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres"), timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except FAULTS:
             return False
         await connection.close()
         return True

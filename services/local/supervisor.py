@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import asyncpg
-
+from services.kit.db import FAULTS
 from services.local import backup
 from services.local.child import Child, cap_log
 from services.local.errors import LocalError, StartFailed
@@ -288,7 +287,7 @@ class System:
             if self._receiver is None and target is not None:
                 try:
                     await self._receive(target)
-                except (OSError, LocalError, asyncpg.PostgresError) as error:
+                except (LocalError, *FAULTS) as error:
                     self.progress(f"The backup does not begin: {error}")
 
     async def _prepare(self, name: str) -> None:

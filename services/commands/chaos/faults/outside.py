@@ -13,6 +13,7 @@ import orjson
 from schemas.dispatch import AcceptOffer
 from services.commands.chaos.faults.base import Fault, NotRun, must
 from services.commands.chaos.scene import Scene
+from services.kit.db import FAULTS
 from services.sandbox.fates import Answer as Fate
 from services.sandbox.post import Answer
 from services.sandbox.robots.hospital import CANCEL
@@ -95,7 +96,7 @@ class Offers(Fault):
                     body = await conn.fetchval(FACT.format(service=service), order_id, type_)
                 finally:
                     await conn.close()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            except FAULTS:
                 # The database may be away as well.
                 body = None
             if body is not None:
