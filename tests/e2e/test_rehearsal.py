@@ -4,7 +4,7 @@ import pytest
 
 from services.commands.rehearsal import rehearse
 
-pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.long, pytest.mark.timeout(2400)]
 
 
 async def test_what_was_acknowledged_outlives_the_instance() -> None:

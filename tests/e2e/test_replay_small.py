@@ -12,7 +12,7 @@ from services.sandbox.replay import Options, replay
 from services.sandbox.scripts import inputs, inputs_sha256, scripts_of
 from services.sandbox.world import world_of
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.timeout(900)]
 
 ORDERS, SEED = 40, 5
 # What a robot may be told when two rightful acts cross.

@@ -24,7 +24,7 @@ from services.sandbox.scripts import script_of
 from services.sandbox.stage import Entry, Feed
 from services.sandbox.world import demo_world, orders_of_minute
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.timeout(400)]
 
 CALM = """
 name = "calm"
