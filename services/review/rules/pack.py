@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.review.rules.case import CHINA, Hit, Severity
 from services.review.rules.checks import CHECKS
+from services.review.rules.policy import Desk
 from services.review.rules.subject import Sets, Subject
 
 Standing = Literal["verified", "derived", "to be verified"]
@@ -123,6 +124,7 @@ class Pack:
         self.as_needed = frozenset(self.head.as_needed)
         self.sets = Sets(content["sets"])
         self.rules = self._rules()
+        self.desk = self._desk()
         self._active: dict[date, tuple[Asked, ...]] = {}
 
     @property
@@ -168,6 +170,16 @@ class Pack:
             return Head.model_validate(self.content["pack"])
         except ValidationError as error:
             raise PackError(_first(error), where=self._where.get("", "")) from None
+
+    def _desk(self) -> Desk:
+        where = self._where.get("", "")
+        try:
+            desk = Desk.model_validate(self.content.get("desk", {}))
+        except ValidationError as error:
+            raise PackError(f"desk: {_first(error)}", where=where) from None
+        if unknown := sorted(set(desk.second) - {rule.id for rule in self.rules}):
+            raise PackError("two pharmacists must pass it, but it is no rule", unknown[0], where)
+        return desk
 
     def _rules(self) -> tuple[Rule, ...]:
         made = tuple(self._rule(row) for row in self.content["rules"])

@@ -146,7 +146,8 @@ def _line_of(text: str, rule: str) -> int:
 def _pack(found: _Library, file: str, table: Mapping[str, Any]) -> Pack:
     chain = [table, *_extended(found, file, table)]
     head: dict[str, Any] = {}
-    merged: dict[str, dict[str, Any]] = {"rates": {}, "frequencies": {}, "codes": {}}
+    parts = ("rates", "frequencies", "codes", "desk")
+    merged: dict[str, dict[str, Any]] = {part: {} for part in parts}
     off: set[str] = set()
     changes: list[Mapping[str, Any]] = []
     for step in reversed(chain):
