@@ -25,7 +25,7 @@ from schemas import flow, registry
 from schemas.envelope import Attributes, attributes_of, body_of, headers_of
 from schemas.message import CommandAnswered, OrderEvent
 from services.dispatch import tick
-from services.kit import clock, db
+from services.kit import clock, db, guard
 from services.kit.calls import CallRow, Calls
 from services.kit.config import Settings
 from services.kit.handler import GapFound, Shell
@@ -105,6 +105,7 @@ async def standing(database: Database) -> AsyncIterator[Stand]:
         conn = await asyncpg.connect(database.dsn())
         stack.push_async_callback(conn.close)
         await conn.execute(f'ALTER DATABASE "{database.name}" SET synchronous_commit = off')
+        await conn.execute(f"ALTER DATABASE \"{database.name}\" SET {guard.MARK} = 'yes'")
         settings = {name: settings_of(database, name) for name in SERVICES}
         pools, relaying = {}, {}
         for name, own in settings.items():
@@ -112,6 +113,7 @@ async def standing(database: Database) -> AsyncIterator[Stand]:
             stack.push_async_callback(pools[name].close)
             relaying[name] = await db.connect(own, name)
             stack.push_async_callback(relaying[name].close)
+        await guard.enter(pools["ops"])
         any_of = settings["ops"]
         tenants = Tenants.load(any_of.tenants_file)
         yield Stand(conn, settings, pools, relaying, tenants, any_of.master_key_file)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from services.commands.chaos.faults import FAULTS
-from services.commands.chaos.faults.base import Fault, NotRun
+from services.commands.chaos.faults.base import Fault, NothingThere, NotRun
 from services.commands.chaos.scene import Scene
 from services.commands.chaos.schedule import Stroke
 
 AT_ONCE_MAX = 3
+# Orders flow until the last stroke is done: what is not there now may come with the next ones.
+TRIES_MAX, AGAIN_AFTER_S = 3, 4.0
 HEALED_WITHIN_S = 300.0
 
 State = Literal["done", "not_run", "failed"]
@@ -26,6 +28,9 @@ class Outcome:
     whom: str = ""
     state: State = "done"
     why: str = ""
+    tries: int = 1
+    # Nothing was there to strike, but may be later.
+    too_soon: bool = False
     began_s: float = 0.0
     ended_s: float = 0.0
 
@@ -38,6 +43,7 @@ class Outcome:
             "whom": self.whom,
             "state": self.state,
             "why": self.why,
+            "tries": self.tries,
             "planned_s": self.stroke.at_s,
             "began_s": round(self.began_s, 1),
             "ended_s": round(self.ended_s, 1),
@@ -76,8 +82,18 @@ class Nemesis:
 
     async def _in_time(self, stroke: Stroke) -> Outcome:
         await asyncio.sleep(max(0.0, stroke.at_s - self._now()))
-        fault = FAULTS[stroke.fault].make(self._scene, stroke.dice())
-        outcome = Outcome(stroke, fault.whom)
+        for tries in range(1, TRIES_MAX + 1):
+            fault = FAULTS[stroke.fault].make(self._scene, stroke.dice(tries))
+            outcome = Outcome(stroke, fault.whom, tries=tries)
+            await self._strike(fault, outcome)
+            if not outcome.too_soon:
+                break
+            await asyncio.sleep(AGAIN_AFTER_S)
+        self._done.append((fault, outcome))
+        return outcome
+
+    async def _strike(self, fault: Fault, outcome: Outcome) -> None:
+        stroke = outcome.stroke
         async with self._holding(fault.touches):
             outcome.began_s = self._now()
             self._say(f"{outcome.began_s:6.1f} s  {stroke.fault} {fault.whom}")
@@ -86,8 +102,6 @@ class Nemesis:
         outcome.whom = fault.whom
         if outcome.state != "done":
             self._say(f"{outcome.ended_s:6.1f} s  {stroke.fault} {outcome.state}: {outcome.why}")
-        self._done.append((fault, outcome))
-        return outcome
 
     @asynccontextmanager
     async def _holding(self, names: Iterable[str]) -> AsyncIterator[None]:
@@ -103,6 +117,7 @@ class Nemesis:
             await work
         except NotRun as reason:
             outcome.state, outcome.why = "not_run", str(reason)
+            outcome.too_soon = isinstance(reason, NothingThere)
         except Exception as error:
             outcome.state, outcome.why = "failed", f"{type(error).__name__}: {error}"
 

@@ -20,9 +20,9 @@ class Stroke:
     for_s: float
     seed: int
 
-    def dice(self) -> random.Random:
-        """The stroke's own draws, the same in every run."""
-        return random.Random(self.seed)
+    def dice(self, tries: int = 1) -> random.Random:
+        """The stroke's own draws, the same in every run; others when it is tried again."""
+        return random.Random(self.seed if tries == 1 else f"{self.seed} try {tries}")
 
 
 Lasts = Mapping[str, tuple[float, float]]

@@ -14,6 +14,10 @@ class NotRun(Exception):
     """This fault cannot be done here, or had nothing to strike: it counts as not run."""
 
 
+class NothingThere(NotRun):
+    """Nothing to strike at this moment; a little later there may be."""
+
+
 class Broken(LocalError):
     """Something that must hold after this fault does not."""
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas import flow
 from services.commands.chaos import poison
-from services.commands.chaos.faults.base import Broken, Fault, NotRun, must
+from services.commands.chaos.faults.base import Broken, Fault, NothingThere, must
 from services.commands.chaos.mail import Letter, letter_of
 from services.commands.chaos.scene import Scene
 from services.commands.invariants.evidence import Place
@@ -93,7 +93,7 @@ class Shuffled(Fault):
         true = {row["event_id"] for _, row in rows}
         facts = [record for record, one in zip(records, ids, strict=True) if one in true]
         if len(facts) < 2:
-            raise NotRun(f"{self.whom} holds {len(facts)} facts")
+            raise NothingThere(f"{self.whom} holds {len(facts)} facts")
         self.dice.shuffle(facts)
         await self._send(facts)
 
@@ -149,7 +149,7 @@ class LateFacts(Fault):
         conn = self._conn = await asyncpg.connect(self.system.pg_dsn, timeout=10)
         rows = await conn.fetch(RELAY_LOCKS.format(schema=self.service))
         if not rows:
-            raise NotRun(f"the relay of {self.service} holds no lock now")
+            raise NothingThere(f"the relay of {self.service} holds no lock now")
         pids = list({row["pid"] for row in rows})
         await conn.execute("SELECT pg_terminate_backend(p) FROM unnest($1::int[]) AS u(p)", pids)
         locks = [row["class"] for row in rows], [row["shard"] for row in rows]
@@ -185,7 +185,7 @@ class ReadAgain(Fault):
         rewound = await self._committed()
         await asyncio.gather(*(self.system.release(name) for name in self._names))
         if not any(self._before.values()):
-            raise NotRun(f"{self.whom} had read nothing yet")
+            raise NothingThere(f"{self.whom} had read nothing yet")
         must(set(rewound.values()) == {0}, f"{self.whom} could not be rewound")
 
     async def verify(self) -> None:
@@ -281,7 +281,7 @@ class InnerPoison(Fault):
         """While claim is away, so that the order cannot be through before the poison comes."""
         rows = await self.scene.fetch_everywhere(SOME_FACT)
         if not rows:
-            raise NotRun("review has approved nothing yet")
+            raise NothingThere("review has approved nothing yet")
         await asyncio.gather(*(self.system.hold(name) for name in self._claim))
         self._script = self.scene.new_order()
         victim = await self.scene.submit(self._script)

@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from schemas.dispatch import AcceptOffer
-from services.commands.chaos.faults.base import Fault, NotRun, must
+from services.commands.chaos.faults.base import Fault, NothingThere, must
 from services.commands.chaos.scene import Scene
 from services.kit.db import FAULTS
 from services.sandbox.fates import Answer as Fate
@@ -70,7 +70,7 @@ class Offers(Fault):
         found = await asyncio.gather(*(self._one_offered() for _ in range(ORDERS)))
         self._offers = [offer for offer in found if offer is not None]
         if not self._offers:
-            raise NotRun("none of its orders was offered to a pharmacy in time")
+            raise NothingThere("none of its orders was offered to a pharmacy in time")
         self.whom = f"{len(self._offers)} offers"
 
     async def _one_offered(self) -> tuple[Script, UUID, AcceptOffer] | None:
@@ -174,7 +174,7 @@ class AcceptedLate(Offers):
             if fact is not None and fact["offer_id"] == str(offer[2].offer_id)
         ]
         if not late:
-            raise NotRun("no offer of its orders has expired in time")
+            raise NothingThere("no offer of its orders has expired in time")
         self._late = [await self._accept(command) for _, _, command in late]
 
     async def verify(self) -> None:

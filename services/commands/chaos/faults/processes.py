@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 
 from schemas import flow
-from services.commands.chaos.faults.base import Fault, NotRun, must, said_since
+from services.commands.chaos.faults.base import Fault, NothingThere, must, said_since
 from services.commands.chaos.scene import Scene
 from services.kit import fault
+from services.local.service import STOP_SECONDS_MAX
 
 OUTSIDERS = ("edge", "payer", "payment")
 # Point → the services that come past it while orders flow.
@@ -80,15 +81,22 @@ class KillEach(Fault):
 class Restart(Kill):
     """SIGTERM, and a new start: what a deployment does."""
 
+    def __init__(self, scene: Scene, dice: random.Random) -> None:
+        super().__init__(scene, dice)
+        self.held = self.whom
+
     async def strike(self) -> None:
         """It finishes what it has begun and ends."""
         await self.ready(self.whom)
-        self._dead = self.system.pid(self.whom)
-        await self.system.hold(self.whom)
+        begun = time.monotonic()
+        await self.system.hold(self.held)
+        self._took_s = time.monotonic() - begun
+        self.whom = f"{self.held} ended in {self._took_s:.1f} s"
 
     async def heal(self) -> None:
-        """Start it again."""
-        await self.system.release(self.whom)
+        """Start it again. Raises Broken when it had to be killed."""
+        await self.system.release(self.held)
+        must(self._took_s < STOP_SECONDS_MAX, f"{self.held} did not end by itself")
 
 
 class Zombie(Fault):
@@ -157,7 +165,7 @@ class Point(Fault):
         if not self._struck():
             await self.replaced(self.whom, self.system.kill(self.whom))
             await self._with_fellows()
-            raise NotRun(f"{self.whom} did not pass {self.spec} in {PASSED_WITHIN_S:.0f} s")
+            raise NothingThere(f"{self.whom} did not pass {self.spec} in {PASSED_WITHIN_S:.0f} s")
 
     def _struck(self) -> bool:
         return f"{fault.STRUCK} {self.spec}" in said_since(self._log, self._mark)

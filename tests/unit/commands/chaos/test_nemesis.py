@@ -9,7 +9,7 @@ import pytest
 
 from services.commands.chaos import nemesis
 from services.commands.chaos.faults import Kind
-from services.commands.chaos.faults.base import Broken, Fault, NotRun
+from services.commands.chaos.faults.base import Broken, Fault, NothingThere, NotRun
 from services.commands.chaos.nemesis import Nemesis, Outcome, by_fault
 from services.commands.chaos.scene import Scene
 from services.commands.chaos.schedule import Stroke
@@ -130,3 +130,24 @@ async def test_a_blow_that_is_cut_short_is_healed(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(asyncio.CancelledError):
         await task
     assert Diary.lines == ["a strike", "a heal"]
+
+
+async def test_what_had_nothing_to_strike_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nemesis, "AGAIN_AFTER_S", 0)
+    drawn: list[float] = []
+
+    def later(scene: Scene, dice: random.Random) -> Fault:
+        drawn.append(dice.random())
+        why = NothingThere("not yet") if len(drawn) < 3 else None
+        return Diary(scene, dice, "a", "strike", why)
+
+    never = kinds(("b", "heal", NothingThere("never")), ("c", "strike", NotRun("no right")))
+    _, outcomes = await carried_out(monkeypatch, {"a": Kind(later, (0, 0), ""), **never})
+    assert [(o.state, o.tries, o.why) for o in outcomes] == [
+        ("done", 3, ""),
+        ("not_run", nemesis.TRIES_MAX, "never"),
+        ("not_run", 1, "no right"),
+    ]
+    # Each time it draws anew whom it strikes.
+    assert len(set(drawn)) == 3
+    assert Diary.lines.count("b heal") == nemesis.TRIES_MAX
