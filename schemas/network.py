@@ -1,7 +1,7 @@
 """Facts and commands of `network`: cities, pharmacies, service areas, hours, prices, stock."""
 
 from datetime import date, time
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import Field
@@ -20,6 +20,11 @@ from schemas.values import (
     Tier,
     Value,
 )
+
+ControlClass = Annotated[
+    str, Field(pattern=r"^[a-z0-9_]{1,40}$", description="class of control, as the catalogue says")
+]
+Ring = tuple[tuple[float, float], ...]
 
 
 class Opening(Value):
@@ -46,6 +51,13 @@ class Pharmacy(Value):
     openings: tuple[Opening, ...] = ()
     holidays: tuple[date, ...] = ()
     pharmacist_on_duty: bool
+    duties: tuple[Opening, ...] = Field(
+        default=(),
+        description="weekly roster of its licensed pharmacists, local time; empty: all the time",
+    )
+    controlled: tuple[ControlClass, ...] = Field(
+        default=(), description="classes of controlled drugs it is licensed for"
+    )
     designated: bool = Field(description="may serve insured orders")
     cold_chain: bool
     capacity_per_slot: int = Field(ge=0, le=1000, description="orders per 10 minutes")
@@ -58,10 +70,78 @@ class StockCount(Value):
 
     product_code: ProductCode
     count: int = Field(ge=0, le=1_000_000)
+    expires_on: date | None = Field(
+        default=None,
+        description="last local day on which they may be dispensed; earlier packs are not counted",
+    )
+
+
+class TierRule(Value):
+    """When and how a city offers a tier."""
+
+    tier: Tier
+    minutes: int | None = Field(
+        default=None, ge=10, le=1440, description="to the door, for `emergency` alone"
+    )
+    hours: tuple[Opening, ...] = Field(
+        default=(), description="weekly local times of the order; empty: always. Holidays: Sunday"
+    )
+
+
+class SpeedRow(Value):
+    """How fast couriers ride from one full local hour to another; the first that fits holds."""
+
+    from_hour: int = Field(ge=0, le=23)
+    to_hour: int = Field(ge=1, le=24)
+    km_h: float = Field(gt=0, le=60)
+
+
+class CityArea(Value):
+    """A part of the city that is served."""
+
+    name: str
+    area: Ring = Field(description="closed ring of (lon, lat), WGS-84")
+
+
+class CityRules(Value):
+    """What a city's pack says beside its name and time zone."""
+
+    pack: str = Field(description="name@version of the pack")
+    areas: tuple[CityArea, ...] = Field(default=(), description="empty: no border is drawn")
+    tiers: tuple[TierRule, ...] = ()
+    holidays: tuple[date, ...] = ()
+    payer_area: CityCode | None = None
+    speeds: tuple[SpeedRow, ...] = ()
+    detour: float = Field(default=1.34, ge=1, le=3, description="road by straight line")
+    target: float = Field(
+        default=0.9, ge=0.5, le=0.99, description="share of quoted times that is to be kept"
+    )
 
 
 class OpeningInput(Opening, CommandValue):
     """The same as part of a command."""
+
+
+class TierRuleInput(TierRule, CommandValue):
+    """The same as part of a command."""
+
+    hours: tuple[OpeningInput, ...] = ()
+
+
+class SpeedRowInput(SpeedRow, CommandValue):
+    """The same as part of a command."""
+
+
+class CityAreaInput(CityArea, CommandValue):
+    """The same as part of a command."""
+
+
+class CityRulesInput(CityRules, CommandValue):
+    """The same as part of a command."""
+
+    areas: tuple[CityAreaInput, ...] = ()
+    tiers: tuple[TierRuleInput, ...] = ()
+    speeds: tuple[SpeedRowInput, ...] = ()
 
 
 class StockCountInput(StockCount, CommandValue):
@@ -78,6 +158,7 @@ class CityConfigured(Event):
     name: str
     timezone: str
     tiers: tuple[Tier, ...]
+    rules: CityRules | None = None
 
     def key(self) -> UUID:
         return self.city_id
@@ -116,6 +197,7 @@ class ConfigureCity(Command):
     name: str = Field(min_length=1, max_length=60)
     timezone: str
     tiers: tuple[Tier, ...] = Field(min_length=1)
+    rules: CityRulesInput | None = None
 
 
 class PutPharmacy(Command):
@@ -128,13 +210,15 @@ class PutPharmacy(Command):
     city: CityCode
     lat: float = Field(ge=-90, le=90)
     lon: float = Field(ge=-180, le=180)
-    datum: str = Field(pattern="^WGS-84$")
+    datum: str = Field(description="of the point and the area: WGS-84 or GCJ-02; kept as WGS-84")
     area: tuple[tuple[float, float], ...] | None = None
     radius_m: int | None = Field(default=None, gt=0, le=30_000)
     open_24h: bool = False
     openings: tuple[OpeningInput, ...] = ()
     holidays: tuple[date, ...] = ()
     pharmacist_on_duty: bool = True
+    duties: tuple[OpeningInput, ...] = ()
+    controlled: tuple[ControlClass, ...] = ()
     designated: bool = False
     cold_chain: bool = False
     capacity_per_slot: int = Field(ge=0, le=1000)

@@ -26,7 +26,6 @@ class Indexes:
 
     def __init__(self) -> None:
         self._versions: dict[str, int] = {}
-        self._pharmacies: dict[str, dict[UUID, Pharmacy]] = {}
         self._built: dict[str, CityIndex] = {}
 
     async def of(self, conn: Connection, city: str) -> CityIndex:
@@ -40,14 +39,12 @@ class Indexes:
         return self._built[city]
 
     async def _read(self, conn: Connection, city: str, since: int) -> None:
-        if since < 0:
-            self._pharmacies[city] = {}
-        pharmacies = self._pharmacies[city]
-        for row in await conn.fetch(SQL["pharmacies_changed"], city, since):
-            pharmacy = Pharmacy.model_validate_json(row["body"])
-            pharmacies[pharmacy.pharmacy_id] = pharmacy
-        self._built[city] = CityIndex(pharmacies.values())
-        log.info("city_indexed", city=city, pharmacies=len(pharmacies))
+        rows = await conn.fetch(SQL["pharmacies_changed"], city, since)
+        changed = [Pharmacy.model_validate_json(row["body"]) for row in rows]
+        known = self._built.get(city) if since >= 0 else None
+        built = CityIndex(changed) if known is None else known.with_changed(changed)
+        self._built[city] = built
+        log.info("city_indexed", city=city, pharmacies=len(built), changed=len(changed))
 
 
 class Leases:

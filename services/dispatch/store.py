@@ -120,10 +120,10 @@ async def match_city(
 
 def _chosen(orders: Sequence[Wanted], matches: Mapping[UUID, Match]) -> set[Pair]:
     return {
-        (choice.pharmacy_id, product)
+        (choice.pharmacy_id, line.product_code)
         for order in orders
         if (choice := matches[order.order_id].choice)
-        for product in order.packs
+        for line in choice.prices
     }
 
 

@@ -32,6 +32,9 @@ DROPPED: dict[str, frozenset[str]] = {}
 GREW: dict[str, frozenset[str]] = {
     "delivery.ParcelSealed.v1": frozenset({"token_sha256"}),
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
+    "network.CityConfigured.v1": frozenset({"rules"}),
+    "network.ConfigureCity.v1": frozenset({"rules"}),
+    "network.PutPharmacy.v1": frozenset({"controlled", "duties"}),
 }
 
 

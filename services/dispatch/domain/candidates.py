@@ -4,27 +4,25 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 4–8, all of them only when the first window holds nobody: stock is read where it matters.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
-from math import cos, radians
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from schemas.dispatch import GateCount
-from schemas.network import Pharmacy
 from schemas.values import GateCode, GeoPoint, LinePrice, OrderLine, Tier
 from services.dispatch.domain import promise
-from services.dispatch.domain.hours import Schedule, open_until, schedule_of
+from services.dispatch.domain.city_index import CityIndex, Mask, Numbers
 
-Mask = npt.NDArray[np.bool_]
+__all__ = ["CityIndex"]
+
 Pair = tuple[UUID, str]
+Counts = npt.NDArray[np.int64]
 
-EARTH_M = 6_371_008.8
 NEAR_M = 5_000.0
 WINDOW = 24
 GATES = (
@@ -37,6 +35,8 @@ GATES = (
     GateCode.CAPACITY,
     GateCode.REFUSED,
 )
+# Free packs of a pair that was never read.
+UNREAD = -(2**40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,11 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An order that needs a pharmacy, as the match sees it."""
+    """An order that needs a pharmacy, as the match sees it.
+
+    `fills` names for each line the products that may fill it, the written one first; empty means
+    the written ones alone. `controlled` holds the classes of control that a licence must cover.
+    """
 
     order_id: UUID
     point: GeoPoint
@@ -58,14 +62,25 @@ class Wanted:
     insured: bool
     rungs: tuple[Rung, ...]
     out: frozenset[UUID] = frozenset()
+    fills: tuple[tuple[str, ...], ...] = ()
+    controlled: frozenset[str] = frozenset()
 
     @property
     def packs(self) -> dict[str, int]:
-        """Packs of each product over all lines."""
+        """Packs of each product as written, over all lines."""
         total: dict[str, int] = {}
         for line in self.lines:
             total[line.product_code] = total.get(line.product_code, 0) + line.quantity
         return total
+
+    @property
+    def cold(self) -> bool:
+        """Whether any line needs the cold chain."""
+        return any(line.cold_chain for line in self.lines)
+
+    def products_for(self, number: int) -> tuple[str, ...]:
+        """What may fill a line, the best first."""
+        return self.fills[number] if self.fills else (self.lines[number].product_code,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,7 @@ class Fall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The nearest feasible pharmacy."""
+    """A feasible pharmacy; `prices` name the products that fill the lines there."""
 
     pharmacy_id: UUID
     tenant_id: UUID
@@ -99,6 +114,27 @@ class Match:
     choice: Choice | None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The candidates of one order on one tier, nearest first, and what each gate removed.
+
+    `reason` is the gate that removed the last, or the last that was asked.
+    """
+
+    numbers: Numbers
+    removed: Mapping[GateCode, int]
+    reason: GateCode
+
+    @property
+    def evidence(self) -> tuple[GateCount, ...]:
+        """The counts, in the order of the gates."""
+        return tuple(
+            GateCount(gate=gate, removed=self.removed[gate])
+            for gate in GATES
+            if self.removed.get(gate)
+        )
+
+
 @dataclass(slots=True)
 class Supply:
     """Free packs by (pharmacy, product) and orders in the current slot by pharmacy.
@@ -109,67 +145,18 @@ class Supply:
     free: dict[Pair, int] = field(default_factory=dict)
     used: Mapping[UUID, int] = field(default_factory=dict)
 
-
-class CityIndex:
-    """The pharmacies of one city as arrays and a tree over their service areas."""
-
-    def __init__(self, pharmacies: Iterable[Pharmacy]) -> None:
-        self.pharmacies = sorted(pharmacies, key=lambda p: p.pharmacy_id)
-        places = [p.point for p in self.pharmacies]
-        self._lat0 = sum(p.lat for p in places) / len(places) if places else 0.0
-        self._lon0 = sum(p.lon for p in places) / len(places) if places else 0.0
-        self._places = self._local([(p.lon, p.lat) for p in places])
-        self._on_duty = np.array([p.pharmacist_on_duty for p in self.pharmacies], dtype=bool)
-        self._paused = np.array([p.paused for p in self.pharmacies], dtype=bool)
-        self._areas = shapely.STRtree(self._polygons())
-        numbers: dict[Schedule, int] = {}
-        schedules = [schedule_of(p) for p in self.pharmacies]
-        self._schedule = np.array([numbers.setdefault(s, len(numbers)) for s in schedules], int)
-        self._schedules = list(numbers)
-
-    def __len__(self) -> int:
-        return len(self.pharmacies)
-
-    def covered(self, points: Sequence[GeoPoint]) -> list[npt.NDArray[np.intp]]:
-        """For each point the numbers of the pharmacies whose area holds it."""
-        if not self.pharmacies:
-            return [np.empty(0, np.intp) for _ in points]
-        geometries = shapely.points(self._local([(p.lon, p.lat) for p in points]))
-        asked, held = self._areas.query(geometries, predicate="intersects")
-        order = np.argsort(asked, kind="stable")
-        bounds = np.searchsorted(asked[order], np.arange(1, len(points)))
-        return list(np.split(held[order], bounds))
-
-    def distances(self, point: GeoPoint) -> npt.NDArray[np.int64]:
-        """Whole metres from the point to each pharmacy, as the crow flies."""
-        offset = self._places - self._local([(point.lon, point.lat)])
-        return np.rint(np.hypot(offset[:, 0], offset[:, 1])).astype(np.int64)
-
-    def open_until(self, now: datetime) -> npt.NDArray[np.float64]:
-        """Unix time until which each stays open, -inf for those closed or paused."""
-        ends = np.array([open_until(s, now) for s in self._schedules], np.float64)
-        result = ends[self._schedule] if self.pharmacies else np.empty(0)
-        return np.where(self._paused, -np.inf, result)
-
-    @property
-    def on_duty(self) -> Mask:
-        """Where a licensed pharmacist is present."""
-        return self._on_duty
-
-    def _polygons(self) -> npt.NDArray[np.object_]:
-        """All service areas in one call; one by one takes ten times as long."""
-        corners = [corner for pharmacy in self.pharmacies for corner in pharmacy.area]
-        sizes = [len(pharmacy.area) for pharmacy in self.pharmacies]
-        owner = np.repeat(np.arange(len(sizes)), sizes)
-        rings: npt.NDArray[np.object_] = shapely.linearrings(self._local(corners), indices=owner)
-        return np.asarray(shapely.polygons(rings))
-
-    def _local(self, lon_lat: Sequence[tuple[float, float]]) -> npt.NDArray[np.float64]:
-        """Metres east and north of the middle of the city."""
-        degrees = np.array(lon_lat, np.float64).reshape(-1, 2)
-        scale = radians(1) * EARTH_M
-        east = (degrees[:, 0] - self._lon0) * scale * cos(radians(self._lat0))
-        return np.column_stack((east, (degrees[:, 1] - self._lat0) * scale))
+    def columns(self, index: CityIndex) -> dict[str, Counts]:
+        """Free packs by product, one entry a pharmacy of the city; UNREAD where never read."""
+        columns: dict[str, Counts] = {}
+        for (pharmacy_id, product), packs in self.free.items():
+            number = index.number_of(pharmacy_id)
+            if number is None:
+                continue
+            column = columns.get(product)
+            if column is None:
+                column = columns[product] = np.full(len(index), UNREAD, np.int64)
+            column[number] = packs
+        return columns
 
 
 def match_many(
@@ -179,128 +166,186 @@ def match_many(
 
     The second part holds the stock pairs that must be read before the matches are true.
     """
-    run = _Run(index, supply, now)
+    finder = Finder(index, supply, now)
     covered = index.covered([order.point for order in orders])
     matches = {
-        order.order_id: run.match(order, held) for order, held in zip(orders, covered, strict=True)
+        order.order_id: _match(finder, order, held)
+        for order, held in zip(orders, covered, strict=True)
     }
-    return matches, run.missing
+    return matches, finder.missing
 
 
-class _Run:
-    """One fold over the orders of a tick."""
+def _match(finder: "Finder", order: Wanted, held: Numbers) -> Match:
+    distance = finder.index.distances(order.point)
+    falls: list[Fall] = []
+    for rung, below in zip_longest(order.rungs, (r.tier for r in order.rungs[1:])):
+        if not rung.offered:
+            falls.append(Fall(rung.tier, GateCode.NOT_OFFERED, (), below))
+            continue
+        found = finder.find(order, rung, held, distance)
+        if len(found.numbers):
+            number = int(found.numbers[0])
+            choice = finder.take(order, number, int(distance[number]), found.evidence)
+            return Match(tuple(falls), choice)
+        falls.append(Fall(rung.tier, found.reason, found.evidence, below))
+    return Match(tuple(falls), None)
+
+
+class Finder:
+    """The gates over one city at one moment; remembers what was taken since.
+
+    `missing` gathers the stock pairs that were needed and never read: until they are, what was
+    found is a guess that there is enough.
+    """
 
     def __init__(self, index: CityIndex, supply: Supply, now: datetime) -> None:
-        self._index = index
-        self._now = now
-        self._until = index.open_until(now)
-        self._free = dict(supply.free)
-        self._used = dict(supply.used)
+        self.index = index
         self.missing: set[Pair] = set()
+        self._now = now
+        self._open = index.open_until(now)
+        self._duty = index.duty_until(now)
+        self._free = supply.columns(index)
+        self._used = np.zeros(len(index), np.int64)
+        for pharmacy_id, used in supply.used.items():
+            number = index.number_of(pharmacy_id)
+            if number is not None:
+                self._used[number] = used
 
-    def match(self, order: Wanted, held: npt.NDArray[np.intp]) -> Match:
-        distance = self._index.distances(order.point)
-        falls: list[Fall] = []
-        for rung, below in zip_longest(order.rungs, (r.tier for r in order.rungs[1:])):
-            if not rung.offered:
-                falls.append(Fall(rung.tier, GateCode.NOT_OFFERED, (), below))
-                continue
-            pick, evidence, reason = self._on_tier(order, rung, held, distance)
-            if pick is not None:
-                return Match(tuple(falls), self._take(order, pick, int(distance[pick]), evidence))
-            falls.append(Fall(rung.tier, reason, evidence, below))
-        return Match(tuple(falls), None)
-
-    def _on_tier(
+    def find(
         self,
         order: Wanted,
         rung: Rung,
-        held: npt.NDArray[np.intp],
-        distance: npt.NDArray[np.int64],
-    ) -> tuple[int | None, tuple[GateCount, ...], GateCode]:
-        alive = np.ones(len(self._index), dtype=bool)
-        until = promise.open_until(rung.tier, rung.due_at, self._now).timestamp()
+        held: Numbers,
+        distance: Counts,
+        *,
+        window: int = WINDOW,
+    ) -> Found:
+        """Who passes every gate on this tier, nearest first; of many only the nearest `window`.
+
+        `held` and `distance` are what the index says of the order's point.
+        """
+        alive = np.ones(len(self.index), dtype=bool)
         removed: dict[GateCode, int] = {}
-        for gate, mask in (
-            (GateCode.NO_COVERAGE, _coverage(rung.tier, held, distance)),
-            (GateCode.CLOSED, self._until >= until),
-            (GateCode.NO_PHARMACIST, self._index.on_duty),
-        ):
+        for gate, mask in self._standing_gates(order, rung, held, distance):
             removed[gate] = int(np.count_nonzero(alive & ~mask))
             alive &= mask
             if not alive.any():
-                return None, _evidence(removed), gate
+                return Found(np.empty(0, np.intp), removed, gate)
         left = np.flatnonzero(alive)
         nearest = left[np.lexsort((left, distance[left]))]
-        return self._among(order, nearest, removed)
-
-    def _among(
-        self, order: Wanted, nearest: npt.NDArray[np.intp], removed: Mapping[GateCode, int]
-    ) -> tuple[int | None, tuple[GateCount, ...], GateCode]:
-        """The window of the nearest first, everybody only when it holds nobody."""
         known = len(self.missing)
-        for window in (nearest[:WINDOW], nearest):
-            counts = dict(removed)
-            left, reason = self._examine(order, [int(i) for i in window], counts)
-            if left or len(self.missing) > known or len(window) == len(nearest):
+        for part in (nearest[:window], nearest):
+            found = self._examine(order, part, removed)
+            if len(found.numbers) or len(self.missing) > known or len(part) == len(nearest):
                 break
-        return (left[0] if left else None), _evidence(counts), reason
+        return found
 
-    def _examine(
-        self, order: Wanted, numbers: list[int], removed: dict[GateCode, int]
-    ) -> tuple[list[int], GateCode]:
-        """Gates 4–8 over candidates, nearest first: who is left, and the last gate that cut."""
-        packs = order.packs
-        gates: tuple[tuple[GateCode, Callable[[Pharmacy], bool]], ...] = (
-            (GateCode.NO_STOCK, lambda p: self._in_stock(p, packs)),
-            (GateCode.INSURER, lambda p: p.designated or not order.insured),
-            (GateCode.COLD_CHAIN, lambda p: p.cold_chain or not _cold(order)),
-            (GateCode.CAPACITY, lambda p: self._used.get(p.pharmacy_id, 0) < p.capacity_per_slot),
-            (GateCode.REFUSED, lambda p: p.pharmacy_id not in order.out),
-        )
-        reason = GateCode.NO_STOCK
-        for gate, passes in gates:
-            left = [i for i in numbers if passes(self._index.pharmacies[i])]
-            removed[gate] = len(numbers) - len(left)
-            numbers = left
-            if not numbers:
-                return [], gate
-            reason = gate
-        return numbers, reason
-
-    def _in_stock(self, pharmacy: Pharmacy, packs: Mapping[str, int]) -> bool:
-        enough = True
-        for product, quantity in packs.items():
-            pair = pharmacy.pharmacy_id, product
-            if product not in pharmacy.prices:
-                return False
-            if pair not in self._free:
-                self.missing.add(pair)
-            elif self._free[pair] < quantity:
-                enough = False
-        return enough
-
-    def _take(
-        self, order: Wanted, number: int, distance_m: int, evidence: tuple[GateCount, ...]
+    def take(
+        self, order: Wanted, number: int, distance_m: int, evidence: tuple[GateCount, ...] = ()
     ) -> Choice:
-        pharmacy = self._index.pharmacies[number]
-        for product, quantity in order.packs.items():
-            pair = pharmacy.pharmacy_id, product
-            if pair in self._free:
-                self._free[pair] -= quantity
-        self._used[pharmacy.pharmacy_id] = self._used.get(pharmacy.pharmacy_id, 0) + 1
+        """Use up stock and a place in the slot. Raises ValueError when they are no longer there."""
+        passes, products = self._stocked(order, np.array([number]))
+        if not passes[0] or self._used[number] >= self.index.capacity[number]:
+            raise ValueError("taken by an order before it")
+        pharmacy = self.index.pharmacies[number]
+        prices = []
+        for line, offered, chosen in zip(
+            order.lines, map(order.products_for, range(len(order.lines))), products, strict=True
+        ):
+            product = offered[int(chosen[0])]
+            if (column := self._free.get(product)) is not None and column[number] != UNREAD:
+                column[number] -= line.quantity
+            prices.append(
+                LinePrice(
+                    line_id=line.line_id,
+                    product_code=product,
+                    quantity=line.quantity,
+                    unit_price_fen=self.index.price(number, product),
+                )
+            )
+        self._used[number] += 1
         return Choice(
             pharmacy_id=pharmacy.pharmacy_id,
             tenant_id=pharmacy.tenant_id,
             point=pharmacy.point,
             distance_m=distance_m,
-            prices=_prices(pharmacy, order),
+            prices=tuple(prices),
             slot=promise.slot_of(self._now),
             evidence=evidence,
         )
 
+    def _standing_gates(
+        self, order: Wanted, rung: Rung, held: Numbers, distance: Counts
+    ) -> Iterable[tuple[GateCode, Mask]]:
+        """Gates 1–3: the place, the hours, and somebody who may dispense it."""
+        yield GateCode.NO_COVERAGE, _coverage(rung.tier, held, distance)
+        until = promise.open_until(rung.tier, rung.due_at, self._now)
+        yield GateCode.CLOSED, self._open >= until.timestamp()
+        stays = promise.duty_until(until, self._now)
+        licensed = self.index.licensed(order.controlled)
+        yield GateCode.NO_PHARMACIST, (self._duty >= stays.timestamp()) & licensed
 
-def _coverage(tier: Tier, held: npt.NDArray[np.intp], distance: npt.NDArray[np.int64]) -> Mask:
+    def _examine(self, order: Wanted, numbers: Numbers, before: Mapping[GateCode, int]) -> Found:
+        """Gates 4–8 over candidates, nearest first."""
+        removed = dict(before)
+        index = self.index
+        stocked, _ = self._stocked(order, numbers)
+        fine = np.ones(len(numbers), dtype=bool)
+        gates: tuple[tuple[GateCode, Mask], ...] = (
+            (GateCode.NO_STOCK, stocked),
+            (GateCode.INSURER, index.designated[numbers] if order.insured else fine),
+            (GateCode.COLD_CHAIN, index.cold_chain[numbers] if order.cold else fine),
+            (GateCode.CAPACITY, self._used[numbers] < index.capacity[numbers]),
+            (GateCode.REFUSED, self._not_out(order, numbers)),
+        )
+        alive = fine.copy()
+        for gate, mask in gates:
+            removed[gate] = int(np.count_nonzero(alive & ~mask))
+            alive &= mask
+            if not alive.any():
+                break
+        return Found(numbers[alive], removed, gate)
+
+    def _not_out(self, order: Wanted, numbers: Numbers) -> Mask:
+        out = [n for n in map(self.index.number_of, order.out) if n is not None]
+        return ~np.isin(numbers, out)
+
+    def _stocked(self, order: Wanted, numbers: Numbers) -> tuple[Mask, list[Numbers]]:
+        """Which of them have every line; for each line which of its products fills it there."""
+        passes = np.ones(len(numbers), dtype=bool)
+        chosen: list[Numbers] = []
+        taken: dict[str, Counts] = {}
+        for row, line in enumerate(order.lines):
+            pick = np.full(len(numbers), -1, np.intp)
+            for place, product in enumerate(order.products_for(row)):
+                lacking = np.flatnonzero(pick < 0)
+                used = taken.setdefault(product, np.zeros(len(numbers), np.int64))
+                needed = used[lacking] + line.quantity
+                filled = lacking[self._enough(product, numbers[lacking], needed)]
+                pick[filled] = place
+                used[filled] += line.quantity
+            passes &= pick >= 0
+            chosen.append(pick)
+        return passes, chosen
+
+    def _enough(self, product: str, numbers: Numbers, needed: Counts) -> Mask:
+        """Sold there, and so many packs free; what was never read counts as enough."""
+        prices = self.index.prices_of(product)
+        if prices is None:
+            return np.zeros(len(numbers), dtype=bool)
+        sold = prices[numbers] > 0
+        column = self._free.get(product)
+        if column is None:
+            column = self._free[product] = np.full(len(self.index), UNREAD, np.int64)
+        free = column[numbers]
+        unread = sold & (free == UNREAD)
+        for number in numbers[unread]:
+            self.missing.add((self.index.pharmacies[number].pharmacy_id, product))
+        enough: Mask = sold & (unread | (free >= needed))
+        return enough
+
+
+def _coverage(tier: Tier, held: Numbers, distance: Counts) -> Mask:
     if tier is Tier.CITYWIDE:
         return np.ones(len(distance), dtype=bool)
     mask = np.zeros(len(distance), dtype=bool)
@@ -308,23 +353,3 @@ def _coverage(tier: Tier, held: npt.NDArray[np.intp], distance: npt.NDArray[np.i
     if tier is Tier.MIN_30:
         return mask
     return mask | (distance <= NEAR_M)
-
-
-def _cold(order: Wanted) -> bool:
-    return any(line.cold_chain for line in order.lines)
-
-
-def _prices(pharmacy: Pharmacy, order: Wanted) -> tuple[LinePrice, ...]:
-    return tuple(
-        LinePrice(
-            line_id=line.line_id,
-            product_code=line.product_code,
-            quantity=line.quantity,
-            unit_price_fen=pharmacy.prices[line.product_code],
-        )
-        for line in order.lines
-    )
-
-
-def _evidence(removed: Mapping[GateCode, int]) -> tuple[GateCount, ...]:
-    return tuple(GateCount(gate=gate, removed=removed[gate]) for gate in GATES if removed.get(gate))

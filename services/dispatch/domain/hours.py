@@ -11,11 +11,14 @@ from schemas.network import Opening, Pharmacy
 # so that a pharmacy can be open across it.
 LAST_MINUTE = time(23, 59)
 HORIZON = timedelta(hours=24)
+# For so long what was found may be used again; far from the horizon, beyond any promise.
+HOLDS = timedelta(hours=6)
 CLOSED = float("-inf")
 
 
 Hours = tuple[tuple[time, time], ...]
 ROUND_THE_CLOCK: tuple[Hours, ...] = (((time(0), LAST_MINUTE),),) * 7
+NEVER: tuple[Hours, ...] = ((),) * 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,20 @@ class Schedule:
 
 def schedule_of(pharmacy: Pharmacy) -> Schedule:
     """The part of the record that says when it is open."""
-    week = ROUND_THE_CLOCK if pharmacy.open_24h else _week(pharmacy.openings)
+    week = ROUND_THE_CLOCK if pharmacy.open_24h else week_of(pharmacy.openings)
     return Schedule(pharmacy.timezone, week, frozenset(pharmacy.holidays))
 
 
-def _week(openings: tuple[Opening, ...]) -> tuple[Hours, ...]:
+def duty_of(pharmacy: Pharmacy) -> Schedule:
+    """When a licensed pharmacist is there: by the roster, or always, or not at all."""
+    week = week_of(pharmacy.duties) if pharmacy.duties else ROUND_THE_CLOCK
+    if not pharmacy.pharmacist_on_duty:
+        week = NEVER
+    return Schedule(pharmacy.timezone, week, frozenset())
+
+
+def week_of(openings: tuple[Opening, ...]) -> tuple[Hours, ...]:
+    """Openings by weekday, Monday first."""
     days: list[list[tuple[time, time]]] = [[] for _ in range(7)]
     for opening in openings:
         days[opening.weekday - 1].append((opening.opens, opening.closes))
@@ -42,16 +54,27 @@ def _week(openings: tuple[Opening, ...]) -> tuple[Hours, ...]:
 
 def open_until(schedule: Schedule, now: datetime) -> float:
     """Unix time until which it is open without a break, a day ahead at most, or CLOSED."""
+    return open_span(schedule, now)[0]
+
+
+def open_span(schedule: Schedule, now: datetime) -> tuple[float, float]:
+    """Until when it is open, as `open_until`, and for how long this answer holds (Unix times)."""
     end: datetime | None = None
+    changes = now + HOLDS
     for opens, closes in _intervals(schedule, now):
         if end is None:
             if opens <= now < closes:
                 end = closes
+            elif opens > now:
+                changes = min(changes, opens)
+                break
         elif opens <= end:
             end = max(end, closes)
         else:
             break
-    return CLOSED if end is None else end.timestamp()
+    if end is None:
+        return CLOSED, changes.timestamp()
+    return end.timestamp(), min(changes, end).timestamp()
 
 
 def _intervals(schedule: Schedule, now: datetime) -> Iterator[tuple[datetime, datetime]]:

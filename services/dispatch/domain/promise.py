@@ -22,6 +22,8 @@ OFFER_STANDS: dict[Tier, timedelta] = {
     Tier.CITYWIDE: timedelta(seconds=180),
 }
 CITYWIDE_OPEN_FOR = timedelta(minutes=15)
+# So long the pharmacist must still be there, to confirm and to see the parcel packed.
+DUTY_STAYS = timedelta(minutes=15)
 RETRY_AFTER = timedelta(minutes=5)
 SLOT = timedelta(minutes=10)
 OFFERS_MAX = 10
@@ -46,6 +48,11 @@ def open_until(tier: Tier, due_at: datetime, now: datetime) -> datetime:
     if tier is Tier.CITYWIDE:
         return now + CITYWIDE_OPEN_FOR
     return max(due_at, now)
+
+
+def duty_until(until: datetime, now: datetime) -> datetime:
+    """How long its pharmacist must stay; `until` is how long the pharmacy must be open."""
+    return min(until, now + DUTY_STAYS)
 
 
 def slot_of(now: datetime) -> datetime:

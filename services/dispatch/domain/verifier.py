@@ -4,26 +4,30 @@ Own geometry, own calendar, own policy figures: a fault in the match cannot hide
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from math import asin, cos, hypot, pi, radians, sin, sqrt
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from schemas.network import Pharmacy
+from schemas.network import Opening, Pharmacy
 from schemas.values import GateCode, GeoPoint, OrderLine, Tier
 
 RADIUS_OF_EARTH_KM = 6371.0088
 DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
 REACH_KM = 5.0
 CITYWIDE_MINUTES = 15
+PHARMACIST_MINUTES = 15
 END_OF_DAY = time(23, 59)
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """An order and the pharmacy it was offered to, with what was true at that moment."""
+    """An order and the pharmacy it was offered to, with what was true at that moment.
+
+    `lines` name the products offered; `written` those prescribed, where they differ.
+    """
 
     order_id: UUID
     pharmacy_id: UUID
@@ -34,15 +38,23 @@ class Commitment:
     due_at: datetime
     at: datetime
     refused_by: frozenset[UUID] = frozenset()
+    controlled: frozenset[str] = frozenset()
+    written: tuple[OrderLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Raw facts: the pharmacies, packs on the shelf and not promised, orders in the slot."""
+    """Raw facts: the pharmacies, packs on the shelf and not promised, orders in the slot.
+
+    `drug_of` names what a product is: two of the same name fill the same line. `expires` holds
+    the last local day of what was counted, where it was told.
+    """
 
     pharmacies: Mapping[UUID, Pharmacy]
     shelf: Mapping[tuple[UUID, str], int]
     in_slot: Mapping[UUID, int]
+    drug_of: Mapping[str, object] = field(default_factory=dict)
+    expires: Mapping[tuple[UUID, str], date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,7 @@ def violations(
             *_of_place(commitment, pharmacy, slack),
             *_of_service(commitment, pharmacy),
             *_of_supply(commitment, pharmacy, shelf, in_slot),
+            *_of_drugs(commitment, pharmacy, world),
         ]
         broken += [Violation(commitment.order_id, gate, detail) for gate, detail in found]
         for line in commitment.lines:
@@ -105,14 +118,47 @@ def _of_service(commitment: Commitment, pharmacy: Pharmacy) -> Found:
             yield GateCode.CLOSED, f"closed at {moment.isoformat()}"
             break
         moment += timedelta(minutes=1)
-    if not pharmacy.pharmacist_on_duty:
-        yield GateCode.NO_PHARMACIST, "no pharmacist on duty"
+    yield from _of_pharmacist(commitment, pharmacy, until)
     if commitment.insured and not pharmacy.designated:
         yield GateCode.INSURER, "not designated"
     if any(line.cold_chain for line in commitment.lines) and not pharmacy.cold_chain:
         yield GateCode.COLD_CHAIN, "no cold chain"
     if pharmacy.pharmacy_id in commitment.refused_by:
         yield GateCode.REFUSED, "refused before"
+
+
+def _of_pharmacist(commitment: Commitment, pharmacy: Pharmacy, until: datetime) -> Found:
+    if not pharmacy.pharmacist_on_duty:
+        yield GateCode.NO_PHARMACIST, "no pharmacist on duty"
+    elif pharmacy.duties:
+        stays = min(until, commitment.at + timedelta(minutes=PHARMACIST_MINUTES))
+        moment = commitment.at
+        while moment < stays or moment == commitment.at:
+            if not _within(pharmacy.duties, pharmacy.timezone, moment):
+                yield GateCode.NO_PHARMACIST, f"nobody on the roster at {moment.isoformat()}"
+                break
+            moment += timedelta(minutes=1)
+    lacking = commitment.controlled - set(pharmacy.controlled)
+    if lacking:
+        yield GateCode.NO_PHARMACIST, f"not licensed for {', '.join(sorted(lacking))}"
+
+
+def _of_drugs(commitment: Commitment, pharmacy: Pharmacy, world: World) -> Found:
+    for line in commitment.lines:
+        last = world.expires.get((pharmacy.pharmacy_id, line.product_code))
+        today = commitment.at.astimezone(ZoneInfo(pharmacy.timezone)).date()
+        if last is not None and last < today:
+            yield GateCode.NO_STOCK, f"{line.product_code} expired on {last}"
+    offered = {line.line_id: line for line in commitment.lines}
+    for line in commitment.written:
+        other = offered.get(line.line_id)
+        if other is None or other.quantity != line.quantity:
+            yield GateCode.NO_STOCK, f"line {line.line_id} is not filled"
+        elif other.product_code != line.product_code and (
+            line.product_code not in world.drug_of
+            or world.drug_of[line.product_code] != world.drug_of.get(other.product_code)
+        ):
+            yield GateCode.NO_STOCK, f"{other.product_code} is not {line.product_code}"
 
 
 def _of_supply(
@@ -165,12 +211,15 @@ def _open(pharmacy: Pharmacy, moment: datetime) -> bool:
     local = moment.astimezone(ZoneInfo(pharmacy.timezone))
     if local.date() in pharmacy.holidays:
         return False
-    if pharmacy.open_24h:
-        return True
+    return pharmacy.open_24h or _within(pharmacy.openings, pharmacy.timezone, moment)
+
+
+def _within(openings: Sequence[Opening], timezone: str, moment: datetime) -> bool:
+    local = moment.astimezone(ZoneInfo(timezone))
     at = local.time()
     return any(
         opening.weekday == local.isoweekday()
         and opening.opens <= at
         and (at < opening.closes or opening.closes >= END_OF_DAY)
-        for opening in pharmacy.openings
+        for opening in openings
     )

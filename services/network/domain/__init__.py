@@ -32,11 +32,12 @@ from services.kit.decision import (
 )
 from services.network.domain.checks import (
     Flaw,
-    city_flaws,
     count_flaws,
+    in_wgs84,
     pharmacy_flaws,
     service_area,
 )
+from services.network.domain.city import city_flaws
 
 # UUIDv7 of the contract's first day; the rest is drawn from the code, so that every worker and
 # every intake message gives a city the same key.
@@ -122,6 +123,7 @@ def configure_city(state: State, command: ConfigureCity, now: datetime, facts: F
         name=command.name,
         timezone=command.timezone,
         tiers=command.tiers,
+        rules=command.rules,
     )
     answer = {"city": command.city, "city_id": str(facts.order_id)}
     if state.city == event:
@@ -141,7 +143,7 @@ def put_pharmacy(state: State, command: PutPharmacy, now: datetime, facts: Facts
     found = facts.found
     if not isinstance(found, CityFound) or found.timezone is None:
         return invalid("unknown_city", f"no city {command.city}", field="city", status=422)
-    record = _record(state, command, found.timezone, facts)
+    record = _record(state, in_wgs84(command), found.timezone, facts)
     answer = {"pharmacy_id": str(command.pharmacy_id)}
     if state.pharmacy == record:
         return stale("nothing changed", answer)
@@ -185,6 +187,8 @@ def _record(state: State, command: PutPharmacy, timezone: str, facts: Facts) -> 
         openings=tuple(sorted(command.openings, key=lambda o: (o.weekday, o.opens))),
         holidays=tuple(sorted(set(command.holidays))),
         pharmacist_on_duty=command.pharmacist_on_duty,
+        duties=tuple(sorted(command.duties, key=lambda o: (o.weekday, o.opens))),
+        controlled=tuple(sorted(set(command.controlled))),
         designated=command.designated,
         cold_chain=command.cold_chain,
         capacity_per_slot=command.capacity_per_slot,

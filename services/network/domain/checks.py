@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from math import isfinite
 
-from schemas.network import ConfigureCity, CountStock, Opening, PutPharmacy
+from schemas.network import CountStock, Opening, PutPharmacy
 from services.network.domain.area import MAX_ABS_LAT, BadArea, Ring, checked_ring, circle
+from services.network.domain.datum import DATUMS, GCJ_02, WGS_84, to_wgs84
 
 CLOCK_SKEW = timedelta(minutes=5)
 MAX_HOLIDAYS = 400
@@ -26,12 +27,28 @@ class Flaw:
 
 def pharmacy_flaws(command: PutPharmacy) -> tuple[Flaw, ...]:
     """All that is wrong with the record itself; the city and the owner are checked elsewhere."""
+    if command.datum not in DATUMS:
+        detail = f"the datum is one of {', '.join(DATUMS)}"
+        return (Flaw("datum", "unknown_datum", detail),)
+    command = in_wgs84(command)
     return (
         *_place_flaws(command),
         *_hour_flaws(command),
         *_holiday_flaws(command),
         *_price_flaws(command),
     )
+
+
+def in_wgs84(command: PutPharmacy) -> PutPharmacy:
+    """The same record with its point and area in WGS-84."""
+    if command.datum != GCJ_02:
+        return command
+    lat, lon = to_wgs84(command.lat, command.lon)
+    area = command.area
+    if area is not None:
+        turned = (to_wgs84(y, x) if isfinite(x) and isfinite(y) else (y, x) for x, y in area)
+        area = tuple((x, y) for y, x in turned)
+    return command.model_copy(update={"lat": lat, "lon": lon, "area": area, "datum": WGS_84})
 
 
 def service_area(command: PutPharmacy) -> Ring:
@@ -55,25 +72,6 @@ def count_flaws(command: CountStock, now: datetime) -> tuple[Flaw, ...]:
     return tuple(flaws)
 
 
-def city_flaws(command: ConfigureCity) -> tuple[Flaw, ...]:
-    """A time zone nobody knows, or a tier named twice."""
-    flaws: list[Flaw] = []
-    if not _zone_exists(command.timezone):
-        detail = f"no IANA time zone is called {command.timezone!r}"
-        flaws.append(Flaw("timezone", "unknown_timezone", detail))
-    if len(set(command.tiers)) != len(command.tiers):
-        flaws.append(Flaw("tiers", "duplicate_tier", "a tier stands twice"))
-    return tuple(flaws)
-
-
-def _zone_exists(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
-
-
 def _place_flaws(command: PutPharmacy) -> Iterator[Flaw]:
     if abs(command.lat) > MAX_ABS_LAT:
         yield Flaw("lat", "bad_place", f"no delivery beyond {MAX_ABS_LAT:.0f} degrees of latitude")
@@ -95,22 +93,28 @@ def _hour_flaws(command: PutPharmacy) -> Iterator[Flaw]:
         yield Flaw("openings", "hours_twice", "open_24h has no openings; give one of the two")
     if not command.open_24h and not command.openings:
         yield Flaw("openings", "hours_missing", "give the weekly openings, or open_24h")
-    for number, opening in enumerate(command.openings):
+    yield from week_flaws(command.openings, "openings")
+    yield from week_flaws(command.duties, "duties")
+
+
+def week_flaws(openings: tuple[Opening, ...], where: str) -> Iterator[Flaw]:
+    """Weekly local times that are no span of a day, or overlap."""
+    for number, opening in enumerate(openings):
         if opening.opens.tzinfo or opening.closes.tzinfo:
-            yield Flaw(f"openings.{number}", "bad_hours", "local times carry no offset")
+            yield Flaw(f"{where}.{number}", "bad_hours", "local times carry no offset")
             return
         if opening.closes <= opening.opens:
             detail = "closes must be later than opens; split an opening at midnight"
-            yield Flaw(f"openings.{number}.closes", "bad_hours", detail)
-    yield from _overlaps(command.openings)
+            yield Flaw(f"{where}.{number}.closes", "bad_hours", detail)
+    yield from _overlaps(openings, where)
 
 
-def _overlaps(openings: tuple[Opening, ...]) -> Iterator[Flaw]:
+def _overlaps(openings: tuple[Opening, ...], where: str) -> Iterator[Flaw]:
     ordered = sorted(enumerate(openings), key=lambda item: (item[1].weekday, item[1].opens))
     for (_, first), (number, second) in pairwise(ordered):
         if first.weekday == second.weekday and second.opens < first.closes:
             detail = f"overlaps another opening of weekday {second.weekday}"
-            yield Flaw(f"openings.{number}", "bad_hours", detail)
+            yield Flaw(f"{where}.{number}", "bad_hours", detail)
 
 
 def _holiday_flaws(command: PutPharmacy) -> Iterator[Flaw]:

@@ -1,5 +1,6 @@
 """Gates in their order, the nearest wins, and orders of one tick see each other."""
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -39,9 +40,7 @@ def wanted(n: int = 1, tier: Tier = Tier.MIN_30, **changes: Any) -> Wanted:
 
 def only(order: Wanted) -> Wanted:
     """Its first tier alone."""
-    return Wanted(
-        order.order_id, order.point, order.lines, order.insured, order.rungs[:1], order.out
-    )
+    return replace(order, rungs=order.rungs[:1])
 
 
 def stocked(pharmacies: list[Pharmacy], packs: int = 100, **used: int) -> Supply:
@@ -147,6 +146,52 @@ def test_the_reason_is_the_gate_that_removed_the_last() -> None:
 def test_an_empty_city_covers_nothing() -> None:
     result = match(wanted(), [])
     assert [fall.reason for fall in result.falls] == [GateCode.NO_COVERAGE] * 3
+
+
+def test_another_maker_of_the_same_drug_fills_a_line() -> None:
+    there = [pharmacy(1, prices={"DRUG00001": 500, "DRUG00003": 650})]
+    written = LINES[1:]
+    assert match(wanted(lines=written), there).choice is None
+    choice = match(wanted(lines=written, fills=(("DRUG00002", "DRUG00003"),)), there).choice
+    assert choice is not None
+    (price,) = choice.prices
+    assert (price.product_code, price.unit_price_fen) == ("DRUG00003", 650)
+    assert price.line_id == written[0].line_id
+
+
+def test_lines_that_share_their_makers_share_their_packs() -> None:
+    there = [pharmacy(1, prices={"DRUG00001": 500, "DRUG00003": 650})]
+    twice = (LINES[0], LINES[0].model_copy(update={"line_id": uid(13)}))
+    order = wanted(lines=twice, fills=(("DRUG00001", "DRUG00003"),) * 2)
+    choice = match(order, there, stocked(there, 2)).choice
+    assert choice is not None
+    assert [price.product_code for price in choice.prices] == ["DRUG00001", "DRUG00003"]
+    assert match(order, there, stocked(there, 1)).choice is None
+
+
+def test_a_controlled_drug_needs_a_licence_and_the_roster_somebody_on_it() -> None:
+    order = only(wanted(controlled=frozenset({"toxic"})))
+    refused = match(order, [pharmacy(1)])
+    assert refused.falls[0].reason is GateCode.NO_PHARMACIST
+    assert match(order, [pharmacy(1, controlled=("toxic", "narcotic"))]).choice is not None
+
+    # NOW is 17:00 in Shanghai; the pharmacist must stay for a quarter of an hour.
+    def until(at: time) -> list[Pharmacy]:
+        roster = tuple(Opening(weekday=d, opens=time(8), closes=at) for d in range(1, 8))
+        return [pharmacy(1, duties=roster)]
+
+    assert match(only(wanted()), until(time(17, 15))).choice is not None
+    assert match(only(wanted()), until(time(17, 14))).falls[0].reason is GateCode.NO_PHARMACIST
+
+
+def test_hours_are_known_again_when_the_clock_goes_back() -> None:
+    hours = tuple(Opening(weekday=d, opens=time(8), closes=time(18)) for d in range(1, 8))
+    index = CityIndex([pharmacy(1, open_24h=False, openings=hours)])
+    later = NOW + timedelta(hours=2)
+    assert index.open_until(later)[0] == float("-inf")
+    assert index.open_until(NOW)[0] == (NOW + timedelta(hours=1)).timestamp()
+    assert index.open_until(NOW + timedelta(minutes=59))[0] > later.timestamp() - 7200
+    assert index.open_until(later)[0] == float("-inf")
 
 
 def test_packs_of_one_product_on_two_lines_add_up() -> None:

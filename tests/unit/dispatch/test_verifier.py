@@ -36,6 +36,12 @@ EXAMPLES = settings(max_examples=120, deadline=None)
 SEEDS = st.integers(0, 2**32)
 CENTRE = GeoPoint(lat=31.23, lon=121.47)
 PRODUCTS = ("DRUG00001", "DRUG00002", "DRUG00003")
+# The first two are the same drug of two makers.
+DRUG_OF = dict(zip(PRODUCTS, ("one", "one", "other"), strict=True))
+FILLS = {
+    code: (code, *(p for p in PRODUCTS if p != code and DRUG_OF[p] == DRUG_OF[code]))
+    for code in PRODUCTS
+}
 
 
 def commitment(**changes: Any) -> Commitment:
@@ -67,6 +73,8 @@ def test_a_good_commitment_has_no_violation() -> None:
 
 
 EARLY_END = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 20)) for d in range(1, 8))
+EARLY_DUTY = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 10)) for d in range(1, 8))
+OTHER_DRUG = (LINES[0].model_copy(update={"product_code": "DRUG00009"}), LINES[1])
 COLD = (LINES[0].model_copy(update={"cold_chain": True}),)
 BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
     (GateCode.NO_COVERAGE, {}, {"lat": 31.3}),
@@ -75,6 +83,9 @@ BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
     (GateCode.CLOSED, {}, {"holidays": (date(2026, 3, 2),)}),
     (GateCode.CLOSED, {}, {"open_24h": False, "openings": EARLY_END}),
     (GateCode.NO_PHARMACIST, {}, {"pharmacist_on_duty": False}),
+    (GateCode.NO_PHARMACIST, {}, {"duties": EARLY_DUTY}),
+    (GateCode.NO_PHARMACIST, {"controlled": frozenset({"toxic"})}, {}),
+    (GateCode.NO_STOCK, {"written": OTHER_DRUG}, {}),
     (GateCode.NO_STOCK, {}, {"packs": 1}),
     (GateCode.NO_STOCK, {}, {"prices": {"DRUG00002": 1}}),
     (GateCode.INSURER, {}, {"designated": False}),
@@ -162,6 +173,8 @@ class Draw:
             n,
             half=self._random.choice([0.01, 0.03, 0.08]),
             pharmacist_on_duty=self._mostly(),
+            duties=self._random.choice([(), (), EARLY_DUTY, EARLY_END]),
+            controlled=("toxic",) if self._mostly() else (),
             designated=self._mostly(),
             cold_chain=self._mostly(),
             paused=self._random.random() < 0.05,
@@ -191,20 +204,36 @@ class Draw:
             insured=self._mostly(),
             rungs=tuple(Rung(step, promise.due(step, since)) for step in promise.ladder(tier)),
             out=frozenset(self._random.sample(known, min(len(known), self._random.randint(0, 2)))),
+            fills=self._fills(lines),
+            controlled=frozenset(() if self._mostly() else ("toxic",)),
         )
 
+    def _fills(self, lines: tuple[OrderLine, ...]) -> tuple[tuple[str, ...], ...]:
+        return tuple(FILLS[line.product_code] for line in lines) if self._mostly() else ()
 
-def committed(order: Wanted, rung: Rung, pharmacy_id: UUID) -> Commitment:
+
+def committed(
+    order: Wanted, rung: Rung, pharmacy_id: UUID, choice: Choice | None = None
+) -> Commitment:
     return Commitment(
         order.order_id,
         pharmacy_id,
         order.point,
-        order.lines,
+        order.lines if choice is None else filled(order, choice),
         order.insured,
         rung.tier,
         rung.due_at,
         NOW,
         order.out,
+        order.controlled,
+        order.lines,
+    )
+
+
+def filled(order: Wanted, choice: Choice) -> tuple[OrderLine, ...]:
+    return tuple(
+        line.model_copy(update={"product_code": price.product_code})
+        for line, price in zip(order.lines, choice.prices, strict=True)
     )
 
 
@@ -222,9 +251,9 @@ def test_no_hard_gate_is_ever_violated(seed: int) -> None:
     assert missing == set()
     made = [(order, taken(order, matches[order.order_id])) for order in wishes]
     commitments = [
-        committed(order, rung, choice.pharmacy_id) for order, (choice, rung) in _only(made)
+        committed(order, rung, choice.pharmacy_id, choice) for order, (choice, rung) in _only(made)
     ]
-    raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used)
+    raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used, DRUG_OF)
     assert violations(commitments, raw) == []
 
 
@@ -256,6 +285,22 @@ def test_nobody_nearer_and_no_higher_tier_was_feasible(seed: int) -> None:
         metres = great_circle_km(order.point, one.point) * 1000
         if metres < choice.distance_m * 0.99 - 1:
             assert not feasible(one, rung)
+
+
+@EXAMPLES
+@given(seed=SEEDS)
+def test_a_city_changed_step_by_step_is_the_city_built_at_once(seed: int) -> None:
+    there, wishes, supply = Draw(seed).city()
+    dice = Random(seed)
+    before = [pharmacy(100 + n, paused=True) for n in range(dice.randint(0, len(there)))]
+    index = CityIndex(before)
+    index.open_until(NOW - timedelta(days=1))
+    mixed = dice.sample(there, len(there))
+    while mixed:
+        part = [mixed.pop() for _ in range(min(len(mixed), dice.randint(1, 4)))]
+        index = index.with_changed(part)
+    fresh = CityIndex(there)
+    assert match_many(index, wishes, supply, NOW) == match_many(fresh, wishes, supply, NOW)
 
 
 @EXAMPLES

@@ -1,0 +1,214 @@
+"""The pharmacies of one city as arrays and a tree over their service areas. Pure.
+
+Changed in place of a new one only by what changed: the rest is carried over as it stands.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import cos, radians
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from schemas.network import Pharmacy
+from schemas.values import GeoPoint
+from services.dispatch.domain.hours import Schedule, duty_of, open_span, schedule_of
+
+Mask = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.intp]
+Instants = npt.NDArray[np.float64]
+
+EARTH_M = 6_371_008.8
+METRES_PER_DEGREE = radians(1) * EARTH_M
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the gates need of one pharmacy; its prices stand in the city's table."""
+
+    pharmacy_id: UUID
+    tenant_id: UUID
+    lat: float
+    lon: float
+    opens: Schedule
+    duty: Schedule
+    paused: bool
+    designated: bool
+    cold_chain: bool
+    controlled: frozenset[str]
+    capacity_per_slot: int
+
+    @property
+    def point(self) -> GeoPoint:
+        """Where it stands."""
+        return GeoPoint(lat=self.lat, lon=self.lon)
+
+
+class CityIndex:
+    """One version of a city. `with_changed` makes the next one; this one stays as it is."""
+
+    def __init__(self, pharmacies: Iterable[Pharmacy] = ()) -> None:
+        self.pharmacies: list[Row] = []
+        self._areas: npt.NDArray[np.object_] = np.empty(0, object)
+        self._products: dict[str, int] = {}
+        self._prices = np.zeros((0, 0), np.int32)
+        self._hours = _Hours()
+        self._fill(list(pharmacies))
+
+    def with_changed(self, pharmacies: Iterable[Pharmacy]) -> "CityIndex":
+        """The city after these were added or replaced."""
+        later = CityIndex.__new__(CityIndex)
+        later.pharmacies, later._areas = self.pharmacies, self._areas
+        later._products, later._prices = dict(self._products), self._prices
+        later._hours = self._hours
+        later._fill(list(pharmacies))
+        return later
+
+    def __len__(self) -> int:
+        return len(self.pharmacies)
+
+    def number_of(self, pharmacy_id: UUID) -> int | None:
+        """The pharmacy's number in all arrays; None when it is not of this city."""
+        return self._numbers.get(pharmacy_id)
+
+    def covered(self, points: Sequence[GeoPoint]) -> list[Numbers]:
+        """For each point the numbers of the pharmacies whose area holds it."""
+        if not self.pharmacies or not points:
+            return [np.empty(0, np.intp) for _ in points]
+        geometries = shapely.points([(p.lon, p.lat) for p in points])
+        asked, held = self._tree.query(geometries, predicate="intersects")
+        order = np.argsort(asked, kind="stable")
+        bounds = np.searchsorted(asked[order], np.arange(1, len(points)))
+        return list(np.split(held[order], bounds))
+
+    def distances(self, point: GeoPoint) -> npt.NDArray[np.int64]:
+        """Whole metres from the point to each pharmacy, as the crow flies; good to 0.1 %."""
+        east = (self._lon - point.lon) * (METRES_PER_DEGREE * cos(radians(point.lat)))
+        north = (self._lat - point.lat) * METRES_PER_DEGREE
+        return np.rint(np.hypot(east, north)).astype(np.int64)
+
+    def open_until(self, now: datetime) -> Instants:
+        """Unix time until which each stays open, -inf for those closed or paused."""
+        ends = self._hours.ends(now)[self._opens]
+        return np.where(self._paused, -np.inf, ends)
+
+    def duty_until(self, now: datetime) -> Instants:
+        """Unix time until which a licensed pharmacist is there, -inf where none is."""
+        return self._hours.ends(now)[self._duty]
+
+    def licensed(self, controlled: frozenset[str]) -> Mask:
+        """Who may dispense drugs of all these classes of control."""
+        if not controlled:
+            return np.ones(len(self.pharmacies), dtype=bool)
+        return np.array([controlled <= row.controlled for row in self.pharmacies], dtype=bool)
+
+    def price(self, number: int, product: str) -> int:
+        """Fen a pack; 0 when it is not sold there."""
+        column = self._products.get(product)
+        return 0 if column is None else int(self._prices[number, column])
+
+    def prices_of(self, product: str) -> npt.NDArray[np.int32] | None:
+        """Fen a pack in each pharmacy, 0 where it is not sold; None when nobody sells it."""
+        column = self._products.get(product)
+        return None if column is None else self._prices[:, column]
+
+    def _fill(self, pharmacies: Sequence[Pharmacy]) -> None:
+        changed = {pharmacy.pharmacy_id: pharmacy for pharmacy in pharmacies}
+        kept = [n for n, row in enumerate(self.pharmacies) if row.pharmacy_id not in changed]
+        rows = [self.pharmacies[n] for n in kept] + [
+            _row_of(p, self._hours) for p in changed.values()
+        ]
+        areas = np.concatenate((self._areas[kept], _polygons(list(changed.values()))))
+        prices = self._table(kept, list(changed.values()))
+        order = sorted(range(len(rows)), key=lambda n: rows[n].pharmacy_id)
+        self.pharmacies = [rows[n] for n in order]
+        self._areas, self._prices = areas[order], prices[order]
+        self._arrays()
+
+    def _table(self, kept: list[int], changed: Sequence[Pharmacy]) -> npt.NDArray[np.int32]:
+        for pharmacy in changed:
+            for product in pharmacy.prices:
+                self._products.setdefault(product, len(self._products))
+        table = np.zeros((len(kept) + len(changed), len(self._products)), np.int32)
+        table[: len(kept), : self._prices.shape[1]] = self._prices[kept]
+        for number, pharmacy in enumerate(changed, start=len(kept)):
+            columns = [self._products[product] for product in pharmacy.prices]
+            table[number, columns] = list(pharmacy.prices.values())
+        return table
+
+    def _arrays(self) -> None:
+        rows = self.pharmacies
+        self._numbers = {row.pharmacy_id: number for number, row in enumerate(rows)}
+        self._lat = np.array([row.lat for row in rows], np.float64)
+        self._lon = np.array([row.lon for row in rows], np.float64)
+        self._paused = np.array([row.paused for row in rows], dtype=bool)
+        self._opens = np.array([self._hours.number(row.opens) for row in rows], np.intp)
+        self._duty = np.array([self._hours.number(row.duty) for row in rows], np.intp)
+        self.designated = np.array([row.designated for row in rows], dtype=bool)
+        self.cold_chain = np.array([row.cold_chain for row in rows], dtype=bool)
+        self.capacity = np.array([row.capacity_per_slot for row in rows], np.int64)
+        # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
+        self._tree = shapely.STRtree(self._areas)
+
+
+class _Hours:
+    """The different schedules of a city, and until when each of them holds."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Schedule, int] = {}
+        self._all: list[Schedule] = []
+        self._ends = np.empty(0)
+        self._from = np.empty(0)
+        self._until = np.empty(0)
+
+    def same(self, schedule: Schedule) -> Schedule:
+        """The one object that stands for all equal schedules."""
+        return self._all[self.number(schedule)]
+
+    def number(self, schedule: Schedule) -> int:
+        """The number of a schedule; a new one for one never seen."""
+        number = self._numbers.setdefault(schedule, len(self._all))
+        if number == len(self._all):
+            self._all.append(schedule)
+        return number
+
+    def ends(self, now: datetime) -> Instants:
+        """Unix time until which each schedule is open, -inf for those closed now."""
+        more = len(self._all) - len(self._ends)
+        if more:
+            self._ends = np.append(self._ends, np.full(more, -np.inf))
+            self._from = np.append(self._from, np.full(more, np.inf))
+            self._until = np.append(self._until, np.full(more, -np.inf))
+        at = now.timestamp()
+        for number in np.flatnonzero((at < self._from) | (at >= self._until)):
+            self._ends[number], self._until[number] = open_span(self._all[number], now)
+            self._from[number] = at
+        return self._ends
+
+
+def _row_of(pharmacy: Pharmacy, hours: _Hours) -> Row:
+    return Row(
+        pharmacy_id=pharmacy.pharmacy_id,
+        tenant_id=pharmacy.tenant_id,
+        lat=pharmacy.point.lat,
+        lon=pharmacy.point.lon,
+        opens=hours.same(schedule_of(pharmacy)),
+        duty=hours.same(duty_of(pharmacy)),
+        paused=pharmacy.paused,
+        designated=pharmacy.designated,
+        cold_chain=pharmacy.cold_chain,
+        controlled=frozenset(pharmacy.controlled),
+        capacity_per_slot=pharmacy.capacity_per_slot,
+    )
+
+
+def _polygons(pharmacies: Sequence[Pharmacy]) -> npt.NDArray[np.object_]:
+    """All service areas in one call; one by one takes ten times as long."""
+    corners = np.array([c for p in pharmacies for c in p.area], np.float64).reshape(-1, 2)
+    sizes = [len(pharmacy.area) for pharmacy in pharmacies]
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    rings: npt.NDArray[np.object_] = shapely.linearrings(corners, indices=owner)
+    return np.asarray(shapely.polygons(rings), dtype=object)
