@@ -72,7 +72,7 @@ ROUTES: tuple[Route, ...] = (
             claim.ClaimPriced: ("delivery",),
             claim.ClaimSettled: ("delivery",),
             claim.ClaimUndone: (),
-            claim.OrderClosed: ("prescription", "dispatch", "delivery"),
+            claim.OrderClosed: ("prescription", "review", "dispatch", "delivery"),
             claim.CancelForwarded: ("dispatch",),
             claim.CancelAnswered: (),
             claim.PatientAsked: (),

@@ -26,6 +26,7 @@ class Guard(StrEnum):
     CALL_EPOCH = "call_epoch"
     EARLY_HOLD = "early_hold"
     SETTLE_BEFORE_RELEASE = "settle_before_release"
+    PERSON_LOCK = "person_lock"
 
 
 class GuardsStay(Exception):

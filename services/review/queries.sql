@@ -44,3 +44,47 @@ SELECT state, blocked_by FROM state WHERE order_id = $1 AND state IS NOT NULL
 
 -- name: get_slip
 SELECT state, tenant_id FROM state WHERE order_id = $1 AND state IS NOT NULL
+
+-- Sorted, and written even where the row is there: so whoever comes second waits for the first.
+-- name: lock_people
+INSERT INTO person AS known (person, seen_at)
+SELECT one, $2 FROM unnest($1::text[]) AS one ORDER BY one
+ON CONFLICT (person) DO UPDATE SET seen_at = excluded.seen_at
+
+-- name: find_supply
+SELECT person, order_id, prescription_id, tenant_id, ingredients, issued_at, days
+FROM supply
+WHERE person = ANY($1::text[]) AND until > $2
+ORDER BY issued_at, prescription_id, line
+
+-- What was used up long ago goes with the next that comes in, a little at a time, and never waits.
+-- name: put_supply
+WITH old_supply AS (
+    DELETE FROM supply WHERE (order_id, prescription_id, line) IN (
+        SELECT order_id, prescription_id, line FROM supply WHERE until < $9
+        ORDER BY until LIMIT 100 FOR UPDATE SKIP LOCKED
+    )
+), old_people AS (
+    DELETE FROM person WHERE person IN (
+        SELECT person FROM person WHERE seen_at < $9
+        ORDER BY seen_at LIMIT 100 FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO supply (
+    order_id, prescription_id, line, person, tenant_id, ingredients, issued_at, days, until
+)
+SELECT order_id, prescription_id, line, person, tenant_id, string_to_array(ingredients, '|'),
+       issued_at, days, issued_at + days * interval '1 day'
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::uuid[], $6::text[], $7::timestamptz[],
+    $8::int[]
+) AS new(order_id, prescription_id, line, person, tenant_id, ingredients, issued_at, days)
+ON CONFLICT (order_id, prescription_id, line) DO UPDATE SET
+    ingredients = excluded.ingredients,
+    issued_at = excluded.issued_at,
+    days = excluded.days,
+    until = excluded.until
+
+-- name: drop_supply
+DELETE FROM supply USING unnest($1::uuid[], $2::uuid[]) AS gone(order_id, prescription_id)
+WHERE supply.order_id = gone.order_id AND supply.prescription_id = gone.prescription_id

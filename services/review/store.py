@@ -1,21 +1,34 @@
-"""Opens the clinical part for the rules, and keeps the queue of what waits for a person."""
+"""Opens the clinical part for the rules, and keeps two tables: what waits for a person at the desk,
+and what each person holds by all prescriptions that were not refused."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from schemas.prescription import ClinicalOrder, PrescriptionCorrected, PrescriptionIssued
+from services.kit import guard
+from services.kit.guard import Guard
 from services.kit.queries import load
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
+from services.kit.vault import Vault
 from services.review.domain import State
-from services.review.domain.state import Step
+from services.review.domain.reading import Known, would_supply
+from services.review.domain.state import CorrectionExamined, Examined, Holding, Step
+from services.review.rules import Supplied
 
 QUERIES = load(__package__)
+# A prescription may be as old as it is valid, and a rule looks back from the day of its issue.
+LOOK_BACK = timedelta(days=7)
+
+Asking = tuple[Incoming, PrescriptionIssued | PrescriptionCorrected]
+Held = list[tuple[UUID, Supplied]]
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """What the rules must read; opened only here, in bulk."""
-    wanted: list[tuple[Incoming, PrescriptionIssued | PrescriptionCorrected]] = [
+    """What the rules must read; opened only here, in bulk, under the locks of its persons."""
+    wanted: list[Asking] = [
         (item, item.message)
         for item in context.messages
         if isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
@@ -24,11 +37,50 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
         return {}
     sealed = [event.clinical for _, event in wanted]
     opened = await context.vault.open_many(context.conn, sealed, ClinicalOrder)
-    return {item.id: clinical for (item, _), clinical in zip(wanted, opened, strict=True)}
+    persons = [_pseudonym(context.vault, clinical) for clinical in opened]
+    held, often = await _held_by(context, persons), Counter(persons)
+    found: dict[UUID, Any] = {}
+    for (item, event), clinical, person in zip(wanted, opened, persons, strict=True):
+        others = (supply for order_id, supply in held[person] if order_id != event.order_id)
+        known = Known(clinical, person, tuple(others))
+        found[item.id] = known
+        if often[person] > 1:
+            # The next of this person in the same transaction must know of this one.
+            fresh = would_supply(event, known, context.now)
+            held[person] += [(event.order_id, supply) for supply in fresh]
+    return found
+
+
+def _pseudonym(vault: Vault, clinical: ClinicalOrder) -> str:
+    """Another name than in the sealed part: a table that is read cannot be laid beside it."""
+    return vault.blind(f"supply/{clinical.patient.person_ref}")
+
+
+async def _held_by(context: LookupContext, persons: Iterable[str]) -> dict[str, Held]:
+    """What these persons hold. Nobody else decides on them until this transaction has ended."""
+    held: dict[str, Held] = {person: [] for person in sorted(set(persons))}
+    if guard.stands(Guard.PERSON_LOCK):
+        await context.conn.execute(QUERIES["lock_people"], list(held), context.now)
+    since = context.now - LOOK_BACK
+    for row in await context.conn.fetch(QUERIES["find_supply"], list(held), since):
+        supply = Supplied(
+            str(row["prescription_id"]),
+            str(row["tenant_id"]),
+            frozenset(row["ingredients"]),
+            row["issued_at"],
+            row["days"],
+        )
+        held[row["person"]].append((row["order_id"], supply))
+    return held
 
 
 async def project(context: ProjectContext) -> None:
-    """The queue follows the last state of each order."""
+    """Queue and supplies follow the last state of each order."""
+    await _project_queue(context)
+    await _project_supply(context)
+
+
+async def _project_queue(context: ProjectContext) -> None:
     last = {change.key: change for change in context.changes}
     open_cases = [change for change in last.values() if _is_open(change.after)]
     done = [change.key for change in last.values() if not _is_open(change.after)]
@@ -40,6 +92,69 @@ async def project(context: ProjectContext) -> None:
         )
 
 
+async def _project_supply(context: ProjectContext) -> None:
+    """What an order gives its person, and what it gives back: refused, returned or cancelled."""
+    first: dict[UUID, Change] = {}
+    last: dict[UUID, Change] = {}
+    for change in context.changes:
+        first.setdefault(change.key, change)
+        last[change.key] = change
+    gone = {
+        (key, prescription)
+        for key, change in first.items()
+        for prescription in change.before.held - last[key].after.held
+    } | _replaced(context.changes)
+    if gone:
+        await context.conn.execute(QUERIES["drop_supply"], *_turned(sorted(gone)))
+    rows = [
+        row
+        for change in context.changes
+        for holding in _holdings(change)
+        for row in _supply_rows(change.key, holding, last[change.key].after.held)
+    ]
+    if rows:
+        over = context.now - LOOK_BACK
+        await context.conn.execute(QUERIES["put_supply"], *_turned(rows), over)
+
+
+def _replaced(changes: Iterable[Change]) -> set[tuple[UUID, UUID]]:
+    """The prescriptions that have another text now."""
+    return {
+        (change.key, fact.sheet.prescription_id)
+        for change in changes
+        for fact in change.events
+        if isinstance(fact, CorrectionExamined)
+    }
+
+
+def _holdings(change: Change) -> Iterator[Holding]:
+    for fact in change.events:
+        if isinstance(fact, Examined | CorrectionExamined) and fact.supply is not None:
+            yield fact.supply
+
+
+def _supply_rows(
+    order_id: UUID, holding: Holding, held: frozenset[UUID]
+) -> Iterator[tuple[Any, ...]]:
+    for number, item in enumerate(holding.items):
+        prescription = UUID(item.prescription)
+        if prescription in held:
+            yield (
+                order_id,
+                prescription,
+                number,
+                holding.person,
+                UUID(item.hospital),
+                "|".join(sorted(item.ingredients)),
+                item.issued_at,
+                item.days,
+            )
+
+
+def _turned(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 def _is_open(state: State) -> bool:
     return state.end is None and bool(state.at(Step.PERSON, Step.RETURNED))
 
@@ -49,7 +164,7 @@ def _key(change: Change) -> UUID:
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:
-    return [list(column) for column in zip(*(_row(change) for change in changes), strict=True)]
+    return _turned([_row(change) for change in changes])
 
 
 def _row(change: Change) -> tuple[Any, ...]:

@@ -59,6 +59,7 @@ LEADS_TO: dict[str, Causes] = {
             review.CancelForwarded,
             review.CancelAnswered,
         },
+        claim.OrderClosed: set(),
     },
     "claim": {
         review.ReviewApproved: {

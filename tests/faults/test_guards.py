@@ -279,6 +279,27 @@ async def test_settle_before_release(
     assert set(await town.seen()) == (set() if stands else {"I2", "I16"})
 
 
+@BOTH_WAYS
+async def test_person_lock(town: Topology, monkeypatch: pytest.MonkeyPatch, stands: bool) -> None:
+    """Two hospitals prescribe the same to one person at one moment: somebody must look at it."""
+    remove(monkeypatch, Guard.PERSON_LOCK, stands)
+    one, other = [await town.worker("review") for _ in range(2)]
+    await town.say(await town.prescribed("hospital-a", 3), await town.prescribed("hospital-b", 4))
+    reader = town.readers["review"]
+
+    async with town.holding("review.audit_head", "partition", 3) as gate:
+        first = asyncio.create_task(one.records(reader.fetch(("prescription.events", 3), 1)))
+        await town.blocked(1)
+        second = asyncio.create_task(other.records(reader.fetch(("prescription.events", 4), 1)))
+        await town.blocked(2, unless=second)
+        await gate.rollback()
+        await asyncio.gather(first, second)
+
+    told = "SELECT array_agg(type ORDER BY id) FROM review.outbox"
+    passed, looked_at = "review.ReviewApproved", "review.ReviewEscalated"
+    assert await town.conn.fetchval(told) == [passed, looked_at if stands else passed]
+
+
 def offered(town: Topology, order: Order, attempt: int = 1) -> list[Event]:
     """Dispatch promises once, and finds a pharmacy for this attempt."""
     found = story.assigned(attempt, order=order, pharmacy_tenant=town.tenant("chain-a"))

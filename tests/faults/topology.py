@@ -16,7 +16,7 @@ from schemas import flow
 from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Command, Event
 from schemas.prescription import PrescriptionIssued
-from schemas.values import Order
+from schemas.values import Order, Purpose
 from services.claim.app import SERVICE as CLAIM
 from services.commands.invariants import look, scan
 from services.commands.invariants.evidence import Evidence, Topics
@@ -38,13 +38,15 @@ from services.kit.store import SQL
 from services.kit.tenants import Tenants
 from services.kit.unit import Result
 from services.kit.vault import Vault
+from services.review.app import SERVICE as REVIEW
 from tests.databases import Database
 from tests.integration.standing import settings_of, stand_still
 from tests.simulation.log import Log, Producer, Reader
 from tests.simulation.outside import FarSides
 from tests.unit.dispatch.samples import sealed_part
+from tests.unit.prescription.examples import clinical, issued, line, sheet, submission
 
-SERVICES = {service.name: service for service in (CLAIM, DISPATCH, DELIVERY)}
+SERVICES = {service.name: service for service in (REVIEW, CLAIM, DISPATCH, DELIVERY)}
 BLOCKED_S_MAX = 20
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
@@ -140,6 +142,23 @@ class Topology:
         )
         await self.conn.execute(EXPIRY, owned.order_id, owned.expires_at)
         return owned
+
+    async def prescribed(self, hospital: str, part: int) -> PrescriptionIssued:
+        """What a hospital's submission of the same person became; its order lies in this part."""
+        while partition_of(order_id := new_id()) != part:
+            pass
+        written = submission(sheet(1, line("metformin"), prescription_id=str(new_id())))
+        settings = settings_of(self.database, "prescription")
+        vault = Vault.load(settings.master_key_file)
+        conn = await connect(settings, "prescription")
+        try:
+            sealed = await vault.seal(conn, order_id, Purpose.REVIEW, clinical(written))
+        finally:
+            await conn.close()
+        made = issued(written)
+        changes = {"order_id": order_id, "hospital_id": self.tenant(hospital)}
+        order = made.order.model_copy(update=changes)
+        return made.model_copy(update={"order_id": order_id, "order": order, "clinical": sealed})
 
     async def say(self, *facts: Event) -> None:
         """Facts of services that have no shell here, numbered and published as theirs."""

@@ -45,6 +45,7 @@ from services.kit.unit import Entry, Result, TimerKey, Unit
 from services.network.domain import CityFound, CountsFound
 from services.ops.domain.audience import Audience, Found
 from services.prescription.making import PreparedCorrection
+from services.review.domain.reading import Known
 from tests.simulation.outside import FarSides
 from tests.simulation.people import ZONE, Move, Road, founding, submitted
 from tests.simulation.referee import Referee
@@ -327,7 +328,7 @@ class Memory:
 
     def _review(self, item: Incoming, entry: Entry) -> Any:
         wanted_here = isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
-        return self._clinical[item.key] if wanted_here else None
+        return Known(self._clinical[item.key]) if wanted_here else None
 
     def _dispatch(self, item: Incoming, entry: Entry) -> Any:
         match item.message:

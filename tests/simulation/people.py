@@ -88,12 +88,14 @@ def submitted(number: int, rng: Random, now: datetime) -> SubmitOrder:
         "self_pay": rng.choice((True, None, False)) if insured else True,
         "shortage_registration": True,
     }
+    person = submission().patient.model_dump() | {"certificate_number": f"SYNTHETIC-{number}"}
     place = {"address": "测试路 1 号", "lat": LAT + 0.001, "lon": LON, "datum": "WGS-84"}
     return submission(
         *sheets,
         order_number=f"S-{number}",
         city=CITY,
         tier=rng.choice(("30", "60", "emergency")),
+        patient=person,
         delivery=place,
         consent=consent,
         voucher={"token": "synthetic-token", "payer_area": CITY} if insured else None,

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from schemas.claim import OrderClosed
 from schemas.prescription import (
     CancelRequested,
-    ClinicalOrder,
     PrescriptionCorrected,
     PrescriptionIssued,
-    PrescriptionSheet,
 )
 from schemas.review import (
     CancelAnswered,
@@ -21,7 +20,7 @@ from schemas.review import (
     ReviewReturned,
     TakeCase,
 )
-from schemas.values import CancelCause, CancelResult, Order
+from schemas.values import CancelCause, CancelResult, Order, Outcome
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -35,7 +34,14 @@ from services.kit.decision import (
 )
 from services.review.domain.desk import decide_case, take
 from services.review.domain.outcome import CORRECTION, settle
-from services.review.domain.reading import lines_of, read_sheet
+from services.review.domain.reading import (
+    known,
+    lines_of,
+    read_sheet,
+    rules_for,
+    supply_of,
+    written_in,
+)
 from services.review.domain.state import (
     CorrectionExamined,
     CorrectionMissed,
@@ -44,24 +50,29 @@ from services.review.domain.state import (
     Sheet,
     State,
     Step,
+    SupplyGivenBack,
     evolve,
     initial,
 )
-from services.review.rules import Pack, chosen, pack
+from services.review.rules import Pack, pack
 
 __all__ = ["CORRECTION", "State", "decide", "evolve", "initial"]
 
 
 def issue(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) -> Decision:
     """The rules read every prescription; what they cannot clear goes to a pharmacist."""
-    if state.order is not None:
+    if state.order is not None or state.closed is not None:
         return stale("already in review")
-    clinical, rules = _opened(facts), _rules_for(event.order)
+    found, rules, order = known(facts), rules_for(event.order), event.order
     sheets = tuple(
-        read_sheet(rules, sheet, clinical, event.order, now) for sheet in clinical.prescriptions
+        read_sheet(rules, sheet, found, order, now) for sheet in written_in(event, found.clinical)
     )
     examined = Examined(
-        order=event.order, clinical=event.clinical, rule_pack=rules.id, sheets=sheets
+        order=order,
+        clinical=event.clinical,
+        rule_pack=rules.id,
+        sheets=sheets,
+        supply=supply_of(rules, order, found, sheets),
     )
     progress = (*_returned(event.order_id, sheets), *_escalated(event.order_id, sheets))
     return settle(state, examined, *progress, timers=_awaited(sheets))
@@ -77,12 +88,15 @@ def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Fa
     # The hospital may correct at any time without knowing where review stands.
     if state.end is not None or old.step is not Step.RETURNED or event.version <= old.version:
         return stale("this prescription was not returned, or not at this version")
-    clinical, rules = _opened(facts), _rules_for(event.order)
-    written = _written(clinical, event)
-    read = read_sheet(rules, written, clinical, event.order, now)
+    found, rules, order = known(facts), rules_for(event.order), event.order
+    (written,) = written_in(event, found.clinical)
+    read = read_sheet(rules, written, found, order, now)
     fresh = read.model_copy(update={"choice": old.choice, "correction": event.clinical})
     note = CorrectionExamined(
-        rule_pack=rules.id, sheet=fresh, lines=lines_of(event.order, event.prescription_id)
+        rule_pack=rules.id,
+        sheet=fresh,
+        lines=lines_of(order, event.prescription_id),
+        supply=supply_of(rules, order, found, (fresh,)),
     )
     progress = (*_returned(event.order_id, (fresh,)), *_escalated(event.order_id, (fresh,)))
     timers: list[SetTimer | DropTimer] = [*_awaited((fresh,))] or [_drop(fresh)]
@@ -116,6 +130,15 @@ def cancel(state: State, event: CancelRequested, now: datetime, facts: Facts) ->
         _answered(event, result),
         timers=[_drop(sheet) for sheet in state.at(Step.RETURNED)],
     )
+
+
+def close(state: State, event: OrderClosed, now: datetime, facts: Facts) -> Decision:
+    """What never came to the person counts no longer; what was delivered does."""
+    if state.closed is not None:
+        return stale("already closed")
+    if state.order is not None and (event.outcome is Outcome.DELIVERED or not state.held):
+        return stale("nothing is given back")
+    return applied(SupplyGivenBack(outcome=event.outcome))
 
 
 def _answered(event: CancelRequested, result: CancelResult, detail: str = "") -> CancelAnswered:
@@ -165,17 +188,7 @@ def _awaited(sheets: tuple[Sheet, ...]) -> list[SetTimer]:
 
 
 def _rules_for(order: Order | None) -> Pack:
-    return pack() if order is None else chosen(order.city, str(order.hospital_id))
-
-
-def _opened(facts: Facts) -> ClinicalOrder:
-    if not isinstance(facts.found, ClinicalOrder):
-        raise TypeError("lookup must open the clinical part")
-    return facts.found
-
-
-def _written(clinical: ClinicalOrder, event: PrescriptionCorrected) -> PrescriptionSheet:
-    return next(s for s in clinical.prescriptions if s.prescription_id == event.prescription_id)
+    return pack() if order is None else rules_for(order)
 
 
 def _drop(sheet: Sheet) -> DropTimer:
@@ -194,6 +207,7 @@ HANDLERS: dict[str, Callable[[State, Any, datetime, Facts], Decision]] = {
     PrescriptionIssued.TYPE: issue,
     PrescriptionCorrected.TYPE: correct,
     CancelRequested.TYPE: cancel,
+    OrderClosed.TYPE: close,
     TakeCase.TYPE: _take,
     DecideCase.TYPE: _decide_case,
     CORRECTION: miss_correction,

@@ -1,13 +1,28 @@
 """The rules read prescriptions: what they say becomes the step of a sheet."""
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from schemas.prescription import ClinicalOrder, PrescriptionSheet
+from schemas.prescription import (
+    ClinicalOrder,
+    PrescriptionCorrected,
+    PrescriptionIssued,
+    PrescriptionSheet,
+)
 from schemas.values import Order, OrderLine, Reason
-from services.review.domain.state import Sheet, Step
-from services.review.rules import Kind, Pack, Verdict, examine
+from services.kit.decision import Facts
+from services.review.domain.state import HOLDING, Holding, Sheet, Step
+from services.review.rules import (
+    Kind,
+    Pack,
+    Supplied,
+    Verdict,
+    chosen,
+    examine,
+    supplies,
+)
 
 STEPS = {
     Kind.PASS: Step.APPROVED,
@@ -17,15 +32,42 @@ STEPS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is handed in beside an issue or a correction: the clinical part, and what the person
+    (a pseudonym) got by other orders; None where nobody looked."""
+
+    clinical: ClinicalOrder
+    person: str = ""
+    history: tuple[Supplied, ...] | None = None
+
+
+def known(facts: Facts) -> Known:
+    """What lookup found. Raises TypeError when it found nothing."""
+    if not isinstance(facts.found, Known):
+        raise TypeError("lookup must open the clinical part")
+    return facts.found
+
+
+def rules_for(order: Order) -> Pack:
+    """The pack of the order's hospital and city."""
+    return chosen(order.city, str(order.hospital_id))
+
+
 def read_sheet(
-    rules: Pack,
-    sheet: PrescriptionSheet,
-    clinical: ClinicalOrder,
-    order: Order,
-    now: datetime,
+    rules: Pack, sheet: PrescriptionSheet, known: Known, order: Order, now: datetime
 ) -> Sheet:
     """One prescription as the rules leave it; what the other sheets hold is taken with it."""
-    verdict = examine(rules, sheet, clinical.patient, now, clinical.prescriptions)
+    clinical = known.clinical
+    verdict = examine(
+        rules,
+        sheet,
+        clinical.patient,
+        now,
+        clinical.prescriptions,
+        history=known.history,
+        hospital=str(order.hospital_id),
+    )
     returned = verdict.kind is Kind.RETURN
     return Sheet(
         prescription_id=sheet.prescription_id,
@@ -36,6 +78,36 @@ def read_sheet(
         prescriber=hashed(sheet.prescriber.signer),
         ends_at=sheet.issued_at + timedelta(days=sheet.valid_days),
     )
+
+
+def supply_of(rules: Pack, order: Order, known: Known, sheets: tuple[Sheet, ...]) -> Holding:
+    """What the person holds by those of these prescriptions that are not refused."""
+    holding = {sheet.prescription_id for sheet in sheets if sheet.step in HOLDING}
+    items = (
+        item
+        for written in known.clinical.prescriptions
+        if written.prescription_id in holding
+        for item in supplies(rules, written, str(order.hospital_id))
+    )
+    return Holding(known.person, tuple(items))
+
+
+def would_supply(
+    event: PrescriptionIssued | PrescriptionCorrected, known: Known, now: datetime
+) -> tuple[Supplied, ...]:
+    """What the person will hold by this order, for what comes behind it in the same moment."""
+    rules, wanted = rules_for(event.order), written_in(event, known.clinical)
+    read = tuple(read_sheet(rules, sheet, known, event.order, now) for sheet in wanted)
+    return supply_of(rules, event.order, known, read).items
+
+
+def written_in(
+    event: PrescriptionIssued | PrescriptionCorrected, clinical: ClinicalOrder
+) -> tuple[PrescriptionSheet, ...]:
+    """The prescriptions that an event is about: all of an issue, one of a correction."""
+    if isinstance(event, PrescriptionIssued):
+        return clinical.prescriptions
+    return tuple(s for s in clinical.prescriptions if s.prescription_id == event.prescription_id)
 
 
 def lines_of(order: Order, prescription_id: UUID) -> tuple[OrderLine, ...]:

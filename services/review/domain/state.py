@@ -1,10 +1,10 @@
 """What review remembers of an order, and the only way it changes."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.prescription import ClinicalOrder
 from schemas.review import (
@@ -16,8 +16,9 @@ from schemas.review import (
     ReviewRejected,
     ReviewReturned,
 )
-from schemas.values import Instant, Order, OrderLine, Reason, Sealed
+from schemas.values import Instant, Order, OrderLine, Outcome, Reason, Sealed
 from services.kit.decision import Note
+from services.review.rules import Supplied
 
 BY_RULES = "rules"
 
@@ -29,6 +30,10 @@ class Step(StrEnum):
     RETURNED = "returned"
     APPROVED = "approved"
     REJECTED = "rejected"
+
+
+# What the person may get, and so counts against the next prescription.
+HOLDING = frozenset({Step.PERSON, Step.APPROVED})
 
 
 class End(StrEnum):
@@ -76,6 +81,13 @@ class Lease(_Part):
     until: Instant
 
 
+class Holding(NamedTuple):
+    """What a person, who is known here by a pseudonym, holds by some prescriptions."""
+
+    person: str
+    items: tuple[Supplied, ...]
+
+
 class State(_Part):
     """One order in review; the clinical part stays sealed."""
 
@@ -86,6 +98,7 @@ class State(_Part):
     sheets: tuple[Sheet, ...] = ()
     lease: Lease | None = None
     end: End | None = None
+    closed: Outcome | None = None
     requests: tuple[UUID, ...] = ()
 
     def sheet(self, prescription_id: UUID) -> Sheet | None:
@@ -101,6 +114,13 @@ class State(_Part):
         """Whether a pharmacist has something to decide."""
         return self.end is None and bool(self.at(Step.PERSON))
 
+    @property
+    def held(self) -> frozenset[UUID]:
+        """The prescriptions that count as the person's supply."""
+        if self.end is End.CANCELLED or self.closed is not None:
+            return frozenset()
+        return frozenset(sheet.prescription_id for sheet in self.at(*HOLDING))
+
 
 class Examined(Note):
     """The rules have read the order as it was issued."""
@@ -109,6 +129,8 @@ class Examined(Note):
     clinical: Sealed[ClinicalOrder]
     rule_pack: str
     sheets: tuple[Sheet, ...]
+    # Stands in the table of supplies alone, which can be erased; the audit cannot.
+    supply: Holding | None = Field(default=None, exclude=True)
 
 
 class CorrectionExamined(Note):
@@ -117,6 +139,7 @@ class CorrectionExamined(Note):
     rule_pack: str
     sheet: Sheet
     lines: tuple[OrderLine, ...]
+    supply: Holding | None = Field(default=None, exclude=True)
 
 
 class CaseTaken(Note):
@@ -138,6 +161,12 @@ class CorrectionMissed(Note):
     """No correction came in time: what was returned is rejected."""
 
     prescription_id: UUID
+
+
+class SupplyGivenBack(Note):
+    """The order was closed and its drugs never came to the person; or a tombstone."""
+
+    outcome: Outcome
 
 
 def initial() -> State:
@@ -178,6 +207,8 @@ def _change(state: State, event: Any) -> dict[str, Any]:
         case CorrectionMissed():
             update = {"step": Step.REJECTED, "deadline": None}
             return {"sheets": _updated(state, event.prescription_id, update)}
+        case SupplyGivenBack():
+            return {"closed": event.outcome}
         case _:
             return _end(state, event)
 

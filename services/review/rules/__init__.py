@@ -1,12 +1,12 @@
 """The rules as versioned data, and the pure functions that apply them to one prescription."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 
 from schemas.prescription import ClinicalPatient, PrescriptionSheet
 from services.catalogue import catalogue
-from services.review.rules.case import Case, Severity
+from services.review.rules.case import Case, Severity, Supplied
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import Engine, Finding, Kind, Verdict
 from services.review.rules.pack import Pack, PackError, Rule
@@ -25,12 +25,14 @@ __all__ = [
     "Packs",
     "Rule",
     "Severity",
+    "Supplied",
     "Verdict",
     "chosen",
     "engine_of",
     "examine",
     "interactions_between",
     "pack",
+    "supplies",
 ]
 
 
@@ -56,7 +58,23 @@ def examine(
     patient: ClinicalPatient,
     now: datetime,
     beside: Sequence[PrescriptionSheet] = (),
+    *,
+    history: tuple[Supplied, ...] | None = None,
+    hospital: str = "",
 ) -> Verdict:
-    """One prescription of the contract; `beside` are the other sheets of the same visit."""
+    """One prescription of the contract; `beside` are the other sheets of the same visit, `history`
+    what the person got by other orders (None: nobody looked)."""
     engine = engine_of(rules)
-    return engine.judge(case_of(engine, sheet, patient, now, beside))
+    case = case_of(engine, sheet, patient, now, beside, history=history, hospital=hospital)
+    return engine.judge(case)
+
+
+def supplies(rules: Pack, sheet: PrescriptionSheet, hospital: str) -> Iterator[Supplied]:
+    """What one prescription would give its person, a line each; pieces of a decoction recur in
+    many, so they do not count."""
+    drugs = engine_of(rules).drugs
+    for line in sheet.lines:
+        drug = drugs.by_code(line.product_code, line.generic_name)
+        if drug.ingredients and not drug.herbal:
+            name = str(sheet.prescription_id)
+            yield Supplied(name, hospital, drug.ingredients, sheet.issued_at, line.days)

@@ -20,7 +20,7 @@ from services.review import api
 from services.review.app import SERVICE
 from tests.databases import Database
 from tests.integration.prescription.harness import Process, running, set_time
-from tests.unit.prescription.examples import drug, submission_body
+from tests.unit.prescription.examples import drug, line, sheet, submission_body
 from tests.unit.review.examples import banned, clear, doubtful
 
 pytestmark = pytest.mark.live
@@ -33,11 +33,13 @@ class Road:
     hospital: Process
     desk: Process
 
-    async def submit(self, *sheets: dict[str, Any], number: str = "A-1") -> UUID:
+    async def submit(
+        self, *sheets: dict[str, Any], number: str = "A-1", by: str = "hospital-a"
+    ) -> UUID:
         """Submit an order and let review read it."""
         sent = submission_body(*sheets, order_number=number)
         key = {"Idempotency-Key": str(new_id())}
-        answer = await self.hospital.post("/v1/prescriptions", sent, "hospital-a", key)
+        answer = await self.hospital.post("/v1/prescriptions", sent, by, key)
         assert answer.status_code == 202, answer.text
         await self.desk.follow(self.hospital)
         return UUID(answer.json()["order_id"])
@@ -178,6 +180,35 @@ async def test_cancelled_in_review_and_after_it(road: Road) -> None:
     assert await road.desk.events(waiting) == ended
     assert await road.desk.events(passed) == ["ReviewApproved", "CancelForwarded"]
     assert await road.queue("all") == []
+
+
+async def test_what_a_person_holds_counts_until_it_is_given_back(road: Road) -> None:
+    first = await road.submit(fresh(clear()))
+    assert await road.desk.events(first) == ["ReviewApproved"]
+    second = await road.submit(fresh(clear()), by="hospital-b")
+    (told,) = await road.desk.bodies("review.ReviewEscalated")
+    assert [reason["rule_id"] for reason in told["reasons"]] == ["X01"]
+    assert (await road.decide(second, "reject", code="2-7")).status_code == 200
+    (person,) = await road.desk.shell.pool.fetch("SELECT DISTINCT person FROM supply")
+    assert len(person["person"]) == 64
+    held = await road.desk.shell.pool.fetch("SELECT order_id, tenant_id, days FROM supply")
+    assert [tuple(row) for row in held] == [(first, road.desk.tenants["hospital-a"], 7)]
+
+    waiting = await road.submit(fresh(doubtful()), number="A-2")
+    command = CancelOrder(order_id=waiting, request_id=new_id(), cause=CancelCause.PATIENT)
+    await road.hospital.post("/v1/prescriptions/cancel", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    third = await road.submit(fresh(sheet(1, line("amlodipine"))), by="hospital-b", number="B-2")
+    assert await road.desk.events(third) == ["ReviewApproved"]
+
+
+async def test_two_orders_of_a_person_in_one_batch(road: Road) -> None:
+    for number, by in (("A-1", "hospital-a"), ("B-1", "hospital-b")):
+        sent = submission_body(fresh(clear()), order_number=number)
+        await road.hospital.post("/v1/prescriptions", sent, by, {"Idempotency-Key": number * 9})
+    await road.desk.follow(road.hospital)
+    told = await road.desk.shell.pool.fetch("SELECT type FROM outbox ORDER BY id")
+    assert [row["type"] for row in told] == ["review.ReviewApproved", "review.ReviewEscalated"]
 
 
 async def test_kafka_carries_the_desks_commands(road: Road) -> None:

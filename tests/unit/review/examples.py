@@ -17,6 +17,7 @@ from services.kit.decision import Actor, Facts, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Given, Outcome, facts_for, given
 from services.prescription.making import corrected_order
 from services.review import domain
+from services.review.domain.reading import Known
 from tests.unit.prescription.examples import (
     REQUEST,
     clinical,
@@ -61,7 +62,7 @@ def doubtful(number: int = 1, **changes: Any) -> dict[str, Any]:
 def an_issue(*sheets: dict[str, Any]) -> tuple[PrescriptionIssued, Facts]:
     """The fact and what lookup opens of it."""
     command = submission(*sheets)
-    return issued(command), facts_for(found=clinical(command))
+    return issued(command), facts_for(found=Known(clinical(command)))
 
 
 def in_review(*sheets: dict[str, Any]) -> Outcome:
@@ -89,7 +90,7 @@ def a_correction(
         fixed if old.prescription_id == fixed.prescription_id else old
         for old in known.prescriptions
     )
-    return event, facts_for(found=ClinicalOrder(patient=known.patient, prescriptions=sheets))
+    return event, facts_for(found=Known(ClinicalOrder(patient=known.patient, prescriptions=sheets)))
 
 
 def take(pharmacist: str = PHARMACIST) -> TakeCase:
