@@ -6,7 +6,7 @@ from typing import Any
 
 from services.kit.documents import NoJson, documents
 from services.review.rules import Engine, engine_of, pack
-from services.review.rules.reading import Reader
+from services.review.rules.reader import Reader
 
 # What can be said of a draft that nobody has signed yet.
 DRAFT = frozenset({"form", "supply", "online", "internet", "appropriateness", "herbal", "conduct"})

@@ -13,7 +13,7 @@ from services.review.document import schema
 from services.review.rules import Engine, Pack, PackError, engine_of, pack
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import compare
-from services.review.rules.reading import Reader
+from services.review.rules.reader import Reader
 from services.review.rules.shelf import installed, read
 from tests.contract.reading import CLONE
 from tests.unit.prescription.examples import submission_body

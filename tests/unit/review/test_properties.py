@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.kit.spec import NOW
 from services.review.rules import engine_of, pack
 from services.review.rules.engine import Finding, judge_rule
-from services.review.rules.reading import Reader
+from services.review.rules.reader import Reader
 from services.review.rules.subject import Subject
 
 ENGINE = engine_of(pack())

@@ -13,7 +13,8 @@ from services.review.rules.case import Case
 from services.review.rules.checks import CHECKS
 from services.review.rules.engine import judge_rule
 from services.review.rules.pack import Vector
-from services.review.rules.reading import Reader, case_of
+from services.review.rules.reader import Reader
+from services.review.rules.reading import case_of
 from services.review.rules.shelf import installed
 from services.review.rules.subject import Subject
 from tests.unit.prescription.examples import line, sheet
