@@ -1,9 +1,11 @@
 """The command line: what it offers, and how faults end."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -57,13 +59,30 @@ def test_status_of_nothing_is_not_a_success(tmp_path: Path) -> None:
 def test_tests_run_even_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def step(name: str, _command: list[str]) -> bool:
+    def step(name: str, _work: object) -> bool:
         ran.append(name)
         return name != "lint"
 
     monkeypatch.setattr(testing, "_step", step)
+    monkeypatch.setattr(testing, "_beside", lambda _command: nullcontext(lambda: 0))
     assert testing.run([], long=False) == 1
-    assert ran == ["lint", "format", "types", "imports", "tests"]
+    assert ran == ["lint", "format", "types", "imports", "live tests", "all other tests"]
+
+
+@pytest.mark.parametrize(("ends_with", "whole"), [(0, True), (3, False)])
+def test_what_ran_beside_is_shown_and_judged(
+    capsys: pytest.CaptureFixture[str], ends_with: int, whole: bool
+) -> None:
+    with testing._beside(["-c", f"print('all it said'); exit({ends_with})"]) as others:
+        assert testing._step("others", others) is whole
+    assert "all it said" in capsys.readouterr().out
+
+
+def test_what_runs_beside_does_not_outlive_an_interrupt() -> None:
+    before = psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt), testing._beside(["-c", "import time; time.sleep(60)"]):
+        raise KeyboardInterrupt
+    assert psutil.Process().children() == before
 
 
 @pytest.mark.parametrize(
