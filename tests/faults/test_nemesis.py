@@ -36,8 +36,8 @@ async def test_a_nemesis_leaves_no_trace(tmp_path: Path) -> None:
 
     told = json.dumps({key: report[key] for key in ("red", "unsettled", "faults")}, indent=1)
     assert report["ok"], f"seed {SEED}: {told}"
-    # A stroke that found nothing to strike is told as not run; it may not become the rule.
-    assert not any(row["failed"] for row in report["faults"].values()), told
-    assert sum(row["done"] for row in report["faults"].values()) >= len(FAULTS) - 3, told
+    # Each of them struck, be it at the second or third try.
+    done = {name: row["done"] for name, row in report["faults"].items()}
+    assert done == dict.fromkeys(FAULTS, 1), told
     assert report["left_open"] == []
     assert report["closed"]["delivered"] > report["orders"] / 2

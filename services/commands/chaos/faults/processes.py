@@ -28,7 +28,7 @@ PASSING: Mapping[str, tuple[str, ...]] = {
 }
 ACTIONS = ("kill", "kill", "exit", "raise", "stop45")
 NTH_MAX = 6
-PASSED_WITHIN_S = 45.0
+PASSED_WITHIN_S = 30.0
 SKEWS_S = (300, -300, 3900, -3900, 90_000, -90_000)
 LOOK_S = 0.2
 OUR_ERRORS = """
