@@ -134,6 +134,25 @@ class AnswerAsk(Command):
     answer: str = Field(min_length=1, max_length=40)
 
 
+class DisputeDecision(StrEnum):
+    """What shall become of amounts of the payer that are not ours."""
+
+    TAKE_THEIRS = "take_theirs"
+    ASK_AGAIN = "ask_again"
+    DECLINE = "decline"
+
+
+class DecideDispute(Command):
+    """The operator's decision on amounts that differ; the reason goes on record."""
+
+    TYPE: ClassVar[str] = "claim.DecideDispute"
+
+    order_id: OrderId
+    ref: str = Field(min_length=1, max_length=40)
+    decision: DisputeDecision
+    reason: str = Field(min_length=10, max_length=500)
+
+
 class MessageParked(message.MessageParked):
     """A message this service could not apply."""
 

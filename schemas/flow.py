@@ -164,7 +164,7 @@ INTAKE: dict[str, tuple[type[Command], ...]] = {
 }
 
 # Asks of claim are answered over HTTP only: the table of topics has no `claim.intake`.
-HTTP_ONLY: dict[str, tuple[type[Command], ...]] = {"claim": (claim.AnswerAsk,)}
+HTTP_ONLY: dict[str, tuple[type[Command], ...]] = {"claim": (claim.AnswerAsk, claim.DecideDispute)}
 
 
 def topics() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from schemas.claim import AnswerAsk
+from schemas.claim import AnswerAsk, DecideDispute
 from services.claim import store
 from services.claim.domain import State
 from services.kit.http import Door, Problem, door
@@ -17,6 +17,21 @@ router = APIRouter(tags=["claim"])
 async def answer(command: AnswerAsk, gate: Annotated[Door, Depends(door("hospital"))]) -> Response:
     """The patient's answer; 404 for another hospital's order, 409 when the question is closed."""
     return await gate.send(command, key=command.order_id)
+
+
+@router.post("/v1/disputes/decide")
+async def decide(
+    command: DecideDispute, gate: Annotated[Door, Depends(door("operator"))]
+) -> Response:
+    """A person decides on amounts that differ; 409 when no such dispute is open."""
+    return await gate.send(command, key=command.order_id)
+
+
+@router.get("/v1/disputes")
+async def disputes(gate: Annotated[Door, Depends(door("operator"))]) -> list[dict[str, Any]]:
+    """The claims that stand still because the payer's amounts are not ours, with both figures."""
+    async with gate.pool.acquire() as conn:
+        return await store.open_disputes(conn)
 
 
 @router.get("/v1/claims/{order_id}")
@@ -65,6 +80,7 @@ def _shown(order_id: UUID, state: State) -> dict[str, Any]:
         "attempts": state.last,
         "attempt": shown,
         "waits_for": state.call.kind if state.call else None,
+        "dispute": state.dispute.model_dump(mode="json") if state.dispute else None,
         "ask": state.ask.model_dump(mode="json") if state.ask else None,
         "outcome": state.outcome,
     }

@@ -9,6 +9,7 @@ SERVICE = Service(
     initial=domain.initial,
     decide=domain.decide,
     evolve=domain.evolve,
+    lookup=store.lookup,
     project=store.project,
     callers=ports.callers,
 )

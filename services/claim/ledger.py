@@ -5,7 +5,7 @@ personal account pay the pharmacy directly. A negative amount left the account.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +38,7 @@ class Transfer:
     attempt: int
     kind: str
     entries: tuple[tuple[Account, int], ...]
+    call_ref: str = ""
 
 
 def transfer_of(fact: Event | Note) -> Transfer | None:
@@ -51,14 +52,14 @@ def _move(fact: Any, kind: str, into: Account, sources: Mapping[Account, int]) -
     if not taken:
         return None
     entries = (*taken, (into, -sum(fen for _, fen in taken)))
-    return Transfer(fact.attempt, kind, entries)
+    return Transfer(fact.attempt, kind, entries, fact.call_ref)
 
 
 def _turned(transfer: Transfer | None) -> Transfer | None:
     if transfer is None:
         return None
     entries = tuple((account, -fen) for account, fen in transfer.entries)
-    return Transfer(transfer.attempt, transfer.kind, entries)
+    return replace(transfer, entries=entries)
 
 
 def _settlement(fact: SettlementMade | SettlementUndone, kind: str) -> Transfer | None:

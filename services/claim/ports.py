@@ -13,8 +13,8 @@ import asyncpg
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.claim import Split
 from schemas.values import Sealed, Voucher
+from services.claim.domain.checking import Bill
 from services.kit import outbound
 from services.kit.calls import CallUnknown, Reply
 from services.kit.config import Settings
@@ -69,18 +69,23 @@ class PayerSplit(_Strict):
         return parts == self.total_fen == total_fen
 
 
-class Presettled(Done):
+class Priced(Done):
+    """A split, with the bill it rests on."""
+
+    split: PayerSplit
+    bill: Bill | None = None
+
+
+class Presettled(Priced):
     """Computed, and kept at the payer for the settlement; no money moved."""
 
     presettlement_id: str = Field(min_length=1)
-    split: PayerSplit
 
 
-class Settled(Done):
+class Settled(Priced):
     """The fund and the personal account have paid."""
 
     settlement_id: str = Field(min_length=1)
-    split: PayerSplit
 
 
 class BadVoucher(Exception):
@@ -178,7 +183,7 @@ class OutsideCall:
         reply = self._model.model_validate_json(content)
         if not self._check(request, reply):
             raise CallUnknown("the reply does not add up")
-        return Reply(CallOutcome.DONE, reply.model_dump(exclude={"result"}))
+        return Reply(CallOutcome.DONE, reply.model_dump(mode="json", exclude={"result"}))
 
 
 def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str, OutsideCall]:
@@ -191,7 +196,7 @@ def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str
         return {name: request[name] for name in names} | await box.open(request)
 
     async def sale(request: Request, key: str) -> dict[str, Any]:
-        names = ("attempt", "pharmacy_id", "lines")
+        names = ("attempt", "pharmacy_id", "fee_at", "lines")
         return await person(request, key) | {name: request[name] for name in names}
 
     async def settlement(request: Request, key: str) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str
     return {
         "eligibility": OutsideCall(payer, "eligibility", person),
         "presettle": OutsideCall(payer, "presettle", sale, Presettled, _adds_up),
-        "settle": OutsideCall(payer, "settle", settlement, Settled, _as_presettled),
+        "settle": OutsideCall(payer, "settle", settlement, Settled, _adds_up),
         "undo": OutsideCall(payer, "undo", _fields("order_number", "settlement_id")),
         "reverse": OutsideCall(payer, "reverse", _original),
         "hold": OutsideCall(payment, "hold", _fields("order_number", "attempt", "amount_fen")),
@@ -241,14 +246,6 @@ async def _of_hold(request: Request, key: str) -> dict[str, Any]:
     return body if amount is None else {**body, "amount_fen": amount}
 
 
-def _adds_up(request: Request, reply: Presettled) -> bool:
+def _adds_up(request: Request, reply: Priced) -> bool:
     total = sum(line["unit_price_fen"] * line["quantity"] for line in request["lines"])
     return reply.split.adds_up_to(total)
-
-
-def _as_presettled(request: Request, reply: Settled) -> bool:
-    # The share is held already: a settlement that splits otherwise is not what was agreed.
-    agreed = Split.model_validate(request["split"])
-    return reply.split.adds_up_to(agreed.total_fen) and (
-        reply.split.model_dump() == agreed.model_dump()
-    )

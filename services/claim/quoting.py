@@ -52,18 +52,20 @@ Count = Annotated[Decimal, Exact, Field(gt=0, max_digits=16, decimal_places=4)]
 Ratio = Annotated[Decimal, Exact, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """What stands in a file: what it does not know is refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class BandIn(_Strict):
+class BandIn(Strict):
     """Without `up_to` the band has no end."""
 
     up_to: Yuan | None = None
     ratio: Ratio
 
 
-class BenefitIn(_Strict):
+class BenefitIn(Strict):
     """One rule of the pooled fund."""
 
     kind: BenefitKind
@@ -93,7 +95,7 @@ class BenefitIn(_Strict):
         )
 
 
-class SupplementIn(_Strict):
+class SupplementIn(Strict):
     """A fund behind the pooled one; `groups` are those the person must be in."""
 
     kind: SupplementKind
@@ -115,7 +117,7 @@ class SupplementIn(_Strict):
         )
 
 
-class PolicyIn(_Strict):
+class PolicyIn(Strict):
     """One area's rules for a span of days; `reading` names only what differs from the default."""
 
     area: str = Field(pattern=r"^\d{6}$")
@@ -143,7 +145,7 @@ class PolicyIn(_Strict):
         )
 
 
-class YearIn(_Strict):
+class YearIn(Strict):
     """What a year has used up, by pool; `supplements` by the funds' field names."""
 
     deductible: Mapping[str, Yuan] = Field(default_factory=dict)
@@ -165,7 +167,7 @@ class YearIn(_Strict):
         )
 
 
-class PersonIn(_Strict):
+class PersonIn(Strict):
     """The insured person: 1101's fields, the accounts, and the figures of the years in question."""
 
     psn_no: str = Field(min_length=1)
@@ -191,7 +193,7 @@ class PersonIn(_Strict):
         )
 
 
-class DrugInfoIn(_Strict):
+class DrugInfoIn(Strict):
     """The head of 2101/2102."""
 
     mdtrtarea_admvs: str = Field(pattern=r"^\d{6}$")
@@ -203,7 +205,7 @@ class DrugInfoIn(_Strict):
     medfee_sumamt: Yuan | None = None
 
 
-class DrugDetailIn(_Strict):
+class DrugDetailIn(Strict):
     """One line of 2101/2102 with what the catalogue says of the drug."""
 
     feedetl_sn: str = Field(min_length=1)
@@ -237,7 +239,7 @@ class DrugDetailIn(_Strict):
         )
 
 
-class QuoteRequest(_Strict):
+class QuoteRequest(Strict):
     """A claim and its person; without `policy` the one in force in the area's file counts."""
 
     id: str = ""
@@ -294,7 +296,7 @@ def _policy_for(request: QuoteRequest, claim: Claim) -> Policy:
     area = request.druginfo.mdtrtarea_admvs
     for policy in policies():
         day = china_day(policy.reading, claim)
-        if policy.area == area and in_force(policies(), area, day) is policy:
+        if in_force(policies(), area, day) is policy:
             return policy
     detail = f"no policy of area {area} is in force then"
     raise ClaimRefused("no_policy", "druginfo.mdtrtarea_admvs", detail)

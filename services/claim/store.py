@@ -1,17 +1,24 @@
 """Claim's own tables: the ledger, written in bulk beside the state."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from services.claim.book import book
 from services.claim.domain import State
 from services.claim.ledger import Transfer, transfer_of
 from services.kit import queries
 from services.kit.db import Connection
+from services.kit.decision import CallAnswered, CallOutcome
 from services.kit.ids import new_id
-from services.kit.service import Change, ProjectContext
+from services.kit.service import Change, LookupContext, ProjectContext
 
 QUERIES = queries.load(__package__)
+
+
+PRICED_BY_PAYER = frozenset({"presettle", "settle"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,17 @@ class _Row:
     id: UUID
     change: Change
     transfer: Transfer
+
+
+async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
+    """The rules with which the payer's amounts are checked, for the orders that got some."""
+    return {
+        item.key: book()
+        for item in context.messages
+        if isinstance(item.message, CallAnswered)
+        and item.message.kind in PRICED_BY_PAYER
+        and item.message.outcome is CallOutcome.DONE
+    }
 
 
 async def project(context: ProjectContext) -> None:
@@ -39,6 +57,8 @@ async def project(context: ProjectContext) -> None:
         [row.transfer.attempt for row in rows],
         [row.transfer.kind for row in rows],
         context.now,
+        [row.transfer.call_ref for row in rows],
+        [row.change.message.id for row in rows],
     )
     entries = [(row.id, account, fen) for row in rows for account, fen in row.transfer.entries]
     await context.conn.execute(
@@ -63,6 +83,19 @@ async def load_transfers(conn: Connection, order_id: UUID) -> list[dict[str, Any
         empty = {"attempt": name[0], "kind": name[1], "at": row["at"], "entries": {}}
         found.setdefault(name, empty)["entries"][row["account"]] = row["amount_fen"]
     return list(found.values())
+
+
+async def open_disputes(conn: Connection) -> list[dict[str, Any]]:
+    """What waits for a person, oldest order first; at most 1000."""
+    rows = await conn.fetch(QUERIES["open_disputes"])
+    return [
+        {
+            "order_id": str(row["order_id"]),
+            "order_number": row["order_number"],
+            **json.loads(row["dispute"]),
+        }
+        for row in rows
+    ]
 
 
 async def ledger_summary(conn: Connection) -> dict[str, Any]:

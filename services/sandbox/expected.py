@@ -13,8 +13,10 @@ import numpy as np
 
 from schemas.values import Outcome
 from services.sandbox import goods, payer, payment
+from services.sandbox.arithmetic import year_of
 from services.sandbox.days import METRES_PER_DEGREE
 from services.sandbox.fates import Answer, Fates, Verdict
+from services.sandbox.insured import drawn
 from services.sandbox.scripts import Script, is_cold
 from services.sandbox.world import CLOSES, OPENS, Shop, World
 
@@ -147,19 +149,19 @@ class Expectation:
         """Once a pharmacy is found: the patient's money, then the door."""
         number, fates = script.number, self._fates
         limit = script.submit.consent.share_max_fen
-        if self._share_fen(reviewed, insured) > (limit or 0):
+        share_fen, cash_fen = self._share_fen(script, reviewed, insured)
+        if share_fen > (limit or 0):
             answer = fates.patient_answer(number, "share_above_consent")
             if answer is None or not answer[0] or answer[1] > ASK_DEADLINE_S:
                 return {Outcome.DECLINED: 1.0}
-        # Some of every share is cash.
-        if not payment.pays(fates.profile, fates.seed, number):
+        if cash_fen and not payment.pays(fates.profile, fates.seed, number):
             return {Outcome.DECLINED: 1.0}
         if fates.ending(number, reviewed.cold).reason is not None:
             return {Outcome.RETURNED: 1.0}
         return {Outcome.DELIVERED: 1.0}
 
-    def _share_fen(self, reviewed: Reviewed, insured: bool) -> int:
-        """The patient's share at catalogue prices."""
+    def _share_fen(self, script: Script, reviewed: Reviewed, insured: bool) -> tuple[int, int]:
+        """The patient's share at catalogue prices, and what of it is cash."""
         lines = [
             payer.Line(
                 line_id=str(n),
@@ -170,7 +172,14 @@ class Expectation:
             for n, (code, quantity) in enumerate(reviewed.packs)
         ]
         total = sum(line.unit_price_fen * line.quantity for line in lines)
-        return total - payer.fund_share(lines) if insured else total
+        voucher = script.submit.voucher
+        if not insured or voucher is None:
+            return total, total
+        at = script.spec.placed_at
+        certificate = script.submit.patient.certificate_number
+        who = drawn(self._fates.seed, certificate).insured(year_of(at))
+        split = payer.split_of(payer.shares_of(voucher.payer_area, at, who, lines))
+        return total - split["fund_fen"], split["cash_fen"]
 
     def _or_cancelled(self, script: Script, until_s: float, ends: Shares) -> Shares:
         """A cancellation counts until then; near that moment it may go either way."""

@@ -71,7 +71,7 @@ class Misbehave(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fault: Literal["none", "err", "hang", "silent"] = "none"
+    fault: Literal["none", "err", "hang", "silent", "wrong"] = "none"
     kinds: tuple[str, ...] = Field(default=(), description="none named: all")
     share: float = Field(default=1.0, ge=0, le=1)
 
@@ -190,7 +190,7 @@ class FarSide:
             raise HTTPException(503, "out of order")
         if fault == "hang":
             await _silence(request)
-        reply = await self._once(kind, key, content, body)
+        reply = await self._once(kind, key, content, body, wrong=fault == "wrong")
         if fault == "silent":
             await _silence(request)
         return reply
@@ -225,7 +225,9 @@ class FarSide:
             return "silent"
         return "none"
 
-    async def _once(self, kind: str, key: str, content: bytes, body: Body) -> Reply:
+    async def _once(
+        self, kind: str, key: str, content: bytes, body: Body, *, wrong: bool = False
+    ) -> Reply:
         request_hash = hashlib.sha256(kind.encode() + content).hexdigest()
         async with self.pool.acquire() as conn, conn.transaction():
             await lock(conn, key)
@@ -240,8 +242,19 @@ class FarSide:
                     reply = await self._kinds[kind].act(conn, key, body)
             except Refusal as refusal:
                 reply = refusal.reply
+            if wrong:
+                reply = _misstated(reply)
             await conn.execute(REMEMBER, key, kind, request_hash, json.dumps(reply))
             return reply
+
+
+def _misstated(reply: Reply) -> Reply:
+    """A split that adds up, yet is not the one that was computed."""
+    split = reply.get("split")
+    if not split or not split["cash_fen"]:
+        return reply
+    moved = {"fund_fen": split["fund_fen"] + 1, "cash_fen": split["cash_fen"] - 1}
+    return {**reply, "split": {**split, **moved}}
 
 
 async def _silence(request: Request) -> None:

@@ -1,19 +1,20 @@
 """The insurer: eligibility, presettlement, settlement with traceability codes, undo and reversal.
 
-The share of the fund is flat by charge class of the catalogue: A 80 %, B 64 %, C nothing, rounded
-half up a line. Deductibles and ceilings are not simulated. A drawn part of the insured has a
-personal account with a drawn balance, new for each voucher; it bears at most half of their share.
-Presettling moves no money.
+Deductibles, bands and accounts are those of the area's policy (`arithmetic`), persons are drawn
+(`insured`). Presettling moves no money; a settlement whose figures meanwhile changed is refused.
 """
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.values import Fen, TraceCode
-from services.catalogue import ChargeClass, product
 from services.kit.db import Connection
+from services.sandbox import arithmetic, insured
+from services.sandbox.arithmetic import Drug, Insured, NoRule, Shares
 from services.sandbox.far_side import (
     Body,
     FarSide,
@@ -28,11 +29,11 @@ from services.sandbox.far_side import (
     run,
     short_id,
 )
+from services.sandbox.insured import fen, yuan
 from services.sandbox.profile import Profile, draw
 
-FUND_PERCENT = {ChargeClass.A: 80, ChargeClass.B: 64, ChargeClass.C: 0}
-HAS_ACCOUNT = 0.40
-BALANCE_FEN_MAX = 10_000
+# A purchase at a designated pharmacy.
+PHARMACY_PURCHASE = "41"
 
 SETTLEMENT_OF_KEY = "SELECT id FROM settlement WHERE key = $1"
 TAKE_PRESETTLEMENT = "SELECT * FROM presettlement WHERE id = $1 FOR UPDATE"
@@ -42,13 +43,16 @@ INSERT INTO sold_code (code, settlement_id) SELECT code, $2 FROM unnest($1::text
 ON CONFLICT (code) DO NOTHING RETURNING code
 """
 PRESETTLE = """
-INSERT INTO presettlement (id, order_ref, lines, total_fen, fund_fen, account_fen, cash_fen, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'open')
+INSERT INTO presettlement (id, order_ref, lines, psn_no, total_fen, fund_fen, account_fen, cash_fen,
+                           state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open')
 """
 SETTLE = """
 INSERT INTO settlement (id, key, presettlement_id, order_ref, order_number, attempt, pharmacy_id,
-                        total_fen, fund_fen, account_fen, cash_fen, state)
-SELECT $1, $2, id, order_ref, $4, $5, $6, total_fen, fund_fen, account_fen, cash_fen, 'settled'
+                        total_fen, fund_fen, account_fen, cash_fen, state, psn_no, year, uses,
+                        settled_at)
+SELECT $1, $2, id, order_ref, $4, $5, $6, total_fen, fund_fen, account_fen, cash_fen, 'settled',
+       psn_no, $7, $8, $9
 FROM presettlement WHERE id = $3
 """
 TOTALS = """
@@ -101,6 +105,7 @@ class Sale(Person):
 
     attempt: int
     pharmacy_id: str
+    fee_at: AwareDatetime
     lines: tuple[Line, ...] = Field(min_length=1)
 
 
@@ -133,22 +138,18 @@ def expired(profile: Profile, seed: int, token: str) -> bool:
     return draw(seed, "payer", "token expired", token) < profile.payer.token_expired
 
 
-def fund_share(lines: Sequence[Line]) -> int:
-    """What the fund pays, in fen; drugs outside the catalogue are class C."""
-    return sum(_fund_of(line) for line in lines)
-
-
-def _fund_of(line: Line) -> int:
-    known = product(line.product_code)
-    percent = FUND_PERCENT[known.charge_class] if known else 0
-    return (line.unit_price_fen * line.quantity * percent + 50) // 100
-
-
-def balance_fen(seed: int, token: str) -> int:
-    """The personal account behind a voucher."""
-    if draw(seed, "payer", "has account", token) >= HAS_ACCOUNT:
-        return 0
-    return int(draw(seed, "payer", "balance", token) * BALANCE_FEN_MAX)
+def shares_of(
+    area: str, at: datetime, who: Insured, lines: Sequence[Line], med_type: str = PHARMACY_PURCHASE
+) -> Shares:
+    """Who bears what of a sale. Raises Refusal."""
+    drugs = [
+        Drug(line.line_id, line.product_code, yuan(line.unit_price_fen), Decimal(line.quantity))
+        for line in lines
+    ]
+    try:
+        return arithmetic.settle(area, at, who, drugs, med_type)
+    except NoRule as missing:
+        raise Refusal("no_rule", str(missing)) from missing
 
 
 class Payer:
@@ -179,15 +180,19 @@ class Payer:
     async def presettle(self, conn: Connection, key: str, body: Sale) -> Reply:
         """Compute who bears what; the settlement must be of the same sale."""
         presettlement_id = short_id("PS", key)
-        split = self._split(body)
+        psn_no = await insured.meet(conn, self._seed, body.certificate_number)
+        who = (await insured.person(conn, psn_no)).insured(arithmetic.year_of(body.fee_at))
+        shares = shares_of(body.payer_area, body.fee_at, who, body.lines)
         await conn.execute(
             PRESETTLE,
             presettlement_id,
             order_of(key),
             _lines_json(body.lines),
-            *(split[name] for name in ("total_fen", "fund_fen", "account_fen", "cash_fen")),
+            psn_no,
+            *split_of(shares).values(),
         )
-        return {"result": "done", "presettlement_id": presettlement_id, "split": split}
+        reply = told(body.fee_at, who, shares)
+        return {"result": "done", "presettlement_id": presettlement_id, **reply}
 
     async def settle(self, conn: Connection, key: str, body: Settlement) -> Reply:
         """Fund and account pay, against codes that nobody sold before."""
@@ -199,6 +204,13 @@ class Payer:
         if json.loads(row["lines"]) != json.loads(_lines_json(body.lines)):
             raise Refusal("sale_changed", "prices or quantities are not those presettled")
         _check_codes(body)
+        # From here on nobody else uses up the same year or the same balance.
+        person = await insured.person(conn, row["psn_no"], locked=True)
+        year = arithmetic.year_of(body.fee_at)
+        who = person.insured(year)
+        shares = shares_of(body.payer_area, body.fee_at, who, body.lines)
+        if any(row[name] != part for name, part in split_of(shares).items()):
+            raise Refusal("amounts_changed", "the person's year has moved on: presettle again")
         settlement_id = short_id("ST", key)
         await conn.execute(
             SETTLE,
@@ -208,12 +220,14 @@ class Payer:
             body.order_number,
             body.attempt,
             body.pharmacy_id,
+            year,
+            insured.dumped(shares.uses),
+            body.fee_at,
         )
         await _sell(conn, settlement_id, body)
+        await insured.move(conn, person, year, shares.uses, fen(shares.account), 1)
         await conn.execute("UPDATE presettlement SET state = 'settled' WHERE id = $1", row["id"])
-        names = ("total_fen", "fund_fen", "account_fen", "cash_fen")
-        split = {name: row[name] for name in names}
-        return {"result": "done", "settlement_id": settlement_id, "split": split}
+        return {"result": "done", "settlement_id": settlement_id} | told(body.fee_at, who, shares)
 
     async def undo(self, conn: Connection, key: str, body: Undo) -> Reply:
         """All three parts go back; undone twice is undone once."""
@@ -239,17 +253,45 @@ class Payer:
         await kill(conn, body.original_key)
         return {"result": "done", "reversed": settlement_id is not None}
 
-    def _split(self, body: Sale) -> dict[str, int]:
-        total = sum(line.unit_price_fen * line.quantity for line in body.lines)
-        fund = fund_share(body.lines)
-        # Some cash is always left, so that whoever does not pay is noticed.
-        account = min((total - fund) // 2, balance_fen(self._seed, body.token))
-        return {
-            "total_fen": total,
-            "fund_fen": fund,
-            "account_fen": account,
-            "cash_fen": total - fund - account,
+
+def split_of(shares: Shares) -> dict[str, int]:
+    """The four sums in fen."""
+    return {
+        "total_fen": fen(shares.total),
+        "fund_fen": fen(shares.fund),
+        "account_fen": fen(shares.account),
+        "cash_fen": fen(shares.cash),
+    }
+
+
+def told(at: datetime, who: Insured, shares: Shares) -> Reply:
+    """The split, and the bill from which anybody can check it."""
+    cuts = [
+        {
+            "line_id": cut.line_id,
+            "amount_fen": fen(cut.amount),
+            "fully_self_paid_fen": fen(cut.fully_self_paid),
+            "over_limit_fen": fen(cut.over_limit),
+            "first_self_pay_fen": fen(cut.first_self_pay),
+            "in_scope_fen": fen(cut.in_scope),
         }
+        for cut in shares.cuts
+    ]
+    used = {
+        name: {pool: fen(amount) for pool, amount in getattr(who.used, name).items()}
+        for name in insured.FIELDS
+    }
+    bill = {
+        "insutype": who.insutype,
+        "psn_type": who.psn_type,
+        "settled_at": at.isoformat(),
+        "balance_fen": fen(who.balance),
+        "used": {**used, "burden_fen": fen(who.used.burden)},
+        "lines": cuts,
+        "deductible_fen": fen(shares.deductible),
+        "pooled_fen": fen(shares.pooled),
+    }
+    return {"split": split_of(shares), "bill": bill}
 
 
 def _check_codes(body: Settlement) -> None:
@@ -272,12 +314,16 @@ async def _sell(conn: Connection, settlement_id: str, body: Settlement) -> None:
 
 
 async def _undo(conn: Connection, settlement_id: str) -> None:
+    row = await conn.fetchrow(TAKE_SETTLEMENT, settlement_id)
+    if row is None or row["state"] == "undone":
+        return
     # The presettlement is open again: a settlement that is tried once more is of the same sale.
     await conn.execute(
-        "UPDATE presettlement SET state = 'open' "
-        "WHERE id = (SELECT presettlement_id FROM settlement WHERE id = $1 AND state = 'settled')",
-        settlement_id,
+        "UPDATE presettlement SET state = 'open' WHERE id = $1", row["presettlement_id"]
     )
+    person = await insured.person(conn, row["psn_no"], locked=True)
+    uses = insured.loaded(row["uses"])
+    await insured.move(conn, person, row["year"], uses, row["account_fen"], -1)
     await conn.execute("UPDATE settlement SET state = 'undone' WHERE id = $1", settlement_id)
     await conn.execute("DELETE FROM sold_code WHERE settlement_id = $1", settlement_id)
 

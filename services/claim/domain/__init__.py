@@ -23,14 +23,15 @@ decided (money still out), closed.
 
 A cancellation of an ending or closed order is answered "already ended". Everywhere: AnswerAsk of
 another tenant or an unknown order is X 404, of the open question A, repeated S, else X 409; a timer
-or a call's answer that nothing waits for is S.
+or a call's answer that nothing waits for is S; DecideDispute is X 404, A, S and X 409 likewise, and
+X 403 for anybody but the operator.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from schemas.claim import AnswerAsk
+from schemas.claim import AnswerAsk, DecideDispute
 from schemas.delivery import (
     AttemptFailed,
     DeliveryCancelled,
@@ -86,5 +87,6 @@ HANDLERS: Mapping[type, Handler] = {
     AttemptFailed: handlers.fail,
     DeliveryCancelled: handlers.cancel_delivery,
     AnswerAsk: handlers.answer_ask,
+    DecideDispute: handlers.decide_dispute,
     CallAnswered: answers.answer_call,
 }

@@ -9,8 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from schemas.claim import DeclineReason, Split
+from services.claim.domain.checking import Bill, Book, Compared, compare
 from services.claim.domain.notes import (
     Captured,
+    Dispute,
+    Disputed,
     DoubtCleared,
     Held,
     InDoubt,
@@ -18,6 +21,7 @@ from services.claim.domain.notes import (
     Refunded,
     Released,
     Replied,
+    Requoted,
     SettlementMade,
     SettlementUndone,
 )
@@ -30,6 +34,10 @@ from services.claim.domain.work import Work, authorise, carry_on, decline, witho
 from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, TimerFired, stale
 
 SETTLE_TRIES_MAX = 2
+# A sale is quoted anew this often when the person's year moved on before it could be settled.
+QUOTE_TRIES_MAX = 4
+# Something is wrong with the packs themselves: nobody may pay for them, the patient included.
+BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 BAD_VOUCHER = frozenset({"token_expired", "token_unknown", "voucher_unreadable"})
@@ -42,7 +50,7 @@ def answer_call(state: State, message: CallAnswered, now: datetime, facts: Facts
     call = state.call
     if call is None or (call.kind, call.ref) != (message.kind, message.ref):
         return stale(f"{message.kind} {message.ref} is not in flight")
-    work = Work(state, now, facts)
+    work = Work(state, now, facts, cause=message.ref)
     work.record(Replied(outcome=message.outcome.value))
     match message.outcome:
         case CallOutcome.DONE:
@@ -83,9 +91,36 @@ def _eligible(work: Work, response: Response) -> None:
 
 
 def _presettled(work: Work, response: Response) -> None:
-    split = Split.model_validate(response["split"])
-    work.record(Quoted(split=split, presettlement_id=response["presettlement_id"]))
+    split, payer_id = Split.model_validate(response["split"]), response["presettlement_id"]
+    if not _disputed(work, "presettle", response, payer_id):
+        work.record(Quoted(split=split, presettlement_id=payer_id))
     carry_on(work)
+
+
+def _disputed(work: Work, kind: str, response: Response, payer_id: str) -> bool:
+    """Whether the payer's amounts are not those that follow from its own bill."""
+    told = Split.model_validate(response["split"])
+    compared = _compared(work, response, told)
+    if not compared.differs:
+        return False
+    ours, differs = compared.split, compared.differs
+    dispute = Dispute(
+        kind=kind, ref=work.cause, ours=ours, theirs=told, differs=differs, payer_id=payer_id
+    )
+    work.record(Disputed(dispute=dispute))
+    return True
+
+
+def _compared(work: Work, response: Response, told: Split) -> Compared:
+    """Against our own arithmetic where the area's rules are known, and what was presettled."""
+    attempt, book, bill = _attempt(work), work.given.found, response.get("bill")
+    if attempt.split is not None and attempt.split != told:
+        return Compared(attempt.split, ("presettled",))
+    own = None
+    if isinstance(book, Book) and bill is not None:
+        area, asked = work.case.payer_area, Bill.model_validate(bill)
+        own = compare(book, area, attempt.prices, asked, told)
+    return own or Compared(told, ())
 
 
 def _held(work: Work, response: Response) -> None:
@@ -93,28 +128,37 @@ def _held(work: Work, response: Response) -> None:
     assert attempt.split is not None
     # The try that succeeded is the last one made.
     ref = f"{attempt.number}.{work.state.tries['hold']}"
-    work.record(Held(attempt=attempt.number, ref=ref, cash_fen=attempt.split.cash_fen))
+    work.record(
+        Held(attempt=attempt.number, call_ref=work.cause, ref=ref, cash_fen=attempt.split.cash_fen)
+    )
     carry_on(work)
 
 
 def _settled(work: Work, response: Response) -> None:
     attempt = _attempt(work)
     assert attempt.split is not None
-    work.record(
-        SettlementMade(
-            attempt=attempt.number,
-            settlement_id=response["settlement_id"],
-            fund_fen=attempt.split.fund_fen,
-            account_fen=attempt.split.account_fen,
+    settlement_id = response["settlement_id"]
+    if _disputed(work, "settle", response, settlement_id):
+        # Should the order end before a person has decided, it is taken back like any other doubt.
+        work.record(InDoubt(kind="settle", ref=work.cause))
+    else:
+        work.record(
+            SettlementMade(
+                attempt=attempt.number,
+                call_ref=work.cause,
+                settlement_id=settlement_id,
+                fund_fen=attempt.split.fund_fen,
+                account_fen=attempt.split.account_fen,
+            )
         )
-    )
     carry_on(work)
 
 
 def _captured(work: Work, response: Response) -> None:
     attempt = _attempt(work)
     assert attempt.split is not None
-    work.record(Captured(attempt=attempt.number, cash_fen=attempt.split.cash_fen))
+    cash_fen = attempt.split.cash_fen
+    work.record(Captured(attempt=attempt.number, call_ref=work.cause, cash_fen=cash_fen))
     carry_on(work)
 
 
@@ -124,6 +168,7 @@ def _undone(work: Work, response: Response) -> None:
     work.record(
         SettlementUndone(
             attempt=attempt.number,
+            call_ref=work.cause,
             settlement_id=attempt.settlement_id,
             fund_fen=attempt.split.fund_fen,
             account_fen=attempt.split.account_fen,
@@ -138,10 +183,8 @@ def _share_back(work: Work, response: Response) -> None:
     if not attempt.hold_ref:
         _reversed(work, response)
         return
-    assert attempt.split is not None
-    number, cash_fen = attempt.number, attempt.split.cash_fen
     back = Refunded if attempt.captured else Released
-    work.record(back(attempt=number, cash_fen=cash_fen))
+    work.record(back(attempt=attempt.number, call_ref=work.cause, cash_fen=attempt.held_fen))
     carry_on(work)
 
 
@@ -173,6 +216,20 @@ def _payer_refused(work: Work, response: Response) -> None:
     bad_voucher = code in BAD_VOUCHER
     reason = DeclineReason.VOUCHER_REFUSED if bad_voucher else DeclineReason.NOT_ELIGIBLE
     without_payer(work, reason, code)
+
+
+def _settle_refused(work: Work, response: Response) -> None:
+    """Changed figures are quoted anew; else the patient may pay alone, if the packs are good."""
+    code = str(response.get("code", ""))
+    if not _undecided(work):
+        carry_on(work)
+    elif code in BAD_CODES:
+        decline(work, DeclineReason.SETTLEMENT_REFUSED, code)
+    elif code == "amounts_changed" and work.state.tries.get("presettle", 0) < QUOTE_TRIES_MAX:
+        work.record(Requoted())
+        carry_on(work)
+    else:
+        without_payer(work, DeclineReason.SETTLEMENT_REFUSED, code)
 
 
 def _ends(reason: DeclineReason) -> Callable[[Work, Response], None]:
@@ -234,7 +291,7 @@ REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
     "eligibility": _payer_refused,
     "presettle": _payer_refused,
     "hold": _ends(DeclineReason.PAYMENT_FAILED),
-    "settle": _ends(DeclineReason.SETTLEMENT_REFUSED),
+    "settle": _settle_refused,
     "capture": _ends(DeclineReason.PAYMENT_FAILED),
     "reverse": _try_again("reverse"),
     "undo": _try_again("undo"),

@@ -1,12 +1,15 @@
 """What each fact from the other services, and the patient's answer, does to an order."""
 
 from datetime import datetime
+from uuid import UUID
 
 from schemas.claim import (
     AnswerAsk,
     CancelAnswered,
     CancelForwarded,
+    DecideDispute,
     DeclineReason,
+    DisputeDecision,
     PatientAnswered,
 )
 from schemas.delivery import (
@@ -24,10 +27,14 @@ from services.claim.domain.notes import (
     Assigned,
     Assignment,
     AttemptLost,
+    DisputeDecided,
+    DoubtCleared,
     Ending,
     Opened,
+    Quoted,
     SealSeen,
     SelfPaid,
+    SettlementMade,
     ShareAccepted,
 )
 from services.claim.domain.state import (
@@ -220,6 +227,51 @@ def answer_ask(state: State, message: AnswerAsk, now: datetime, facts: Facts) ->
     work = Work(state, now, facts)
     _take_answer(work, message.answer, by_default=False)
     return work.decision(answer=told)
+
+
+def decide_dispute(state: State, message: DecideDispute, now: datetime, facts: Facts) -> Decision:
+    """A named person says whose figures count, or that the payer shall be asked once more."""
+    told = {"order_id": str(message.order_id), "ref": message.ref, "decision": message.decision}
+    if state.phase is Phase.NEW:
+        return invalid("not_found", "no such order", status=404)
+    if state.dispute is None or state.dispute.ref != message.ref:
+        if state.decided == (message.ref, message.decision):
+            return stale("this decision is known", answer=told)
+        return invalid("dispute_closed", "no such dispute is open")
+    if facts.actor is None or facts.actor.kind != "operator":
+        return invalid("not_allowed", "only the operator decides a dispute", status=403)
+    work = Work(state, now, facts)
+    _decide(work, message, facts.actor.tenant_id)
+    return work.decision(answer=told)
+
+
+def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
+    dispute, attempt = work.state.dispute, work.state.attempt
+    assert dispute is not None
+    assert attempt is not None
+    work.record(DisputeDecided(decision=message.decision, by=by, reason=message.reason))
+    match message.decision:
+        case DisputeDecision.TAKE_THEIRS if dispute.kind == "presettle":
+            work.record(Quoted(split=dispute.theirs, presettlement_id=dispute.payer_id))
+        case DisputeDecision.TAKE_THEIRS:
+            theirs = dispute.theirs
+            work.record(
+                DoubtCleared(),
+                Quoted(split=theirs, presettlement_id=attempt.presettlement_id),
+                SettlementMade(
+                    attempt=attempt.number,
+                    call_ref=dispute.ref,
+                    settlement_id=dispute.payer_id,
+                    fund_fen=theirs.fund_fen,
+                    account_fen=theirs.account_fen,
+                ),
+            )
+        case DisputeDecision.ASK_AGAIN:
+            """A settlement in doubt is reversed first; a presettlement moved nothing."""
+        case DisputeDecision.DECLINE:
+            decline(work, DeclineReason.SETTLEMENT_REFUSED, "amounts differ")
+            return
+    carry_on(work)
 
 
 def answer_by_default(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:

@@ -29,6 +29,18 @@ class Assignment(Part):
         return sum(line.unit_price_fen * line.quantity for line in self.prices)
 
 
+class Dispute(Part):
+    """Both sides' figures of one answer, and in which of them they differ."""
+
+    kind: str
+    ref: str
+    ours: Split
+    theirs: Split
+    differs: tuple[str, ...]
+    # Of a presettlement or settlement that the payer has in its books.
+    payer_id: str
+
+
 class Opened(Note):
     """Review passed the order on."""
 
@@ -98,6 +110,24 @@ class Quoted(Note):
     presettlement_id: str = ""
 
 
+class Disputed(Note):
+    """The payer's amounts are not ours: nothing is booked until a person decides."""
+
+    dispute: Dispute
+
+
+class DisputeDecided(Note):
+    """A person has decided; the reason is theirs."""
+
+    decision: str
+    by: UUID
+    reason: str
+
+
+class Requoted(Note):
+    """What was presettled no longer counts; the sale has to be quoted again."""
+
+
 class SealSeen(Note):
     """The parcel is sealed: these codes are to be settled."""
 
@@ -123,9 +153,10 @@ class Ending(Note):
 
 
 class MoneyNote(Note):
-    """A movement of money; the ledger is written from these."""
+    """A movement of money; the ledger is written from these. `call_ref` is the call's."""
 
     attempt: int
+    call_ref: str = ""
 
 
 class Held(MoneyNote):

@@ -32,6 +32,9 @@ from services.claim.domain.notes import (
     AttemptOver,
     Called,
     Captured,
+    Dispute,
+    Disputed,
+    DisputeDecided,
     DoubtCleared,
     Ending,
     Held,
@@ -43,6 +46,7 @@ from services.claim.domain.notes import (
     Refunded,
     Released,
     Replied,
+    Requoted,
     Rested,
     SealSeen,
     SelfPaid,
@@ -86,9 +90,12 @@ class Attempt(Assignment):
     step: Step = Step.PRICING
     presettlement_id: str = ""
     split: Split | None = None
+    # What was quoted before it had to be quoted anew; money may have been held for it.
+    former: Split | None = None
     codes: tuple[ScannedLine, ...] = ()
     settlement_id: str = ""
     hold_ref: str = ""
+    held_fen: int = 0
     captured: bool = False
     # A call whose outcome nobody could tell: it must be taken back, or asked again, first.
     doubt: CallId | None = None
@@ -125,6 +132,9 @@ class State(Part):
     # What the open question stands for, should the patient refuse.
     ask_reason: DeclineReason | None = None
     answered: tuple[UUID, str] | None = None
+    # Amounts of the payer that are not ours; while it is open the attempt's money stands still.
+    dispute: Dispute | None = None
+    decided: tuple[str, str] | None = None
     outcome: Outcome | None = None
 
     @property
@@ -183,7 +193,8 @@ def _in_doubt(state: State, fact: InDoubt) -> Changes:
 def _self_paid(state: State, fact: SelfPaid) -> Changes:
     assert state.case is not None
     case = state.case.model_copy(update={"self_pay": True})
-    return {"basis": Basis.SELF_PAID, "case": case}
+    quoted = _unquoted(state) if state.attempt else {}
+    return {"basis": Basis.SELF_PAID, "case": case, **quoted}
 
 
 def _authorised(state: State, fact: ClaimAuthorised) -> Changes:
@@ -233,7 +244,7 @@ def _quoted(state: State, fact: Quoted) -> Changes:
 
 
 def _held(state: State, fact: Held) -> Changes:
-    return _attempt(state, hold_ref=fact.ref, moved=True)
+    return _attempt(state, hold_ref=fact.ref, held_fen=fact.cash_fen, moved=True)
 
 
 def _settlement(state: State, fact: SettlementMade) -> Changes:
@@ -245,7 +256,7 @@ def _undone(state: State, fact: SettlementUndone) -> Changes:
 
 
 def _share_back(state: State, fact: Released | Refunded) -> Changes:
-    return _attempt(state, hold_ref="", captured=False, doubt=None)
+    return _attempt(state, hold_ref="", held_fen=0, captured=False, doubt=None)
 
 
 def _asked(state: State, fact: PatientAsked) -> Changes:
@@ -262,7 +273,23 @@ def _closed(state: State, fact: OrderClosed) -> Changes:
     return {"phase": Phase.CLOSED, "outcome": fact.outcome, "order": None, "case": case}
 
 
-_OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": ""}
+def _unquoted(state: State) -> Changes:
+    assert state.attempt is not None
+    former = state.attempt.split or state.attempt.former
+    return _attempt(state, split=None, former=former, presettlement_id="")
+
+
+def _disputed(state: State, fact: Disputed) -> Changes:
+    """Of an attempt that goes home anyway there is nothing to decide."""
+    return {"dispute": fact.dispute} if state.forward else {}
+
+
+def _decided(state: State, fact: DisputeDecided) -> Changes:
+    assert state.dispute is not None
+    return {"dispute": None, "decided": (state.dispute.ref, fact.decision)}
+
+
+_OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": "", "dispute": None}
 
 APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     Opened: _opened,
@@ -277,6 +304,9 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     ShareAccepted: lambda state, fact: {"share_max_fen": fact.share_fen},
     Assigned: _assigned,
     Quoted: _quoted,
+    Requoted: lambda state, fact: _unquoted(state),
+    Disputed: _disputed,
+    DisputeDecided: _decided,
     SealSeen: lambda state, fact: _attempt(state, step=Step.SETTLING, codes=fact.lines),
     AttemptLost: _lost,
     AttemptOver: _over,

@@ -65,8 +65,10 @@ SELF_PAY_ASK = "self_pay"
 class Work:
     """Collects facts, calls and timers; the state is always that after the facts so far."""
 
-    def __init__(self, state: State, now: datetime, facts: Facts) -> None:
+    def __init__(self, state: State, now: datetime, facts: Facts, cause: str = "") -> None:
         self.state = state
+        # Which outside call brought this about, should one have.
+        self.cause = cause
         self.now = now
         self.given = facts
         self._facts: list[Event | Note] = []
@@ -199,6 +201,8 @@ def carry_on(work: Work) -> None:
         return
     if state.phase not in (Phase.OPEN, Phase.ENDING):
         return
+    if state.dispute and state.forward:
+        return
     attempt = state.attempt
     if attempt is None:
         if state.phase is Phase.ENDING:
@@ -230,6 +234,19 @@ def share_of(split: Split) -> int:
 
 
 def _price(work: Work, attempt: Attempt) -> None:
+    split = _secured(work, attempt)
+    basis = work.state.basis
+    assert basis is not None
+    if split:
+        work.record(
+            ClaimPriced(
+                order_id=work.given.order_id, attempt=attempt.number, basis=basis, split=split
+            )
+        )
+
+
+def _secured(work: Work, attempt: Attempt) -> Split | None:
+    """The split once its cash is held; None while something for it had to be started."""
     split = attempt.split
     if attempt.doubt:
         _clear_doubt(work, attempt)
@@ -242,24 +259,21 @@ def _price(work: Work, attempt: Attempt) -> None:
         share, ceiling = share_of(split), work.state.share_max_fen
         work.record(Questioned(reason=DeclineReason.SHARE_ABOVE_CONSENT))
         work.ask(SHARE_ASK, ("accept", "decline"), share_fen=share, share_max_fen=ceiling)
-    elif split.cash_fen and not attempt.hold_ref:
-        work.call("hold", amount_fen=split.cash_fen)
+    elif attempt.captured or split.cash_fen == attempt.held_fen:
+        return split
+    elif attempt.hold_ref:
+        # Another share was held than is due now.
+        work.call("release", hold_ref=attempt.hold_ref)
     else:
-        basis = work.state.basis
-        assert basis is not None
-        work.record(
-            ClaimPriced(
-                order_id=work.given.order_id, attempt=attempt.number, basis=basis, split=split
-            )
-        )
+        work.call("hold", amount_fen=split.cash_fen)
+    return None
 
 
 def _settle(work: Work, attempt: Attempt) -> None:
-    split = attempt.split
-    assert split is not None
-    if attempt.doubt:
-        _clear_doubt(work, attempt)
-    elif work.state.basis is Basis.INSURED and not attempt.settlement_id:
+    split = _secured(work, attempt)
+    if split is None:
+        return
+    if work.state.basis is Basis.INSURED and not attempt.settlement_id:
         codes = [line.model_dump(mode="json") for line in attempt.codes]
         work.call(
             "settle",
@@ -302,6 +316,7 @@ def _sale(work: Work, attempt: Attempt) -> dict[str, Any]:
         "payer_area": work.case.payer_area,
         "voucher": voucher.model_dump(mode="json"),
         "pharmacy_id": str(attempt.pharmacy_id),
+        "fee_at": work.now.isoformat(),
         "lines": [line.model_dump(mode="json") for line in attempt.prices],
     }
 
@@ -340,10 +355,11 @@ def _take_back(work: Work, attempt: Attempt) -> None:
 def _end_of(work: Work, attempt: Attempt) -> Event | Note:
     if not attempt.moved:
         return AttemptOver(number=attempt.number)
-    assert attempt.split is not None
+    split = attempt.split or attempt.former
+    assert split is not None
     return ClaimUndone(
         order_id=work.given.order_id,
         attempt=attempt.number,
         settlement_id=attempt.undone_settlement_id or None,
-        split=attempt.split,
+        split=split,
     )

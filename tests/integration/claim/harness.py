@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from schemas.values import LinePrice, Order, Purpose, Voucher
 from services.catalogue import ChargeClass, products
 from services.claim import api
 from services.claim.app import SERVICE
+from services.claim.book import book
 from services.claim.domain import State
 from services.claim.ports import callers
 from services.kit import clock
@@ -26,7 +28,8 @@ from services.kit.calls import Calls
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.ids import new_id
-from services.sandbox import far_side
+from services.sandbox import far_side, insured
+from services.sandbox.arithmetic import Used
 from services.sandbox.far_side import Misbehave
 from services.sandbox.payer import Payer
 from services.sandbox.payment import Payment
@@ -36,10 +39,15 @@ from tests.integration.edge.servers import serving
 from tests.integration.standing import next_record, settings_of, stand_still, standing
 from tests.unit.claim import story
 
+AREA = "990101"
 CANARY = "Synthetic Canary Person"
 SEED = 7
 UNTIL_S_MAX = 20.0
-CLASS_A = next(p.product_code for p in products().values() if p.charge_class is ChargeClass.A)
+CLASS_A = next(
+    p.product_code
+    for p in products().values()
+    if p.charge_class is ChargeClass.A and p.product_code not in book().lists[0].limits_e4
+)
 
 
 @dataclass
@@ -72,12 +80,22 @@ class Claim:
         hospital = self.tenants["hospital-a"]
         await self.shell.records([next_record(fact, hospital, self.offsets) for fact in facts])
 
-    async def order(self, **changes: Any) -> Order:
+    async def insure(self, certificate: str, balance_fen: int = 0) -> None:
+        """The payer has this employee in its books, the year's deductible met."""
+        used = insured.dumped(Used(deductible={"ordinary": Decimal(300)}))
+        psn_no = insured.number_of(certificate)
+        pool = self.outside.payer_pool
+        await pool.execute(insured.MEET, psn_no, "310", "11", balance_fen, used)
+
+    async def order(self, certificate: str = "", **changes: Any) -> Order:
         """A fresh order of class A drugs, its voucher really sealed."""
         order_id = new_id()
         voucher = Voucher(
-            token=f"EV-{order_id}", person_name=CANARY, certificate_number="CANARY000000000001"
+            token=f"EV-{order_id}",
+            person_name=CANARY,
+            certificate_number=certificate or f"CANARY{order_id.hex}",
         )
+        await self.insure(voucher.certificate_number)
         async with self.sealer.acquire() as conn:
             sealed = await self.shell.vault.seal(conn, order_id, Purpose.PAYER, voucher)
         order = story.order(**changes)
@@ -89,6 +107,7 @@ class Claim:
             update={
                 "order_id": order_id,
                 "order_number": f"H-{order_id}",
+                "payer_area": AREA,
                 "hospital_id": self.tenants["hospital-a"],
                 "voucher": sealed,
                 "lines": lines,

@@ -21,7 +21,8 @@ from tests.unit.claim import story
 T = TypeVar("T", bound=OrderEvent)
 pytestmark = pytest.mark.live
 TOTAL_FEN = 10_000
-FUND_FEN = 8_000
+# 60 % of class A, past the deductible.
+FUND_FEN = 6_000
 
 
 @pytest.fixture

@@ -200,10 +200,11 @@ class Story:
     timers: dict[tuple[str, str], SetTimer] = field(default_factory=dict)
     now: datetime = NOW
     split: Split = SPLIT
+    found: Any = None
 
     def hear(self, message: Message, actor: Actor | None = None) -> Decision:
         """Decide a message and fold what was decided."""
-        made = facts_for(actor=actor, ids=_fresh(len(self.facts)))
+        made = facts_for(actor=actor, ids=_fresh(len(self.facts)), found=self.found)
         decision = domain.decide(self.state, message, self.now, made)
         for fact in decision.events:
             self.state = domain.evolve(self.state, fact)

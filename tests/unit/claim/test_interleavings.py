@@ -8,6 +8,7 @@ happened. Hypothesis chooses who moves next.
 from collections import Counter, deque
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +23,10 @@ from schemas.claim import (
     ClaimPriced,
     ClaimSettled,
     ClaimUndone,
+    DecideDispute,
+    DisputeDecision,
     OrderClosed,
+    Split,
 )
 from schemas.delivery import AttemptFailed, DeliveryCancelled
 from schemas.dispatch import PharmacyAssigned
@@ -30,12 +34,17 @@ from schemas.message import Event
 from schemas.values import CancelCause, Outcome
 from services.claim.domain.state import Phase
 from services.claim.ledger import Account, transfer_of
-from services.kit.decision import CallAnswered, CallOutcome, TimerFired, Verdict
+from services.kit.decision import Actor, CallAnswered, CallOutcome, TimerFired, Verdict
+from services.kit.spec import ORDER_ID
 from tests.unit.claim import story as s
 
 CANCELS_MAX = 2
 STEPS_MAX = 400
 DONE, REFUSED, UNKNOWN = CallOutcome.DONE, CallOutcome.REFUSED, CallOutcome.UNKNOWN
+# What comes with an answer to a settlement: other amounts, or the reason of a refusal.
+TWISTS = ("no", "no", "no", "wrong", "amounts_changed", "code_sold")
+OTHER = Split(total_fen=s.TOTAL_FEN, fund_fen=7_000, account_fen=500, cash_fen=2_500)
+OPERATOR = Actor(UUID(int=ORDER_ID.int + 1), "operator", "operations")
 HOMEWARD = ("undo", "reverse", "release", "refund")
 
 
@@ -251,8 +260,12 @@ class Road(RuleBasedStateMachine):
         return self.delivery.step != before
 
     @precondition(lambda self: self.story.calls)
-    @rule(outcome=st.sampled_from([DONE, DONE, DONE, REFUSED, UNKNOWN]), happened=st.booleans())
-    def call_answered(self, outcome: CallOutcome, happened: bool) -> None:
+    @rule(
+        outcome=st.sampled_from([DONE, DONE, DONE, REFUSED, UNKNOWN]),
+        happened=st.booleans(),
+        twist=st.sampled_from(TWISTS),
+    )
+    def call_answered(self, outcome: CallOutcome, happened: bool, twist: str) -> None:
         call = self.story.calls[0]
         if call.kind == "capture" and self.story.state.basis is Basis.INSURED:
             assert self.story.state.attempt is not None
@@ -266,7 +279,9 @@ class Road(RuleBasedStateMachine):
             outcome = DONE
         if outcome is DONE or (outcome is UNKNOWN and happened):
             self.books.act(call.kind, call.ref, call.request)
-        response = s.done(call.kind) if outcome is DONE else {"code": "no"}
+        split = OTHER if call.kind == "settle" and twist == "wrong" else s.SPLIT
+        code = twist if call.kind == "settle" else "no"
+        response = s.done(call.kind, split) if outcome is DONE else {"code": code}
         self.story.apply(CallAnswered(call.kind, call.ref, outcome, response))
         self._tell()
 
@@ -282,6 +297,18 @@ class Road(RuleBasedStateMachine):
         timer = next(iter(self.story.timers.values()))
         del self.story.timers[timer.kind, timer.ref]
         self.story.apply(TimerFired(timer.kind, timer.ref, timer.due_at))
+        self._tell()
+
+    @precondition(lambda self: self.story.state.dispute)
+    @rule(decision=st.sampled_from(DisputeDecision))
+    def operator_decides(self, decision: DisputeDecision) -> None:
+        dispute = self.story.state.dispute
+        assert dispute is not None
+        reason = "compared by telephone"
+        command = DecideDispute(
+            order_id=ORDER_ID, ref=dispute.ref, decision=decision, reason=reason
+        )
+        self.story.apply(command, OPERATOR)
         self._tell()
 
     @precondition(lambda self: self.story.state.ask)
@@ -321,10 +348,13 @@ class Road(RuleBasedStateMachine):
         moved += [self._dispatch_reads(source) for source in self.to_dispatch]
         moved += [self._delivery_reads(source) for source in self.to_delivery]
         if self.story.calls:
-            self.call_answered(DONE, True)
+            self.call_answered(DONE, True, "no")
             return True
         if self.story.timers:
             self.timer_fires()
+            return True
+        if self.story.state.dispute and not any(moved):
+            self.operator_decides(DisputeDecision.ASK_AGAIN)
             return True
         moved += [self._dispatch_acts(), self._delivery_acts(True)]
         return any(moved)
@@ -395,6 +425,7 @@ MOVES: dict[str, int] = {
     "call_answered": 12,
     "timer_fires": 2,
     "patient_answers": 2,
+    "operator_decides": 2,
     "cancel": 1,
 }
 
@@ -404,7 +435,16 @@ def test_random_walks_meet_everything() -> None:
     for seed in range(WALKS):
         met.update(_walk(Random(seed)))
     ends = {f"closed {outcome.value}" for outcome in Outcome}
-    notes = {"SettlementUndone", "Refunded", "Released", "DoubtCleared", "ClaimUndone"}
+    notes = {
+        "Disputed",
+        "DisputeDecided",
+        "Requoted",
+        "SettlementUndone",
+        "Refunded",
+        "Released",
+        "DoubtCleared",
+        "ClaimUndone",
+    }
     missing = {name for name in ends | notes if met[name] == 0}
     assert not missing, (missing, met.most_common())
 
@@ -438,10 +478,14 @@ def _move(road: Road, move: str, random: Random) -> None:
         case "delivery_acts":
             road.delivery_acts(random.random() < 0.85)
         case "call_answered" if road.story.calls:
-            outcome = random.choices([DONE, REFUSED, UNKNOWN], [12, 1, 2])[0]
-            road.call_answered(outcome, random.random() < 0.5)
+            refused = 6 if road.story.calls[0].kind == "settle" else 1
+            outcome = random.choices([DONE, REFUSED, UNKNOWN], [12, refused, 2])[0]
+            twist = random.choice(TWISTS if outcome is DONE else TWISTS[2:])
+            road.call_answered(outcome, random.random() < 0.5, twist)
         case "timer_fires" if road.story.timers:
             road.timer_fires()
+        case "operator_decides" if road.story.state.dispute:
+            road.operator_decides(random.choice(list(DisputeDecision)))
         case "patient_answers" if road.story.state.ask:
             road.patient_answers(random.choice([0, 0, 1]))
         case "cancel" if road.approved and road.cancels < CANCELS_MAX and random.random() < 0.4:

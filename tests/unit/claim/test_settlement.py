@@ -548,6 +548,7 @@ ZERO = a_claim(a_line("0"))
 
 
 @given(st.lists(st.integers(0, 5_000_000), min_size=1, max_size=6))
+@settings(deadline=None)
 def test_spreading_keeps_the_sum_and_moves_no_part_by_a_whole_fen(exact: list[int]) -> None:
     parts = spread(half_up(sum(exact)), exact)
     assert sum(parts) == half_up(sum(exact))
@@ -556,6 +557,7 @@ def test_spreading_keeps_the_sum_and_moves_no_part_by_a_whole_fen(exact: list[in
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6), st.data())
+@settings(deadline=None)
 def test_a_share_is_never_more_than_its_weight(weights: list[int], data: st.DataObject) -> None:
     total = data.draw(st.integers(0, sum(weights)))
     parts = share(total, weights)

@@ -5,7 +5,7 @@ year's figures. Source: the public interface fields of 2101/2102 (`setlinfo`, `d
 they leave open is a named option of `Reading`.
 """
 
-from services.claim.domain.settlement.arithmetic import china_day, quote
+from services.claim.domain.settlement.arithmetic import china_day, day_in_china, quote
 from services.claim.domain.settlement.claim import (
     ChargeClass,
     Claim,
@@ -25,6 +25,7 @@ from services.claim.domain.settlement.policy import (
     Supplement,
     SupplementKind,
     in_force,
+    levels,
 )
 from services.claim.domain.settlement.year import after, undone
 
@@ -46,7 +47,9 @@ __all__ = [
     "after",
     "broken",
     "china_day",
+    "day_in_china",
     "in_force",
+    "levels",
     "quote",
     "undone",
 ]

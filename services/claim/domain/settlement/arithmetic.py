@@ -1,7 +1,7 @@
 """The settlement of one claim: a pure function of policy, person and claim."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 from services.claim.domain.settlement.claim import (
     CHRONIC_MED_TYPES,
@@ -63,6 +63,11 @@ def quote(policy: Policy, person: Person, claim: Claim) -> Settlement:
 def china_day(reading: Reading, claim: Claim) -> date:
     """The day in China that names the settlement year and the policy in force."""
     moment = claim.settled_at if reading.year_by is YearBy.SETTLEMENT else claim.fee_at
+    return day_in_china(moment)
+
+
+def day_in_china(moment: datetime) -> date:
+    """The calendar day there."""
     return moment.astimezone(CHINA).date()
 
 

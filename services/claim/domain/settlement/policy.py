@@ -242,13 +242,21 @@ class Policy:
         return None
 
 
+def levels(area: str) -> tuple[str, ...]:
+    """An area and those above it: without rules of its own it has its city's or province's."""
+    return tuple(dict.fromkeys((area, f"{area[:4]}00", f"{area[:2]}0000")))
+
+
 def in_force(policies: tuple[Policy, ...], area: str, day: date) -> Policy | None:
-    """The policy of an area on a day in China; the later start wins where two overlap."""
-    fitting = [
-        policy
-        for policy in policies
-        if policy.area == area
-        and policy.effective_from <= day
-        and (policy.effective_to is None or day <= policy.effective_to)
-    ]
-    return max(fitting, key=lambda policy: policy.effective_from, default=None)
+    """The policy on a day in China; the nearest level, and there the later start, wins."""
+    for level in levels(area):
+        fitting = [
+            policy
+            for policy in policies
+            if policy.area == level
+            and policy.effective_from <= day
+            and (policy.effective_to is None or day <= policy.effective_to)
+        ]
+        if fitting:
+            return max(fitting, key=lambda policy: policy.effective_from)
+    return None

@@ -1,0 +1,66 @@
+"""The rules of all areas and their lists of drugs, as claim checks the payer with them."""
+
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from services.catalogue import products
+from services.claim.domain.checking import Book, DrugList
+from services.claim.domain.settlement import ChargeClass
+from services.claim.quoting import FineYuan, Ratio, Strict, policies
+
+LISTS = Path(__file__).parent / "lists"
+CLASSES = {"A": ChargeClass.A, "B": ChargeClass.B, "C": ChargeClass.C}
+
+
+class DrugListIn(Strict):
+    """An area's list of drugs for a span of days: what differs by drug or by class."""
+
+    area: str = Field(pattern=r"^\d{6}$")
+    version: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    effective_from: date
+    effective_to: date | None = None
+    first_self_pay: Mapping[ChargeClass, Ratio] = Field(default_factory=dict)
+    limits: Mapping[str, FineYuan] = Field(default_factory=dict)
+    dual_channel: frozenset[str] = frozenset()
+
+    def build(self) -> DrugList:
+        """The list as the arithmetic takes it."""
+        return DrugList(
+            area=self.area,
+            version=self.version,
+            effective_from=self.effective_from,
+            effective_to=self.effective_to,
+            first_self_pay_ppm={c: _whole(r, 1_000_000) for c, r in self.first_self_pay.items()},
+            limits_e4={code: _whole(limit, 10_000) for code, limit in self.limits.items()},
+            dual_channel=self.dual_channel,
+        )
+
+
+@cache
+def book() -> Book:
+    """All that this process checks with. Raises ValueError that names the file."""
+    classes = {code: CLASSES[item.charge_class.value] for code, item in products().items()}
+    return Book(policies(), lists(), classes)
+
+
+def lists(folder: Path = LISTS) -> tuple[DrugList, ...]:
+    """The lists of a folder of TOML files. Raises ValueError that names the file."""
+    found: list[DrugList] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            rows = tomllib.loads(path.read_text(encoding="utf-8")).get("list", [])
+            found += [DrugListIn.model_validate(row).build() for row in rows]
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+    return tuple(found)
+
+
+def _whole(figure: Decimal, unit: int) -> int:
+    return int(figure * unit)

@@ -1,0 +1,197 @@
+"""Holds the payer's amounts against our own arithmetic: what differs is never booked.
+
+The payer alone knows what a person has used up of the year, so its bill states these figures; what
+follows from them, from the prices and from the area's rules, it has to get right to the fen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from pydantic import Field
+
+from schemas.claim import Split
+from schemas.values import LinePrice
+from services.claim.domain.notes import Part
+from services.claim.domain.settlement import (
+    ChargeClass,
+    Claim,
+    ClaimRefused,
+    Line,
+    Person,
+    Policy,
+    Settlement,
+    YearFigures,
+    day_in_china,
+    in_force,
+    levels,
+    quote,
+)
+
+PHARMACY_PURCHASE = "41"
+FEN_E4 = 100
+
+
+class BillLine(Part):
+    """One line's cost in its four parts, as the payer says."""
+
+    line_id: str
+    amount_fen: int
+    fully_self_paid_fen: int
+    over_limit_fen: int
+    first_self_pay_fen: int
+    in_scope_fen: int
+
+
+class UsedUp(Part):
+    """What the payer says was used up of the year before this settlement, by pool."""
+
+    deductible: dict[str, int] = Field(default_factory=dict)
+    past_deductible: dict[str, int] = Field(default_factory=dict)
+    fund: dict[str, int] = Field(default_factory=dict)
+    supplements: dict[str, int] = Field(default_factory=dict)
+    burden_fen: int = 0
+
+
+class Bill(Part):
+    """What the payer's split rests on."""
+
+    insutype: str
+    psn_type: str
+    settled_at: datetime
+    balance_fen: int
+    used: UsedUp
+    lines: tuple[BillLine, ...]
+    deductible_fen: int
+    pooled_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrugList:
+    """What an area's list says of drugs: limits in 1/10000 CNY, first-self-pay in millionths."""
+
+    area: str
+    version: str
+    effective_from: date
+    effective_to: date | None
+    first_self_pay_ppm: Mapping[ChargeClass, int]
+    limits_e4: Mapping[str, int] = field(default_factory=dict)
+    dual_channel: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The rules and lists of all areas, and each product's class."""
+
+    policies: tuple[Policy, ...]
+    lists: tuple[DrugList, ...]
+    classes: Mapping[str, ChargeClass]
+
+    def drugs(self, area: str, day: date) -> DrugList | None:
+        """The list in force; the nearest level that has one, and there the latest."""
+        for level in levels(area):
+            valid = [
+                one
+                for one in self.lists
+                if one.area == level
+                and one.effective_from <= day
+                and (one.effective_to is None or day <= one.effective_to)
+            ]
+            if valid:
+                return max(valid, key=lambda one: one.effective_from)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Our own split, and the names of the figures in which the payer's differ."""
+
+    split: Split
+    differs: tuple[str, ...]
+
+
+def compare(
+    book: Book, area: str, prices: Sequence[LinePrice], bill: Bill, told: Split
+) -> Compared | None:
+    """None when the area has no policy here: then only the sums were checked."""
+    day = day_in_china(bill.settled_at)
+    policy = in_force(book.policies, area, day)
+    if policy is None:
+        return None
+    claim = _claim(book.drugs(area, day), book.classes, prices, bill.settled_at)
+    try:
+        settlement = quote(policy, _person(bill, day.year), claim)
+    except ClaimRefused as refused:
+        total = told.total_fen
+        nothing = Split(total_fen=total, fund_fen=0, account_fen=0, cash_fen=total)
+        return Compared(nothing, (refused.code,))
+    own = Split(
+        total_fen=settlement.total_fen,
+        fund_fen=settlement.fund_fen,
+        account_fen=settlement.account_fen,
+        cash_fen=settlement.cash_fen,
+    )
+    return Compared(own, tuple(_differing(settlement, own, bill, told)))
+
+
+def _claim(
+    drugs: DrugList | None,
+    classes: Mapping[str, ChargeClass],
+    prices: Sequence[LinePrice],
+    at: datetime,
+) -> Claim:
+    lines = tuple(_line(drugs, classes, price) for price in prices)
+    return Claim(med_type=PHARMACY_PURCHASE, fee_at=at, settled_at=at, lines=lines)
+
+
+def _line(drugs: DrugList | None, classes: Mapping[str, ChargeClass], price: LinePrice) -> Line:
+    """A drug outside the catalogue is class C."""
+    code = price.product_code
+    charge_class = classes.get(code, ChargeClass.C)
+    return Line(
+        feedetl_sn=str(price.line_id),
+        charge_class=charge_class,
+        price_e4=price.unit_price_fen * FEN_E4,
+        quantity_e4=price.quantity * 10_000,
+        limit_e4=drugs.limits_e4.get(code) if drugs else None,
+        first_self_pay_ppm=drugs.first_self_pay_ppm.get(charge_class, 0) if drugs else 0,
+        dual_channel=drugs is not None and code in drugs.dual_channel,
+    )
+
+
+def _person(bill: Bill, year: int) -> Person:
+    used = bill.used
+    figures = YearFigures(
+        deductible=used.deductible,
+        past_deductible=used.past_deductible,
+        fund=used.fund,
+        burden_fen=used.burden_fen,
+        supplements=used.supplements,
+    )
+    return Person(
+        psn_no="",
+        insutype=bill.insutype,
+        psn_type=bill.psn_type,
+        years={year: figures},
+        balance_fen=bill.balance_fen,
+    )
+
+
+def _differing(ours: Settlement, own: Split, bill: Bill, told: Split) -> Iterator[str]:
+    yield from (name for name in Split.model_fields if getattr(own, name) != getattr(told, name))
+    if ours.deductible_fen != bill.deductible_fen:
+        yield "deductible_fen"
+    if ours.pooled_fen != bill.pooled_fen:
+        yield "pooled_fen"
+    theirs = {line.line_id: line for line in bill.lines}
+    for line in ours.lines:
+        parts = BillLine(
+            line_id=line.feedetl_sn,
+            amount_fen=line.amount_fen,
+            fully_self_paid_fen=line.fully_self_paid_fen,
+            over_limit_fen=line.over_limit_fen,
+            first_self_pay_fen=line.first_self_pay_fen,
+            in_scope_fen=line.in_scope_fen,
+        )
+        if theirs.get(line.feedetl_sn) != parts:
+            yield f"line {line.feedetl_sn}"

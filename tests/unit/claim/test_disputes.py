@@ -1,0 +1,159 @@
+"""Amounts of the payer that are not ours: never booked, put to a person, undone at any end."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from schemas.claim import ClaimPriced, DecideDispute, DisputeDecision, OrderClosed, Split
+from services.claim.book import book
+from services.claim.domain.notes import Disputed, Held, Released, SettlementMade, SettlementUndone
+from services.claim.domain.state import Step
+from services.claim.domain.work import AGAIN_TIMER
+from services.kit.decision import Actor, Verdict
+from services.kit.spec import ORDER_ID
+from tests.unit.claim import story as s
+from tests.unit.claim.story import Story
+
+OPERATOR = Actor(UUID("01950000-0000-7000-8000-0000000000d1"), "operator", "operations")
+OTHER = Split(total_fen=s.TOTAL_FEN, fund_fen=7_000, account_fen=500, cash_fen=2_500)
+BILL: dict[str, Any] = {
+    "insutype": "310",
+    "psn_type": "11",
+    "settled_at": "2026-03-02T09:00:00Z",
+    "balance_fen": 500,
+    "used": {},
+    "lines": [],
+    "deductible_fen": 0,
+    "pooled_fen": 8_000,
+}
+
+
+def decide(decision: DisputeDecision, ref: str = "1.1") -> DecideDispute:
+    reason = "compared with the payer by telephone"
+    return DecideDispute(order_id=ORDER_ID, ref=ref, decision=decision, reason=reason)
+
+
+def settled_otherwise() -> Story:
+    """Presettled and held at 1500 fen of cash, settled at 2500."""
+    story = s.priced().apply(s.sealed())
+    story.split = OTHER
+    return story.answer("settle")
+
+
+def test_a_settlement_that_is_not_what_was_presettled_is_not_booked() -> None:
+    story = settled_otherwise()
+    [disputed] = story.of(Disputed)
+    assert (disputed.dispute.ours, disputed.dispute.theirs) == (s.SPLIT, OTHER)
+    assert story.of(SettlementMade) == []
+    assert story.calls == []
+    assert story.state.attempt is not None
+    assert story.state.attempt.step is Step.SETTLING
+
+
+def test_a_presettlement_against_our_arithmetic_holds_nothing() -> None:
+    # Given an area whose rules we know, and a payer that gives 80 % to somebody with a deductible
+    story = s.authorised()
+    assert story.state.case is not None
+    case = story.state.case.model_copy(update={"payer_area": "990101"})
+    story.state = story.state.model_copy(update={"case": case})
+    story.found = book()
+    # When it presettles
+    response = {**s.done("presettle"), "bill": BILL}
+    story.apply(s.assigned()).answer("presettle", response=response)
+    # Then the claim stops, with both figures: the product is unknown, so it is class C
+    [disputed] = story.of(Disputed)
+    assert disputed.dispute.ours.fund_fen == 0
+    assert {"fund_fen", "pooled_fen"} <= set(disputed.dispute.differs)
+    assert story.calls == []
+    assert "ClaimPriced" not in story.published()
+    # And a person may still take the payer's word
+    story.apply(decide(DisputeDecision.TAKE_THEIRS), OPERATOR).answer("hold")
+    assert story.of(ClaimPriced)[0].split == s.SPLIT
+
+
+def test_only_the_operator_decides_and_only_once() -> None:
+    story = settled_otherwise()
+    command = decide(DisputeDecision.DECLINE)
+    assert story.hear(command, s.HOSPITAL_ACTOR).status == 403
+    assert story.hear(decide(DisputeDecision.DECLINE, "9.9"), OPERATOR).code == "dispute_closed"
+    story.apply(command, OPERATOR)
+    assert story.hear(command, OPERATOR).verdict is Verdict.STALE
+    other = decide(DisputeDecision.ASK_AGAIN)
+    assert story.hear(other, OPERATOR).code == "dispute_closed"
+    assert Story().hear(command, OPERATOR).status == 404
+
+
+def test_their_figures_are_booked_with_another_share_held() -> None:
+    story = settled_otherwise().apply(decide(DisputeDecision.TAKE_THEIRS), OPERATOR)
+    assert story.of(SettlementMade)[0].fund_fen == OTHER.fund_fen
+    story.answer("release").answer("hold").answer("capture")
+    assert [held.cash_fen for held in story.of(Held)] == [s.SPLIT.cash_fen, OTHER.cash_fen]
+    assert story.of(Released)[0].cash_fen == s.SPLIT.cash_fen
+    assert story.published()[-1] == "ClaimSettled"
+    assert story.state.attempt is not None
+    assert story.state.attempt.split == OTHER
+
+
+def test_asked_again_the_settlement_is_reversed_first() -> None:
+    story = settled_otherwise().apply(decide(DisputeDecision.ASK_AGAIN), OPERATOR)
+    story.split = s.SPLIT
+    story.answer("reverse").fire(AGAIN_TIMER).answer("settle").answer("capture")
+    assert story.published()[-1] == "ClaimSettled"
+
+
+@pytest.mark.parametrize("end", ["decline", "give back"])
+def test_whatever_ends_the_attempt_takes_the_wrong_settlement_back(end: str) -> None:
+    story = settled_otherwise()
+    if end == "decline":
+        story.apply(decide(DisputeDecision.DECLINE), OPERATOR)
+    else:
+        story.apply(s.failed())
+    story.answer("reverse").answer("release")
+    assert story.of(SettlementMade) == story.of(SettlementUndone) == []
+    if end == "decline":
+        assert story.of(OrderClosed)[0].outcome == "settlement_refused"
+    else:
+        assert story.state.dispute is None
+        assert story.state.attempt is None
+
+
+def test_a_year_that_moved_on_is_quoted_anew_without_a_second_pricing() -> None:
+    # Given a sealed parcel whose settlement the payer refuses, because the person bought elsewhere
+    story = s.priced().apply(s.sealed()).refused("settle", "amounts_changed")
+    # When the new quote leaves more cash
+    story.split = OTHER
+    story.answer("presettle").answer("release").answer("hold").answer("settle").answer("capture")
+    # Then the new share was held and captured, and the parcel may leave
+    assert story.published().count("ClaimPriced") == 1
+    assert story.published()[-1] == "ClaimSettled"
+
+
+def test_a_larger_share_after_sealing_is_asked() -> None:
+    story = s.priced(share_max_fen=2_500).apply(s.sealed()).refused("settle", "amounts_changed")
+    story.split = OTHER
+    story.answer("presettle")
+    assert story.state.ask is not None
+    story.ask("decline").answer("release")
+    assert story.of(OrderClosed)[0].outcome == "declined"
+
+
+def test_a_refusal_after_sealing_leaves_the_choice_to_the_patient() -> None:
+    story = s.priced(self_pay=None).apply(s.sealed()).refused("settle", "not_insured")
+    assert story.state.ask is not None
+    story.ask("yes").answer("release").answer("hold").answer("capture")
+    assert story.of(Held)[-1].cash_fen == s.TOTAL_FEN
+    assert story.published()[-1] == "ClaimSettled"
+    # But nobody pays for packs whose codes are wrong
+    bad = s.priced(self_pay=True).apply(s.sealed()).refused("settle", "code_sold")
+    assert bad.published()[-1] == "ClaimDeclined"
+
+
+def test_an_endless_change_of_figures_ends() -> None:
+    story = s.priced().apply(s.sealed())
+    for _ in range(3):
+        story.refused("settle", "amounts_changed").answer("presettle")
+    story.refused("settle", "amounts_changed")
+    assert story.published()[-1] == "ClaimDeclined"
+    story.answer("release")
+    assert story.state.outcome == "settlement_refused"
