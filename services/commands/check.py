@@ -64,7 +64,7 @@ def _running(home: Path) -> Target:
 
 
 def _standing(instance: Instance) -> Target:
-    return Target(instance.home, instance.pg_dsn, instance.kafka, books={})
+    return Target(instance.home, instance.pg_dsn, instance.kafka, books={}, at_rest=True)
 
 
 def _show(rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -120,6 +120,8 @@ class Evidence:
     remembered: Remembered
     logs: Sequence[str] = ()
     log_lines: int = 0
+    # No service runs.
+    at_rest: bool = False
 
     @property
     def issued(self) -> Mapping[str, Fact]:

@@ -48,6 +48,8 @@ class Target:
     pg_dsn: str
     kafka: str
     books: Mapping[str, str]
+    # No service runs.
+    at_rest: bool = False
 
 
 async def look_at(target: Target) -> dict[str, Any]:
@@ -95,6 +97,7 @@ async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str
         remembered=_remembered(target.home),
         logs=logs,
         log_lines=log_lines,
+        at_rest=target.at_rest,
     )
 
 

@@ -27,19 +27,33 @@ WHERE key = ANY($1::uuid[]) AND published_at IS NULL
 """
 OVERDUE = """
 SELECT 'timer ' || t.order_id AS id FROM {schema}.timer t JOIN {schema}.state s USING (order_id)
-WHERE t.due_at < kit.now() - make_interval(secs => $1) AND s.blocked_by IS NULL
+WHERE t.due_at < {now} - make_interval(secs => $1) AND s.blocked_by IS NULL
 UNION ALL
 SELECT 'call ' || order_id FROM {schema}.call
-WHERE state <> 'answered' AND next_try_at < clock_timestamp() - make_interval(secs => $1)
-  AND coalesce(lease_until, next_try_at) < clock_timestamp() - make_interval(secs => $1)
+WHERE state <> 'answered' AND next_try_at < {real} - make_interval(secs => $1)
+  AND coalesce(lease_until, next_try_at) < {real} - make_interval(secs => $1)
 UNION ALL
 SELECT 'early ' || order_id FROM {schema}.waiting
-WHERE deadline < kit.now() - make_interval(secs => $1)
+WHERE deadline < {now} - make_interval(secs => $1)
 UNION ALL
 SELECT 'outbox ' || key FROM {schema}.outbox
-WHERE published_at IS NULL AND event_id::text = ANY($2::text[])
+WHERE published_at IS NULL AND {left}
 LIMIT 100
 """
+# What was unpublished before the topics were read has had time enough.
+WORKING = {
+    "now": "kit.now()",
+    "real": "clock_timestamp()",
+    "left": "event_id::text = ANY($2::text[])",
+}
+# Nobody is late for what fell due after he had stopped: he is asked as of his last sign of life.
+AT_REST = {
+    "now": "(SELECT at FROM {schema}.alive)",
+    "real": "(SELECT max(at) FROM {schema}.worker)",
+    "left": "$2::text[] IS NOT NULL AND time < (SELECT at FROM {schema}.alive)"
+    " - make_interval(secs => $1)",
+}
+LAST_MOMENT = "SELECT coalesce((SELECT at FROM claim.alive), kit.now())"
 
 
 # Its end was told and claim has read it, yet claim neither closed it nor has a hand on it.
@@ -104,12 +118,13 @@ async def one_accepted_offer(evidence: Evidence) -> Finding:
 
 async def nothing_overdue(evidence: Evidence) -> Finding:
     """No timer, call, early message or fact is left lying, and no order outlives its expiry."""
-    now = await evidence.conn.fetchval("SELECT kit.now()")
+    now = await evidence.conn.fetchval(LAST_MOMENT if evidence.at_rest else "SELECT kit.now()")
+    clocks = AT_REST if evidence.at_rest else WORKING
     wrong: list[str] = []
     for schema in SERVICES:
-        # What was unpublished before the topics were read has had time enough.
+        told = {name: sql.format(schema=schema) for name, sql in clocks.items()}
         old = list(evidence.before.unpublished[schema])
-        rows = await evidence.conn.fetch(OVERDUE.format(schema=schema), OVERDUE_S, old)
+        rows = await evidence.conn.fetch(OVERDUE.format(schema=schema, **told), OVERDUE_S, old)
         wrong += [f"{schema}: {row['id']}" for row in rows]
     closed = evidence.closed
     issued = evidence.issued

@@ -244,6 +244,20 @@ async def test_an_open_order_is_alive_by_its_timer_until_that_is_overdue(
     assert (await look("I11", evidence)).ids == (f"claim: timer {ORDER}",)
 
 
+async def test_nobody_is_late_for_what_fell_due_after_he_had_stopped(
+    conn: asyncpg.Connection, evidence: Evidence
+) -> None:
+    evidence.at_rest = True
+    await add_state(conn, HOSPITAL, 0)
+    await conn.execute("INSERT INTO claim.alive (one, at) VALUES (true, now() - interval '1 hour')")
+    timer = "INSERT INTO claim.timer (order_id, kind, ref, due_at) VALUES ($1, 'k', '', $2)"
+    stopped = await conn.fetchval("SELECT at FROM claim.alive")
+    await conn.execute(timer, uuid.UUID(ORDER), stopped + timedelta(minutes=5))
+    assert (await look("I11", evidence)).ok
+    await conn.execute("UPDATE claim.timer SET due_at = $1", stopped - timedelta(minutes=3))
+    assert (await look("I11", evidence)).ids == (f"claim: timer {ORDER}",)
+
+
 async def test_an_order_that_outlived_its_expiry(
     conn: asyncpg.Connection, evidence: Evidence
 ) -> None:
