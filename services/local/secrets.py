@@ -1,9 +1,11 @@
-"""The secrets of a local instance: a master key, and synthetic tenants with their tokens."""
+"""The secrets of a local instance: a master key, and synthetic tenants with their tokens; and the
+synthetic authority whose signatures it believes."""
 
 import hashlib
 import json
 import os
 import secrets
+from importlib.resources import files
 from pathlib import Path
 
 from services.kit.ids import new_id
@@ -31,6 +33,17 @@ def create_once(folder: Path) -> None:
         rows = [_tenant(name, kind, clear[name]) for name, kind in TENANTS.items()]
         _write(tenants, json.dumps({"tenants": rows}, indent=2))
         _write(tokens, json.dumps(clear, indent=2))
+
+
+def trust_once(folder: Path) -> None:
+    """Believe the sandbox's test authority, where the folder does not say otherwise yet."""
+    if folder.exists():
+        return
+    scratch = folder.with_name(folder.name + ".new")
+    scratch.mkdir(exist_ok=True)
+    for file in files(__package__).joinpath("synthetic_trust").iterdir():
+        (scratch / file.name).write_bytes(file.read_bytes())
+    scratch.rename(folder)
 
 
 def _tenant(name: str, kind: str, token: str) -> dict[str, str]:

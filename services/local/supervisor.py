@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.kit.db import FAULTS
-from services.local import backup
+from services.local import backup, secrets
 from services.local.child import Child, cap_log
 from services.local.errors import LocalError, StartFailed
 from services.local.instance import Instance
@@ -396,6 +396,7 @@ async def running(
     names = tuple(SERVICES if processes is None else processes)
     instance = Instance(home, edge_port=edge_port, extra=names, kafka_told=kafka_told)
     instance.open()
+    secrets.trust_once(instance.home / "trust")
     try:
         system = System(instance, names, env, progress, prepare)
         instance.write_state(supervisor=os.getpid(), url=None, processes=[])

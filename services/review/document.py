@@ -60,13 +60,15 @@ class CheckedPatient(_Part):
 
 
 class CheckedSignature(_Part):
-    """Who signed; `genuine`, `licensed`, `rights` as somebody verified them."""
+    """Who signed; `genuine`, `licensed`, `rights` as somebody verified them, the flaws as codes."""
 
     signer: str
     value: str
     automatic: bool = False
     genuine: bool | None = None
+    flaw: str | None = Field(default=None, description="such as certificate_revoked")
     licensed: bool | None = None
+    licence_flaw: str | None = Field(default=None, description="such as licence_suspended")
     rights: list[str] | None = None
 
 

@@ -1,7 +1,8 @@
-"""The packs of an instance: read anew when their folder changes, as a whole or not at all."""
+"""The packs of an instance: read anew when their folder changes, as a whole or not at all.
+The authorities it trusts are watched in the same way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -11,9 +12,11 @@ import asyncpg
 
 from services.kit import telemetry
 from services.kit.config import Settings
+from services.review import trust
 from services.review.rules import engine_of
 from services.review.rules.pack import PackError
 from services.review.rules.shelf import installed, read, stand, standing
+from services.review.trust import TrustWatch
 
 FOLDER = "rules"
 LOOK_EVERY_S = 2.0
@@ -24,6 +27,8 @@ Seen = tuple[tuple[str, int, int], ...]
 
 class Watch:
     """A folder with `packs` and `library` of its own, laid over what is installed."""
+
+    changed, wrong = "packs_changed", "packs_refused"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,6 +55,11 @@ class Watch:
         stand(packs)
         return True
 
+    @property
+    def version(self) -> str:
+        """What stands, for the log."""
+        return ", ".join(pack.id for pack in standing().packs)
+
     def _files(self) -> Seen:
         found = []
         for file in sorted(self._folder.glob("*/*.toml")):
@@ -63,8 +73,10 @@ class Watch:
 async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch]:
     """Looks every few seconds, in a thread, so that the stream goes on meanwhile."""
     watch = Watch(settings.home / FOLDER)
-    _tell(watch.look(), watch, "")
-    looking = asyncio.create_task(_keep_looking(watch))
+    watches: tuple[Watch | TrustWatch, ...] = watch, TrustWatch(settings.home / trust.FOLDER)
+    for each in watches:
+        _tell(each.look(), each, "")
+    looking = asyncio.create_task(_keep_looking(watches))
     try:
         yield watch
     finally:
@@ -73,19 +85,20 @@ async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch
             await looking
 
 
-async def _keep_looking(watch: Watch) -> None:
+async def _keep_looking(watches: Sequence[Watch | TrustWatch]) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        await _look(watch)
+        for watch in watches:
+            await _look(watch)
 
 
-async def _look(watch: Watch) -> None:
+async def _look(watch: Watch | TrustWatch) -> None:
     before = watch.refused
     _tell(await asyncio.to_thread(watch.look), watch, before)
 
 
-def _tell(changed: bool, watch: Watch, before: str) -> None:
+def _tell(changed: bool, watch: Watch | TrustWatch, before: str) -> None:
     if changed:
-        log.info("packs_changed", version=", ".join(pack.id for pack in standing().packs))
+        log.info(watch.changed, version=watch.version)
     elif watch.refused and watch.refused != before:
-        log.error("packs_refused", error=watch.refused)
+        log.error(watch.wrong, error=watch.refused)

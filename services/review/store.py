@@ -13,10 +13,12 @@ from services.kit.guard import Guard
 from services.kit.queries import load
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
 from services.kit.vault import Vault
+from services.review import trust
 from services.review.domain import State
-from services.review.domain.reading import Known, would_supply
+from services.review.domain.reading import Known, would_supply, written_in
 from services.review.domain.state import CorrectionExamined, Examined, Holding, Step
 from services.review.rules import Supplied
+from services.review.trust import proofs_of
 
 QUERIES = load(__package__)
 # A prescription may be as old as it is valid, and a rule looks back from the day of its issue.
@@ -39,10 +41,13 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     opened = await context.vault.open_many(context.conn, sealed, ClinicalOrder)
     persons = [_pseudonym(context.vault, clinical) for clinical in opened]
     held, often = await _held_by(context, persons), Counter(persons)
+    profile = trust.standing()
     found: dict[UUID, Any] = {}
     for (item, event), clinical, person in zip(wanted, opened, persons, strict=True):
         others = (supply for order_id, supply in held[person] if order_id != event.order_id)
-        known = Known(clinical, person, tuple(others))
+        sheets = written_in(event, clinical)
+        proofs = proofs_of(profile, clinical, sheets, context.now) if profile else {}
+        known = Known(clinical, person, tuple(others), proofs)
         found[item.id] = known
         if often[person] > 1:
             # The next of this person in the same transaction must know of this one.

@@ -24,7 +24,7 @@ from schemas.prescription import (
 )
 from schemas.values import CancelCause
 from services.catalogue import Product, product
-from services.sandbox import goods
+from services.sandbox import authority, goods
 from services.sandbox.fates import Fates
 from services.sandbox.profile import choose
 from services.sandbox.world import OrderSpec, World, seeded_id
@@ -92,11 +92,9 @@ class Script:
         sheet = next(
             sheet for sheet in self.submit.prescriptions if sheet.prescription_id == prescription_id
         )
-        signed = {
-            "version": version,
-            "prescriber": _signature(sheet.prescriber.signer, self.number, version, at),
-        }
-        return CorrectPrescription(order_id=order_id, prescription=sheet.model_copy(update=signed))
+        newer = sheet.model_copy(update={"version": version})
+        prescription = _signed(newer, self.submit.patient, at)
+        return CorrectPrescription(order_id=order_id, prescription=prescription)
 
 
 def voucher_token(number: str) -> str:
@@ -121,7 +119,8 @@ def script_of(spec: OrderSpec, fates: Fates) -> Script:
     cancels = fates.u(number, "cancels") < shares.cancel_by_patient
     within_s = fates.profile.orders.cancel_within_s
     after = timedelta(seconds=within_s * fates.u(number, "cancels at"))
-    sheets = _Draft(spec, fates, must_reject).sheets(seen, cold)
+    person = _patient(spec, fates)
+    sheets = _Draft(spec, fates, must_reject, person).sheets(seen, cold)
     return Script(
         spec=spec,
         hospital=HOSPITALS[int(2 * fates.u(number, "hospital"))],
@@ -129,7 +128,7 @@ def script_of(spec: OrderSpec, fates: Fates) -> Script:
             order_number=number,
             city=spec.city,
             tier=_tier(spec.tier),
-            patient=_patient(spec, fates),
+            patient=person,
             delivery=DeliveryPlace(
                 address=f"{CANARY} {int(900 * fates.u(number, 'house')) + 1} Sandbox Road",
                 lat=spec.door.lat,
@@ -231,6 +230,7 @@ class _Draft:
     spec: OrderSpec
     fates: Fates
     must_reject: MustReject | None
+    person: Patient
     taken: set[str] = field(default_factory=set)
 
     def sheets(self, seen: bool, cold: bool) -> tuple[SheetInput, ...]:
@@ -251,7 +251,7 @@ class _Draft:
     def _sheet(self, index: int, kind: SheetKind, chilled: bool) -> SheetInput:
         spec, issued = self.spec, self.spec.placed_at - ISSUED_BEFORE
         lines = self._lines(index, kind, chilled)
-        return SheetInput(
+        sheet = SheetInput(
             prescription_id=seeded_id(self.fates.seed, spec.placed_at, spec.number, "sheet", index),
             rx_class=PrescriptionClass.OUTPATIENT_WESTERN,
             internet_hospital=True,
@@ -262,9 +262,9 @@ class _Draft:
             patient_confirmed_long_term=kind != "acute",
             diagnoses=_diagnoses(kind, lines),
             lines=lines,
-            prescriber=_signature("D-110101-0001", spec.number, 1, issued),
-            pharmacist=_signature("P-110101-0001", spec.number, 1, issued),
+            prescriber=_unsigned(authority.DOCTOR, issued),
         )
+        return _signed(sheet, self.person, issued)
 
     def _lines(self, index: int, kind: SheetKind, chilled: bool) -> tuple[LineInput, ...]:
         fates, number = self.fates, self.spec.number
@@ -329,6 +329,14 @@ def _line_of(regimen: goods.Regimen) -> LineInput:
     )
 
 
-def _signature(signer: str, number: str, version: int, at: datetime) -> SignatureInput:
-    value = hashlib.sha256(f"{signer} {number} {version}".encode()).hexdigest()
-    return SignatureInput(signer=signer, algorithm="ed25519", value=value, signed_at=at)
+def _signed(sheet: SheetInput, person: Patient, at: datetime) -> SheetInput:
+    """Signed by the doctor and the hospital's pharmacist of the sandbox."""
+    doctor, pharmacist = (
+        authority.signed(sheet, licence, at, person.birth_date, person.sex)
+        for licence in (authority.DOCTOR, authority.PHARMACIST)
+    )
+    return sheet.model_copy(update={"prescriber": doctor, "pharmacist": pharmacist})
+
+
+def _unsigned(signer: str, at: datetime) -> SignatureInput:
+    return SignatureInput(signer=signer, algorithm="ed25519", value="-" * 16, signed_at=at)

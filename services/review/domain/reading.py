@@ -1,7 +1,8 @@
 """The rules read prescriptions: what they say becomes the step of a sheet."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from services.review.domain.state import HOLDING, Holding, Sheet, Step
 from services.review.rules import (
     Kind,
     Pack,
+    Proofs,
     Supplied,
     Verdict,
     chosen,
@@ -35,11 +37,12 @@ STEPS = {
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is handed in beside an issue or a correction: the clinical part, and what the person
-    (a pseudonym) got by other orders; None where nobody looked."""
+    (a pseudonym) got by other orders; None where nobody looked. `proofs` by prescription."""
 
     clinical: ClinicalOrder
     person: str = ""
     history: tuple[Supplied, ...] | None = None
+    proofs: Mapping[UUID, Proofs] = field(default_factory=dict)
 
 
 def known(facts: Facts) -> Known:
@@ -67,6 +70,7 @@ def read_sheet(
         clinical.prescriptions,
         history=known.history,
         hospital=str(order.hospital_id),
+        proofs=known.proofs.get(sheet.prescription_id),
     )
     returned = verdict.kind is Kind.RETURN
     return Sheet(

@@ -6,7 +6,7 @@ from functools import cache
 
 from schemas.prescription import ClinicalPatient, PrescriptionSheet
 from services.catalogue import catalogue
-from services.review.rules.case import Case, Severity, Supplied
+from services.review.rules.case import Case, Proofs, Severity, Supplied
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import Engine, Finding, Kind, Verdict
 from services.review.rules.pack import Pack, PackError, Rule
@@ -23,6 +23,7 @@ __all__ = [
     "Pack",
     "PackError",
     "Packs",
+    "Proofs",
     "Rule",
     "Severity",
     "Supplied",
@@ -61,12 +62,13 @@ def examine(
     *,
     history: tuple[Supplied, ...] | None = None,
     hospital: str = "",
+    proofs: Proofs | None = None,
 ) -> Verdict:
     """One prescription of the contract; `beside` are the other sheets of the same visit, `history`
-    what the person got by other orders (None: nobody looked)."""
+    what the person got by other orders,
+    `proofs` what was proved of its signatures (None: nobody looked)."""
     engine = engine_of(rules)
-    case = case_of(engine, sheet, patient, now, beside, history=history, hospital=hospital)
-    return engine.judge(case)
+    return engine.judge(case_of(engine, sheet, patient, now, beside, history, hospital, proofs))
 
 
 def supplies(rules: Pack, sheet: PrescriptionSheet, hospital: str) -> Iterator[Supplied]:

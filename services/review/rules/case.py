@@ -127,16 +127,34 @@ class Drug:
         return not self.topical
 
 
+class Proof(NamedTuple):
+    """What could be proved of one signature (None: nobody looked, or a flaw says why not)."""
+
+    genuine: bool | None
+    flaw: str = ""
+    licensed: bool | None = None
+    licence_flaw: str = ""
+    rights: frozenset[str] | None = None
+
+
+class Proofs(NamedTuple):
+    """Of both signatures of a prescription."""
+
+    prescriber: Proof
+    pharmacist: Proof | None = None
+
+
+UNPROVED = Proof(None)
+
+
 class Sign(NamedTuple):
-    """Who signed, and what could be proved of it (None: nobody looked)."""
+    """Who signed, and what could be proved of it."""
 
     signer: str
     value: str
     automatic: bool
     signed_at: datetime | None = None
-    genuine: bool | None = None
-    licensed: bool | None = None
-    rights: frozenset[str] | None = None
+    proof: Proof = UNPROVED
 
 
 class Diagnosed(NamedTuple):

@@ -133,7 +133,7 @@ def finding_of(rule: Rule, hit: Hit, case: Case) -> Finding:
     en, zh = hit.en, hit.zh
     severity = hit.severity or rule.severity
     if hit.unverified:
-        severity = rule.unverified
+        severity = hit.severity or rule.unverified
     elif severity is Severity.PRESCRIBER and case.signed_again:
         reason = case.signed_again.get(rule.id) or case.signed_again.get(rule.code)
         if reason and reason.strip():

@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from services.review.rules.case import COUNT, Case, Diagnosed, Drug, Line, Person, Sign, Supplied
+from services.review.rules.case import (
+    COUNT,
+    Case,
+    Diagnosed,
+    Drug,
+    Line,
+    Person,
+    Proof,
+    Sign,
+    Supplied,
+)
 from services.review.rules.engine import Engine
 from services.review.rules.fields import UNKNOWN, Fields
 from services.review.rules.reading import age_at
@@ -264,9 +274,13 @@ class Reader(Fields):
             value=self.text(row, "value", key) or "",
             automatic=bool(self.flag(row, "automatic")),
             signed_at=self.instant(row, "signed_at"),
-            genuine=self.flag(row, "genuine"),
-            licensed=self.flag(row, "licensed"),
-            rights=None if rights is None else frozenset(rights),
+            proof=Proof(
+                genuine=self.flag(row, "genuine"),
+                flaw=self.text(row, "flaw", key) or "",
+                licensed=self.flag(row, "licensed"),
+                licence_flaw=self.text(row, "licence_flaw", key) or "",
+                rights=None if rights is None else frozenset(rights),
+            ),
         )
 
     def _history(self, sheet: Mapping[str, Any]) -> tuple[Supplied, ...] | None:

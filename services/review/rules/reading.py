@@ -13,11 +13,14 @@ from schemas.prescription import (
 from services.review.rules.case import (
     CHINA,
     COUNT,
+    UNPROVED,
     Amount,
     Case,
     Diagnosed,
     Line,
     Person,
+    Proof,
+    Proofs,
     Sign,
     Supplied,
 )
@@ -34,9 +37,11 @@ def case_of(
     beside: Sequence[PrescriptionSheet] = (),
     history: tuple[Supplied, ...] | None = None,
     hospital: str = "",
+    proofs: Proofs | None = None,
 ) -> Case:
     """A prescription of the contract; `beside` are the other sheets of the same visit."""
     drugs, pack = engine.drugs, engine.pack
+    proved = proofs or Proofs(UNPROVED)
     current = patient.current_medication
     return Case(
         id=str(sheet.prescription_id),
@@ -53,8 +58,8 @@ def case_of(
         long_term_reason=sheet.long_term_reason,
         patient_confirmed_long_term=sheet.patient_confirmed_long_term,
         diagnoses=tuple(Diagnosed(found.code, found.text) for found in sheet.diagnoses),
-        prescriber=_sign(sheet.prescriber),
-        pharmacist=_sign(sheet.pharmacist) if sheet.pharmacist else None,
+        prescriber=_sign(sheet.prescriber, proved.prescriber),
+        pharmacist=_sign(sheet.pharmacist, proved.pharmacist) if sheet.pharmacist else None,
         current=None if current is None else tuple(drugs.by_name(text) for text in current),
         beside=tuple(
             drugs.by_code(line.product_code, line.generic_name)
@@ -125,5 +130,6 @@ def age_at(born: date | None, at: datetime | None) -> tuple[int | None, int | No
     return years, (day - born).days
 
 
-def _sign(signature: Signature) -> Sign:
-    return Sign(signature.signer, signature.value, signature.automatic, signature.signed_at)
+def _sign(signature: Signature, proof: Proof | None) -> Sign:
+    at, automatic = signature.signed_at, signature.automatic
+    return Sign(signature.signer, signature.value, automatic, at, proof or UNPROVED)

@@ -1,8 +1,12 @@
 """What every prescription must look like, and who may have written it."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Literal
 
-from services.review.rules.case import Hit, Sign, unknown
+from pydantic import Field
+
+from services.review.rules.case import Hit, Severity, Sign, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 
@@ -163,33 +167,80 @@ def _unsigned(sign: Sign) -> bool:
     return sign.automatic or not sign.signer.strip() or not sign.value.strip()
 
 
-def signature_genuine(subject: Subject, figures: Figures) -> Hits:
+# Why a signature proves nothing, or the contrary of what it should.
+_FLAWS = {
+    "algorithm_not_offered": ("its algorithm cannot be checked here", "签名算法暂不支持验证"),
+    "another_person": ("its certificate is another person's", "证书与签名人不符"),
+    "certificate_expired": ("its certificate had expired", "签名时证书已过期"),
+    "certificate_missing": ("it came without its certificates", "未附证书链"),
+    "certificate_not_for_signing": ("its certificate is not for signing", "证书用途不含签名"),
+    "certificate_not_yet_valid": ("its certificate was not valid yet", "签名时证书尚未生效"),
+    "certificate_revoked": ("its certificate is revoked", "证书已吊销"),
+    "certificate_unreadable": ("its certificate cannot be read", "证书无法读取"),
+    "chain_untrusted": ("its chain leads to no authority that is trusted here", "证书链不受信任"),
+    "revocation_unknown": ("no list of revoked certificates is in force", "无法查询证书吊销状态"),
+    "signature_broken": ("it does not belong to this text", "签名与处方内容不符，疑为伪造"),
+    "trust_unreadable": ("the trusted authorities cannot be read", "受信任机构配置无法读取"),
+    "licence_expired": ("the licence had expired", "执业资格已过期"),
+    "licence_not_yet_valid": ("the licence was not valid yet", "执业资格尚未生效"),
+    "licence_of_another_profession": ("the licence is for another profession", "执业类别不符"),
+    "licence_suspended": ("the licence was suspended", "执业资格已被暂停"),
+    "licence_unknown": ("the register knows no such licence", "登记信息中无此执业资格"),
+}
+
+
+class Signed(Figures):
+    """Whose signature is meant, and how he is called."""
+
+    who: Literal["prescriber", "pharmacist"]
+    zh: str
+
+
+def _signer(subject: Subject, figures: Signed) -> Sign | None:
+    case = subject.case
+    return case.prescriber if figures.who == "prescriber" else case.pharmacist
+
+
+def signature_genuine(subject: Subject, figures: Signed) -> Hits:
     """What the certificate chain proved, as the profile of the place looked at it."""
-    sign = subject.case.prescriber
-    if sign is None:
+    sign = _signer(subject, figures)
+    if sign is None or sign.proof.genuine:
         return
-    if sign.genuine is False:
-        yield Hit("the prescriber's signature is forged", "医师签名与处方内容不符，疑为伪造")
-    elif sign.genuine is None:
-        yield unknown("the signature's certificate chain", "签名证书链")
+    en, zh = f"the {figures.who}'s signature", f"{figures.zh}签名"
+    flaw = sign.proof.flaw
+    if sign.proof.genuine is None and not flaw:
+        yield unknown(f"{en}: its certificate chain", f"{zh}证书链")
+        return
+    why_en, why_zh = _FLAWS.get(flaw, ("it is forged", "与处方内容不符，疑为伪造"))
+    inputs = (("flaw", flaw),) if flaw else ()
+    if sign.proof.genuine is None:
+        # Somebody looked and could not tell: that is more than nobody having looked.
+        said = unknown(f"{en}: {why_en}", f"{zh}：{why_zh}")
+        yield replace(said, severity=Severity.PHARMACIST, inputs=inputs)
+    else:
+        yield Hit(f"{en}: {why_en}", f"{zh}：{why_zh}", inputs=inputs)
 
 
-def prescriber_licensed(subject: Subject, figures: Figures) -> Hits:
+def signer_licensed(subject: Subject, figures: Signed) -> Hits:
     """Registered, and with a licence in force at the moment of signing."""
-    sign = subject.case.prescriber
-    if sign is None:
+    sign = _signer(subject, figures)
+    if sign is None or sign.proof.licensed:
         return
-    if sign.licensed is False:
-        yield Hit("the prescriber had no licence when signing", "医师签名时无有效执业资格")
-    elif sign.licensed is None:
-        yield unknown("the prescriber's licence when signing", "医师签名时的执业资格")
+    en, zh = f"the {figures.who} when signing", f"{figures.zh}签名时"
+    if sign.proof.licensed is None:
+        yield unknown(f"the licence of {en}", f"{zh}的执业资格")
+        return
+    flaw = sign.proof.licence_flaw
+    why_en, why_zh = _FLAWS.get(flaw, ("there was no licence", "无有效执业资格"))
+    inputs = (("flaw", flaw),) if flaw else ()
+    yield Hit(f"{en}: {why_en}", f"{zh}：{why_zh}", inputs=inputs)
 
 
 class RightsNeeded(Figures):
     """Which right of prescribing each control and antibacterial grade asks for."""
 
-    controls: dict[str, str]
-    grades: dict[str, str]
+    controls: dict[str, str] = Field(default={})
+    grades: dict[str, str] = Field(default={})
 
 
 def prescriber_has_right(subject: Subject, figures: RightsNeeded) -> Hits:
@@ -200,13 +251,13 @@ def prescriber_has_right(subject: Subject, figures: RightsNeeded) -> Hits:
         right = figures.controls.get(drug.control) or figures.grades.get(drug.grade or "")
         if right is None:
             continue
-        if sign is None or sign.rights is None:
+        if sign is None or sign.proof.rights is None:
             yield unknown(
                 f"{line.name} needs the prescribing right {right}",
                 f"{line.name}需要{right}处方权",
                 line.number,
             )
-        elif right not in sign.rights:
+        elif right not in sign.proof.rights:
             yield Hit(
                 f"{line.name}: the prescriber lacks the right {right}",
                 f"{line.name}：医师无{right}处方权",
@@ -235,8 +286,8 @@ CHECKS = {
     "in_force": Check(Tolerance, in_force),
     "validity_in_bounds": Check(Maximum, validity_in_bounds),
     "signed_by_a_person": Check(Figures, signed_by_a_person),
-    "signature_genuine": Check(Figures, signature_genuine),
-    "prescriber_licensed": Check(Figures, prescriber_licensed),
+    "signature_genuine": Check(Signed, signature_genuine),
+    "signer_licensed": Check(Signed, signer_licensed),
     "prescriber_has_right": Check(RightsNeeded, prescriber_has_right),
     "two_persons": Check(Figures, two_persons),
 }

@@ -1,0 +1,25 @@
+"""What a signature of a prescription covers, byte for byte, for who signs and who checks."""
+
+import json
+from datetime import datetime
+
+from schemas.prescription import PrescriptionSheet
+
+
+def signed_text(
+    sheet: PrescriptionSheet, signer: str, signed_at: datetime, birth_date: str, sex: str
+) -> bytes:
+    """The prescription without its signatures, its person, who signs and when.
+
+    UTF-8 JSON with sorted keys, no blanks, times in UTC; fields at their default are left out, so
+    that a field of a later version changes no older signature.
+    """
+    body = {
+        "prescription": sheet.model_dump(
+            mode="json", exclude={"prescriber", "pharmacist"}, exclude_defaults=True
+        ),
+        "patient": {"birth_date": birth_date, "sex": sex},
+        "signer": signer,
+        "signed_at": signed_at.isoformat(),
+    }
+    return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
