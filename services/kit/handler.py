@@ -349,8 +349,8 @@ class Shell:
     async def _commands_once(self, batch: Sequence[Incoming]) -> list[Result]:
         async with self.pool.acquire() as conn, conn.transaction():
             now = await clock.now(conn)
-            known = await idempotency.claim(conn, now, batch)
-            todo = [incoming for incoming in batch if incoming.id not in known]
+            known, repeats = await idempotency.claim(conn, now, batch)
+            todo = [i for i in batch if i.id not in known and i.id not in repeats]
             unit: Unit | None = None
             results: list[Result] = []
             if todo:
@@ -360,6 +360,7 @@ class Shell:
             self._wake(unit)
         fault.point("P0")
         known |= {incoming.id: result for incoming, result in zip(todo, results, strict=True)}
+        known |= {again: known[first] for again, first in repeats.items()}
         return [known[incoming.id] for incoming in batch]
 
     async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:

@@ -14,16 +14,23 @@ from services.kit.store import SQL
 from services.kit.unit import Result
 
 
-async def claim(conn: Connection, now: datetime, batch: Sequence[Incoming]) -> dict[UUID, Result]:
-    """Answers that are already known for a caller's key."""
+async def claim(
+    conn: Connection, now: datetime, batch: Sequence[Incoming]
+) -> tuple[dict[UUID, Result], dict[UUID, UUID]]:
+    """Answers that are already known for a caller's key, and repetitions by whom they repeat.
+
+    Who was not answered in time asks again, and both may come in one batch.
+    """
     keyed = [(incoming, incoming.idempotency) for incoming in batch if incoming.idempotency]
     if not keyed:
-        return {}
+        return {}, {}
     tenants, keys = [i.tenant_id for _, i in keyed], [i.key for _, i in keyed]
     hashes = [i.request_hash for _, i in keyed]
     claimed = await conn.fetch(SQL["claim_idempotency"], tenants, keys, hashes, now)
     ours = {(row["tenant_id"], row["key"]) for row in claimed}
+    first: dict[tuple[UUID, str], Incoming] = {}
     known: dict[UUID, Result] = {}
+    repeats: dict[UUID, UUID] = {}
     stored = {
         (row["tenant_id"], row["key"]): row
         for row in await conn.fetch(SQL["read_idempotency"], tenants, keys)
@@ -32,9 +39,12 @@ async def claim(conn: Connection, now: datetime, batch: Sequence[Incoming]) -> d
         where = idempotency.tenant_id, idempotency.key
         if where in ours:
             ours.discard(where)
-            continue
-        known[incoming.id] = _stored_answer(stored[where], idempotency.request_hash)
-    return known
+            first[where] = incoming
+        elif where in first and stored[where]["request_hash"] == idempotency.request_hash:
+            repeats[incoming.id] = first[where].id
+        else:
+            known[incoming.id] = _stored_answer(stored[where], idempotency.request_hash)
+    return known, repeats
 
 
 def _stored_answer(row: asyncpg.Record, request_hash: str) -> Result:

@@ -221,6 +221,22 @@ async def test_an_idempotency_key_gives_the_first_answer_again(shell: Shell) -> 
     assert await state_of(shell, order_id) == toy.State(approvals=1)
 
 
+async def test_a_repetition_in_one_batch_with_the_first_gets_its_answer(shell: Shell) -> None:
+    order_id = toy.order_in(3)
+    actor = Actor(toy.TENANT, "hospital", "hospital-a")
+
+    def command(request_hash: str) -> Incoming:
+        answer = claim.AnswerAsk(order_id=order_id, ask_id=new_id(), answer="yes")
+        key = Idempotency(toy.TENANT, "key-1", request_hash)
+        return Incoming(new_id(), order_id, toy.TENANT, answer, Source.HTTP, actor, idempotency=key)
+
+    first, again, other = await shell.commands([command("a"), command("a"), command("b")])
+
+    assert first.answer == again.answer == {"approvals": 1}
+    assert (other.code, other.status) == ("idempotency_key_reused", 422)
+    assert await state_of(shell, order_id) == toy.State(approvals=1)
+
+
 async def test_every_effect_stands_in_an_unbroken_audit_chain(shell: Shell) -> None:
     orders = [toy.order_in(part) for part in (1, 1, 5)]
     for order_id in orders:
