@@ -72,7 +72,8 @@ MEANINGLESS_FILES = frozenset({"utils.py", "helpers.py", "common.py", "misc.py",
 MAIN = 'if __name__ == "__main__":'
 IDLE_ALLOWED: dict[str, str] = {
     "services.kit.spec": "given, when, then for the tests of domains",
-    "services.dispatch.domain.verifier": "the referee of what the match decides, for tests",
+    "services.dispatch.whatif.oracle": "the bound that the benchmark compares with",
+    "services.dispatch.whatif.referee": "re-checks what the benchmark's policies commit",
 }
 
 

@@ -1,0 +1,214 @@
+"""Policies of dispatch against each other on real order days, in one simulator.
+
+Order times, places and couriers are those of the days; pharmacies are a sample of the places where
+parcels were picked up; drugs, stock, insurance, hours, refusals and times of people are drawn from
+the profile. The load is the orders of the busiest hour over the places of all pharmacies in it;
+orders of that hour are measured, those around it are simulated too. Two shares are told apart:
+`assigned` (a pharmacy of the ordered tier took it and kept it) and `on_time` (at the door within
+the ordered tier's promise; an order that fell to a later tier is not kept).
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from services import __version__
+from services.commands.days.scenario import REVIEWS, Plan, scenario_of
+from services.dispatch.whatif.engine import Engine, Policy, Result
+from services.dispatch.whatif.facts import Scenario
+from services.dispatch.whatif.metrics import figures, interval
+from services.dispatch.whatif.oracle import Oracle
+from services.dispatch.whatif.policies import (
+    GreedyCapacity,
+    GreedyNearest,
+    Ours,
+    WithoutForecast,
+    WithoutLookahead,
+)
+from services.dispatch.whatif.referee import violations
+from services.sandbox.days import DayError, read_day
+from services.sandbox.profile import PROFILES, ProfileError, load
+
+Maker = Callable[[Scenario], Policy]
+
+MAKERS: dict[str, Maker] = {
+    GreedyNearest.name: lambda _scenario: GreedyNearest(),
+    GreedyCapacity.name: lambda _scenario: GreedyCapacity(),
+    WithoutLookahead.name: lambda _scenario: WithoutLookahead(),
+    WithoutForecast.name: lambda _scenario: WithoutForecast(),
+    Ours.name: lambda _scenario: Ours(),
+    Oracle.name: Oracle,
+}
+RIVAL, OURS, BOUND = GreedyCapacity.name, Ours.name, Oracle.name
+OUTSIDE = {"postgis": "psql", "redis": "redis-server"}
+JUDGED = ("assigned", "on_time", "worst_tenth_assigned", "worst_tenth_on_time")
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 when no hard gate was broken, 1 when one was, 2 when the input cannot be read."""
+    options = _parser().parse_args(list(argv))
+    try:
+        days = [read_day(folder) for folder in options.orders]
+        profile = load(options.profile)
+        makers = _makers(options)
+    except (DayError, ProfileError, ImportError, AttributeError) as error:
+        print(f"yaoda: {error}", file=sys.stderr)
+        return 2
+    cells = []
+    for day in days:
+        for at_load in options.load:
+            for refusal in options.refusal:
+                plans = [
+                    Plan(at_load, refusal, seed, options.reviews, options.hours == "all")
+                    for seed in range(1, options.seeds + 1)
+                ]
+                scenarios = (scenario_of(day, profile, plan) for plan in plans)
+                cells.append(_cell(scenarios, plans, makers))
+    report = _report(options, profile.name, cells)
+    if options.report:
+        Path(options.report).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return 1 if report["violations"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="yaoda bench dispatch", description=__doc__)
+    parser.add_argument("--orders", nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--load", type=_numbers, default=(0.48, 0.72, 0.96, 1.2))
+    parser.add_argument("--refusal", type=_numbers, default=(0.0, 0.13, 0.3))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--reviews", choices=REVIEWS, default="standard")
+    parser.add_argument("--hours", choices=("busiest", "all"), default="busiest")
+    parser.add_argument("--policies", help="names, with commas; all when left out")
+    parser.add_argument("--policy", action="append", default=[], metavar="MODULE:CLASS")
+    parser.add_argument("--profile", default=str(PROFILES / "standard.toml"))
+    parser.add_argument("--report", metavar="FILE")
+    return parser
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _makers(options: argparse.Namespace) -> dict[str, Maker]:
+    """The policies to run. Raises ImportError or AttributeError for what is not there."""
+    names = options.policies.split(",") if options.policies else list(MAKERS)
+    if unknown := [name for name in names if name not in MAKERS]:
+        raise AttributeError(f"no policy {unknown[0]}; there is {', '.join(MAKERS)}")
+    chosen = {name: MAKERS[name] for name in names}
+    for path in options.policy:
+        module, _, name = path.partition(":")
+        made = getattr(import_module(module), name)
+        chosen[path] = _maker(made)
+    return chosen
+
+
+def _maker(made: Callable[[], Policy]) -> Maker:
+    return lambda _scenario: made()
+
+
+def _cell(
+    scenarios: Iterator[Scenario], plans: Sequence[Plan], makers: dict[str, Maker]
+) -> dict[str, Any]:
+    """All policies on the same days, one day a seed."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in makers}
+    broken: dict[str, int] = dict.fromkeys(makers, 0)
+    about: dict[str, Any] = {}
+    for scenario, plan in zip(scenarios, plans, strict=True):
+        about = {
+            "orders": scenario.label,
+            "load": plan.load,
+            "refusal": plan.refusal,
+            "reviews": plan.reviews,
+            "pharmacies": len(scenario.pharmacies),
+            "capacity": scenario.pharmacies[0].capacity_per_slot,
+        }
+        for name, maker in makers.items():
+            policy = maker(scenario)
+            result = Engine(scenario, policy, timed=True).run()
+            found = figures(scenario, result).as_dict() | _speed(result)
+            runs[name].append(found)
+            if policy.checks_capacity:
+                broken[name] += len(violations(scenario, result))
+            print(_line(about, plan.seed, name, found), flush=True)
+    return about | {
+        "policies": {name: _mean(found) for name, found in runs.items()},
+        "against_rival": _paired(runs, RIVAL),
+        "gap_to_oracle": _paired(runs, BOUND),
+        "violations": broken,
+    }
+
+
+def _speed(result: Result) -> dict[str, float]:
+    """Decision latency: computing alone, never the wait for the tick."""
+    took = np.array(result.decide_s or [0.0]) * 1000
+    return {
+        "ticks": float(len(took)),
+        "p50_ms": round(float(np.quantile(took, 0.5)), 3),
+        "p99_ms": round(float(np.quantile(took, 0.99)), 3),
+        "max_ms": round(float(took.max()), 3),
+    }
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, Any]:
+    means: dict[str, Any] = {key: round(fmean(run[key] for run in found), 5) for key in found[0]}
+    half = {key: _rounded(interval([run[key] for run in found])[1], 5) for key in JUDGED}
+    return means | {"half_width_95": half}
+
+
+def _paired(runs: dict[str, list[dict[str, float]]], other: str) -> dict[str, Any]:
+    """Differences in points, seed by seed, with the half width of their 95 % interval."""
+    if other not in runs:
+        return {}
+    return {
+        name: {
+            key: [
+                _rounded(value, 3)
+                for value in interval(
+                    [100 * (a[key] - b[key]) for a, b in zip(found, runs[other], strict=True)]
+                )
+            ]
+            for key in JUDGED
+        }
+        for name, found in runs.items()
+        if name != other
+    }
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    """None where one seed says nothing about the spread."""
+    return round(value, digits) if isfinite(value) else None
+
+
+def _line(about: dict[str, Any], seed: int, name: str, found: dict[str, float]) -> str:
+    where = f"{about['orders']} load {about['load']} refusal {about['refusal']} seed {seed}"
+    shares = f"assigned {found['assigned']:.2%}, on time {found['on_time']:.2%}"
+    return f"{where}: {name:<24} {shares}, {found['mean_km']:.2f} km, p99 {found['p99_ms']:.1f} ms"
+
+
+def _report(
+    options: argparse.Namespace, profile: str, cells: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    absent = {name: "not installed" for name, tool in OUTSIDE.items() if not shutil.which(tool)}
+    not_run = dict.fromkeys(OUTSIDE, "not_offered_yet") | absent
+    return {
+        "benchmark": "dispatch",
+        "drawn": "order times, places and couriers are real; drugs, stock and insurers are drawn",
+        "seeds": options.seeds,
+        "hours": options.hours,
+        "profile": profile,
+        "version": __version__,
+        "machine": {"python": platform.python_version(), "cpu": platform.machine()},
+        "runs": list(cells),
+        "violations": sum(sum(cell["violations"].values()) for cell in cells),
+        "not_run": not_run,
+    }

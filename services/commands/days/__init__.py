@@ -1,0 +1,1 @@
+"""Order days as scenarios of the simulator: the sandbox's world handed to dispatch's engine."""

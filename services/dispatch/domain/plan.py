@@ -1,0 +1,140 @@
+"""Who is offered where and when: all orders of a city at once, over the slots ahead. Pure.
+
+A row is an order: waiting, still in review or claim, or one that is only expected because it came
+at this hour. Rows compete for the places of each pharmacy in each slot; only what falls into the
+present slot is offered now. Nothing of this reserves anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.dispatch.domain.assign import NOBODY, Arcs, solve
+from services.dispatch.domain.scoring import (
+    ASSIGNED_WORTH,
+    METRE_COST,
+    ON_TIME_WORTH,
+    UNASSIGNED,
+    Clock,
+)
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+# The share of offers that end in a parcel, and how long one that does not keeps an order busy.
+KEEPS = 0.8
+LOST_S = 150.0
+# How fast another pharmacy is found in what remains of the time for offers.
+ANOTHER_S = 240.0
+# A place in a later slot is worth a little less than the same one now.
+LATER_COST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One order. Times are seconds from now; `worth` scales what it is worth to place it.
+
+    `numbers` and `metres` are who passes every gate but capacity, nearest first.
+    """
+
+    numbers: Ints
+    metres: Ints
+    at_s: float
+    due_s: float
+    latest_s: float
+    fixed_s: float
+    worth: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Free places by slot and pharmacy, and when the slots begin; the first one has begun."""
+
+    left: Ints
+    starts_s: Floats
+    length_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """For each row the pharmacy and the slot it was given, NOBODY where it got none."""
+
+    pharmacy: Ints
+    slot: Ints
+    solved: bool
+
+
+def plan(rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
+    """The least expected loss over all rows; the first choices at once when all of them fit."""
+    count = len(rows)
+    nobody = np.full(count, NOBODY, np.int64)
+    sizes = np.array([len(row.numbers) for row in rows], np.int64)
+    if not sizes.sum():
+        return Chosen(nobody, nobody, solved=False)
+    table = _Table(rows, sizes)
+    if (first := _first_choices(table, rows, places)) is not None:
+        return first
+    pharmacies = places.left.shape[1]
+    parts = [_arcs(table, places, slot, clock) for slot in range(len(places.starts_s))]
+    row, place, cost = (np.concatenate(column) for column in zip(*parts, strict=True))
+    unassigned = np.rint(table.worth * UNASSIGNED).astype(np.int64)
+    chosen = solve(Arcs(row, place, cost), places.left.ravel(), unassigned)
+    placed = np.flatnonzero(chosen != NOBODY)
+    pharmacy, slot = nobody.copy(), nobody.copy()
+    pharmacy[placed] = place[chosen[placed]] % pharmacies
+    slot[placed] = place[chosen[placed]] // pharmacies
+    return Chosen(pharmacy, slot, solved=True)
+
+
+class _Table:
+    """The rows as columns, and their options one under the other."""
+
+    def __init__(self, rows: Sequence[Row], sizes: Ints) -> None:
+        self.row = np.repeat(np.arange(len(rows)), sizes)
+        self.number = np.concatenate([row.numbers for row in rows])
+        self.metres = np.concatenate([row.metres for row in rows])
+        self.at = np.array([row.at_s for row in rows])
+        self.due = np.array([row.due_s for row in rows])
+        self.latest = np.array([row.latest_s for row in rows])
+        self.fixed = np.array([row.fixed_s for row in rows])
+        self.worth = np.array([row.worth for row in rows])
+
+
+def _first_choices(table: _Table, rows: Sequence[Row], places: Places) -> Chosen | None:
+    """Everybody's nearest in the slot of their coming, or None when there are too few places."""
+    nearest = np.array([row.numbers[0] if len(row.numbers) else NOBODY for row in rows])
+    slot = np.searchsorted(places.starts_s, table.at, side="right") - 1
+    slot = np.clip(slot, 0, len(places.starts_s) - 1)
+    some = nearest != NOBODY
+    if (table.at > table.latest)[some].any():
+        return None
+    wanted = np.zeros_like(places.left)
+    np.add.at(wanted, (slot[some], nearest[some]), 1)
+    if (wanted > places.left).any():
+        return None
+    return Chosen(nearest.astype(np.int64), np.where(some, slot, NOBODY), solved=False)
+
+
+def _arcs(table: _Table, places: Places, slot: int, clock: Clock) -> tuple[Ints, Ints, Ints]:
+    """Options of one slot: row, place, cost."""
+    begins = float(places.starts_s[slot])
+    start = np.maximum(table.at, begins)
+    possible = (start < begins + places.length_s) & (start <= table.latest)
+    kept = possible[table.row] & (places.left[slot, table.number] > 0)
+    row, number, metres = table.row[kept], table.number[kept], table.metres[kept]
+    left = table.due[row] - start[row] - table.fixed[row] - clock.ride_s(metres)
+    spare = table.latest[row] - start[row]
+    cost = table.worth[row] * lost(left, spare, clock) + METRE_COST * metres + LATER_COST * slot
+    place = number + slot * places.left.shape[1]
+    return row, place, np.rint(cost).astype(np.int64)
+
+
+def lost(left_s: Floats, spare_s: Floats, clock: Clock) -> Floats:
+    """What is expected to be lost by an offer: it may be refused, and the next one comes later."""
+    again = np.maximum(0.0, 1 - np.exp(-np.maximum(0.0, spare_s - LOST_S) / ANOTHER_S))
+    assigned = KEEPS + (1 - KEEPS) * again
+    on_time = KEEPS * clock.on_time(left_s) + (1 - KEEPS) * again * clock.on_time(left_s - LOST_S)
+    cost: Floats = ASSIGNED_WORTH * (1 - assigned) + ON_TIME_WORTH * (1 - on_time)
+    return cost

@@ -1,0 +1,91 @@
+"""What a simulated day is made of: the city, its orders, its couriers, and what chance would do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from schemas.network import Pharmacy
+from schemas.values import GeoPoint, OrderLine, Tier
+from services.dispatch.domain.candidates import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An order of the day; seconds count from the scenario's start.
+
+    `released_s` is None when it ends in review or claim, at `gone_s`.
+    """
+
+    order_id: UUID
+    point: GeoPoint
+    lines: tuple[OrderLine, ...]
+    insured: bool
+    tier: Tier
+    submitted_s: float
+    released_s: float | None
+    gone_s: float
+    measured: bool = True
+
+    @property
+    def packs(self) -> dict[str, int]:
+        """Packs of each product over all lines."""
+        total: dict[str, int] = {}
+        for line in self.lines:
+            total[line.product_code] = total.get(line.product_code, 0) + line.quantity
+        return total
+
+    @property
+    def cold(self) -> bool:
+        """Whether a line must stay cold."""
+        return any(line.cold_chain for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Rider:
+    """A courier's shift."""
+
+    vehicle: str
+    start: GeoPoint
+    on_s: float
+    off_s: float
+
+
+class Chance(Protocol):
+    """What people would do; numbers are places in the scenario's tuples, times seconds.
+
+    Each answer depends on the seed and the arguments alone, never on the order of asking.
+    """
+
+    def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
+        """True accepts, False refuses, None stays silent; and after how long."""
+
+    def confirms(self, order: int, pharmacy: int, attempt: int) -> tuple[bool, float]:
+        """Whether the pharmacy's own pharmacist confirms, and after how long."""
+
+    def finds(self, order: int, pharmacy: int, attempt: int) -> bool:
+        """Whether every line is on the shelf after all."""
+
+    def picking_s(self, order: int, pharmacy: int, attempt: int) -> float:
+        """Picking and packing."""
+
+    def ride_s(self, vehicle: str, metres: float) -> float:
+        """A ride, by its straight line."""
+
+    def hand_over_s(self, order: int) -> float:
+        """From the house to the patient's hand."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One city, one day, one seed. Orders by submission."""
+
+    label: str
+    seed: int
+    starts: datetime
+    pharmacies: tuple[Pharmacy, ...]
+    counts: Mapping[Pair, int]
+    orders: tuple[Asked, ...]
+    riders: tuple[Rider, ...]
+    chance: Chance

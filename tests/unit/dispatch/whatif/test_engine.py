@@ -1,0 +1,139 @@
+"""Days of a few orders, followed to the end."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.dispatch.whatif.engine import Engine, Policy, Result, measured
+from services.dispatch.whatif.facts import Scenario
+from services.dispatch.whatif.metrics import assigned, figures, interval, on_time
+from services.dispatch.whatif.oracle import Oracle
+from services.dispatch.whatif.policies import GreedyCapacity, GreedyNearest, Ours
+from services.dispatch.whatif.referee import violations
+from tests.unit.dispatch.whatif.tiny import People, asked, east, scenario, shop
+
+ALL = (GreedyNearest, GreedyCapacity, Ours)
+CAREFUL = (GreedyCapacity, Ours)
+
+
+def run(day: Scenario, policy: Policy) -> Result:
+    return Engine(day, policy).run()
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_an_order_goes_to_the_nearest_and_to_the_door(policy: type[Policy]) -> None:
+    day = scenario([shop(0, east(900)), shop(1, east(300))], [asked(0, east(0), 5.0)])
+    outcome = run(day, policy()).outcomes[0]
+    assert (outcome.pharmacy, outcome.accepted, outcome.rung) == (1, True, 0)
+    # Tick, answer, own review, picking, the courier's pick-up, the ride of 300 m, the hand-over.
+    assert outcome.door_s == pytest.approx(6 + 10 + 60 + 60 + 45 + 60 + 60, abs=2)
+    assert on_time(outcome)
+
+
+@pytest.mark.parametrize("policy", ALL)
+@pytest.mark.parametrize("how", ["refuses", "silent", "gives_back"])
+def test_who_does_not_keep_it_is_followed_by_the_next(policy: type[Policy], how: str) -> None:
+    people = replace(People(), **{how: frozenset({(0, 0)})})  # type: ignore[arg-type]
+    day = scenario([shop(0, east(300)), shop(1, east(900))], [asked(0, east(0), 5.0)], people)
+    outcome = run(day, policy()).outcomes[0]
+    assert (outcome.pharmacy, outcome.accepted) == (1, True)
+    assert outcome.refusals + outcome.given_back == 1
+
+
+@pytest.mark.parametrize("policy", CAREFUL)
+def test_a_full_slot_is_waited_for(policy: type[Policy]) -> None:
+    day = scenario([shop(0, east(300))], [asked(n, east(0), 5.0) for n in range(2)])
+    first, second = sorted(run(day, policy()).outcomes, key=lambda o: o.accepted_s)
+    assert first.accepted_s < 600 <= second.accepted_s < 620
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_an_order_that_nobody_can_place_in_time_falls(policy: type[Policy]) -> None:
+    day = scenario([shop(0, east(300))], [asked(n, east(0), 5.0) for n in range(5)])
+    outcomes = run(day, policy()).outcomes
+    assert sum(map(assigned, outcomes)) < 5
+    assert all(not on_time(o) for o in outcomes if o.rung)
+
+
+def test_with_a_forecast_nothing_waits_while_there_is_room() -> None:
+    shops = [shop(n, east(200 * n), capacity=9) for n in range(3)]
+    day = scenario(shops, [asked(n, east(50 * n), 5.0 * n) for n in range(20)])
+    greedy, ours = run(day, GreedyCapacity()), run(day, Ours())
+    assert [o.pharmacy for o in ours.outcomes] == [o.pharmacy for o in greedy.outcomes]
+
+
+orders = st.lists(
+    st.tuples(st.integers(-2500, 2500), st.integers(0, 2400), st.integers(1, 3)),
+    min_size=1,
+    max_size=14,
+)
+shops_ = st.lists(st.tuples(st.integers(-2500, 2500), st.integers(0, 3)), min_size=1, max_size=4)
+refusing = st.frozensets(st.tuples(st.integers(0, 13), st.integers(0, 3)), max_size=10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(orders, shops_, refusing, refusing, st.integers(0, 12))
+def test_no_slot_and_no_shelf_is_ever_overdrawn(
+    asked_for: list[tuple[int, int, int]],
+    built: list[tuple[int, int]],
+    refuses: frozenset[tuple[int, int]],
+    gives_back: frozenset[tuple[int, int]],
+    stock: int,
+) -> None:
+    people = People(refuses=refuses, gives_back=gives_back)
+    shops = [shop(n, east(at), capacity) for n, (at, capacity) in enumerate(built)]
+    times = sorted(asked_for, key=lambda row: row[1])
+    day = scenario(
+        shops,
+        [asked(n, east(at), float(s), packs) for n, (at, s, packs) in enumerate(times)],
+        people,
+        stock,
+    )
+    for policy in CAREFUL:
+        engine = Engine(day, policy())
+        result = engine.run()
+        assert violations(day, result) == []
+        assert all((used <= engine.city.capacity).all() for used in engine.board.used.values())
+        assert all((packs >= 0).all() for packs in engine.city.shelves.packs.values())
+        assert len({o.number for o in result.outcomes}) == len(times)
+
+
+@pytest.mark.parametrize("policy", CAREFUL)
+def test_the_same_seed_gives_the_same_day(policy: type[Policy]) -> None:
+    shops = [shop(n, east(300 * n), 1) for n in range(3)]
+    day = scenario(shops, [asked(n, east(100 * n), 20.0 * n) for n in range(12)])
+    assert run(day, policy()).log == run(day, policy()).log
+    backwards = replace(day, pharmacies=day.pharmacies[::-1], riders=day.riders[::-1])
+    assert run(backwards, policy()).log == run(day, policy()).log
+
+
+def test_one_who_knows_everything_leaves_nobody_out() -> None:
+    """The near shop refuses one of two; only its place fits both when the other goes far."""
+    people = People(refuses=frozenset({(0, 0)}))
+    shops = [shop(0, east(100)), shop(1, east(800))]
+    day = scenario(shops, [asked(0, east(0), 1.0), asked(1, east(0), 2.0)], people)
+    outcomes = run(day, Oracle(day)).outcomes
+    assert [o.pharmacy for o in outcomes] == [1, 0]
+    assert all(map(on_time, outcomes))
+    assert sum(o.refusals for o in outcomes) == 0
+
+
+def test_a_referee_sees_what_is_broken() -> None:
+    day = scenario([shop(0, east(300))], [asked(n, east(0), 5.0) for n in range(2)])
+    assert {v.gate.value for v in violations(day, run(day, GreedyNearest()))} == {"CAPACITY"}
+
+
+def test_shares_are_of_measured_orders_alone() -> None:
+    orders = [asked(0, east(0), 5.0), replace(asked(1, east(0), 6.0), measured=False)]
+    day = scenario([shop(0, east(300), 2)], [*orders, replace(orders[0], released_s=None)])
+    result = run(day, Ours())
+    assert [o.number for o in measured(day, result.outcomes)] == [0]
+    assert figures(day, result).orders == 1
+
+
+def test_an_interval_needs_more_than_one_seed() -> None:
+    assert interval([2.0])[1] == float("inf")
+    mean, half = interval([1.0, 3.0])
+    assert (mean, round(half, 2)) == (2.0, 12.71)
