@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
-from services.kit.http import Door, door
+from services.dispatch import quoting, store
+from services.kit.http import Door, Problem, door
 
 router = APIRouter()
 
@@ -25,6 +26,20 @@ async def decline(
 ) -> Response:
     """Refuse the offer with a reason."""
     return await gate.send(command)
+
+
+@router.post("/v1/quotes")
+async def ask_quote(
+    asked: quoting.AskQuote, gate: Annotated[Door, Depends(door("hospital", "operator"))]
+) -> quoting.Quote:
+    """Whether these drugs can be at this address in 30 or 60 minutes, or as an emergency."""
+    for field in quoting.unknown_lines(asked):
+        raise Problem(422, "unknown_product", "not in the drug catalogue", field)
+    async with gate.pool.acquire() as conn:
+        told = await store.quote(conn, gate.extras, asked)
+    if told is None:
+        raise Problem(404, "unknown_city", f"no city {asked.city} is served", "city")
+    return told
 
 
 @router.post("/v1/asks/answer")

@@ -1,14 +1,19 @@
 """What a worker of dispatch keeps in memory: its name, the leases it holds, each city's index."""
 
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 
 from schemas.network import Pharmacy
+from schemas.values import Tier
 from services.dispatch.domain.candidates import CityIndex
+from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
 from services.kit import guard, queries, telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection
@@ -16,6 +21,9 @@ from services.kit.guard import Guard
 from services.kit.ids import new_id
 
 LEASE_S = 3.0
+RELEARN_S = 30.0
+TRIPS_MAX = 2 * WINDOW
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 SQL = queries.load(__package__)
 log = telemetry.logger(__name__)
@@ -45,6 +53,64 @@ class Indexes:
         built = CityIndex(changed) if known is None else known.with_changed(changed)
         self._built[city] = built
         log.info("city_indexed", city=city, pharmacies=len(built), changed=len(changed))
+
+
+class Promises:
+    """What may be quoted in each city and tier: what ended since is learnt, every half minute."""
+
+    def __init__(self) -> None:
+        self._model = StageModel()
+        self._everywhere: dict[Tier, Experience] = {}
+        self._cities: dict[tuple[str, Tier], Experience] = {}
+        self._read_to: dict[Tier, datetime] = {}
+        self._asked: dict[Tier, float] = {}
+        self._known: dict[tuple[str, Tier], tuple[float, Promise]] = {}
+
+    async def of(
+        self, conn: Connection, city: str, tier: Tier, rules: City, now: datetime
+    ) -> Promise:
+        """At most half a minute of real time old."""
+        at, known = self._known.get((city, tier), (-math.inf, None))
+        if known is not None and known.target == rules.target and _since(at) < RELEARN_S:
+            return known
+        await self._learn(conn, city, tier, rules)
+        own = self._cities.get((city, tier), Experience(self._model))
+        rows = await conn.fetch(SQL["trips_open"], city, tier.value, WINDOW)
+        late = [
+            (now - row["authorised_at"]).total_seconds() - own.expected(_trip(row, rules))
+            for row in rows
+        ]
+        levels = [(own, late)]
+        if (everywhere := self._everywhere.get(tier)) is not None:
+            levels.append((everywhere, []))
+        learnt = Promise.of(rules.target, self._model, *levels)
+        self._known[city, tier] = time.monotonic(), learnt
+        return learnt
+
+    async def _learn(self, conn: Connection, city: str, tier: Tier, rules: City) -> None:
+        if _since(self._asked.get(tier, -math.inf)) < RELEARN_S:
+            return
+        self._asked[tier] = time.monotonic()
+        since = self._read_to.get(tier, LONG_AGO)
+        rows = await conn.fetch(SQL["trips_ended"], tier.value, since, TRIPS_MAX)
+        everywhere = self._everywhere.setdefault(tier, Experience(self._model))
+        for row in reversed(rows):
+            there = rules if row["city"] == city else City()
+            seconds = math.inf if row["seconds"] is None else row["seconds"]
+            done = Done(_trip(row, there), seconds)
+            everywhere.learn(done)
+            own = self._cities.setdefault((row["city"], tier), Experience(self._model))
+            own.learn(done)
+            self._read_to[tier] = row["ended_at"]
+
+
+def _since(at: float) -> float:
+    return time.monotonic() - at
+
+
+def _trip(row: asyncpg.Record, rules: City) -> Trip:
+    at = row["authorised_at"]
+    return rules.trip(row["metres"], row["lines"], row["cold"], at, row["pharmacy_id"])
 
 
 class Leases:
@@ -90,6 +156,7 @@ class Desk:
 
     def __init__(self, holder: UUID) -> None:
         self.indexes = Indexes()
+        self.promises = Promises()
         self.leases = Leases(holder)
 
 

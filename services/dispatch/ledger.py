@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from math import cos, hypot, radians
 from uuid import UUID
 
+from schemas.claim import OrderClosed
 from schemas.dispatch import (
     OfferDeclined,
     OfferExpired,
@@ -14,7 +16,9 @@ from schemas.dispatch import (
 )
 from schemas.message import Event
 from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
+from schemas.values import GeoPoint, Outcome
 from services.dispatch.domain.candidates import Pair
+from services.dispatch.domain.city_index import METRES_PER_DEGREE
 from services.dispatch.domain.state import (
     Chosen,
     Ended,
@@ -52,17 +56,34 @@ class OfferRow:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class TripRow:
+    """An assigned order on its way, in the order of the columns."""
+
+    order_id: UUID
+    city: str
+    tier: str
+    pharmacy_id: UUID
+    authorised_at: datetime
+    due_at: datetime
+    metres: int
+    lines: int
+    cold: bool
+
+
 @dataclass(slots=True)
 class Plan:
     """What one transaction writes."""
 
     cities: dict[str, CityConfigured] = field(default_factory=dict)
     pharmacies: dict[UUID, Pharmacy] = field(default_factory=dict)
-    counts: dict[Pair, tuple[int, datetime]] = field(default_factory=dict)
+    counts: dict[Pair, tuple[int, datetime, date | None]] = field(default_factory=dict)
     offers: list[OfferRow] = field(default_factory=list)
     offer_states: dict[UUID, tuple[str, int | None]] = field(default_factory=dict)
     packs: dict[UUID, str] = field(default_factory=dict)
     touched: set[Pair] = field(default_factory=set)
+    trips: dict[UUID, TripRow] = field(default_factory=dict)
+    ended: dict[UUID, bool] = field(default_factory=dict)
 
     @property
     def locks(self) -> list[Pair]:
@@ -79,6 +100,7 @@ def plan_of(changes: Iterable[Change]) -> Plan:
     for change in changes:
         _add_reference(plan, change)
         _add_order(plan, change.before, change.events)
+        _add_trip(plan, change)
     return plan
 
 
@@ -93,7 +115,36 @@ def _add_reference(plan: Plan, change: Change) -> None:
                 pair = event.pharmacy_id, count.product_code
                 known = plan.counts.get(pair)
                 if known is None or known[1] < event.counted_at:
-                    plan.counts[pair] = count.count, event.counted_at
+                    plan.counts[pair] = count.count, event.counted_at, count.expires_on
+
+
+def _add_trip(plan: Plan, change: Change) -> None:
+    closed = change.message.message
+    if isinstance(closed, OrderClosed):
+        plan.ended[closed.order_id] = closed.outcome is Outcome.DELIVERED
+    for event in change.events:
+        if isinstance(event, PharmacyAssigned):
+            plan.trips[event.order_id] = _trip_of(event, change.after)
+
+
+def _trip_of(event: PharmacyAssigned, state: State) -> TripRow:
+    order = event.order
+    return TripRow(
+        order_id=event.order_id,
+        city=order.city,
+        tier=event.tier.value,
+        pharmacy_id=event.pharmacy_id,
+        authorised_at=state.authorised_at or event.due_at,
+        due_at=event.due_at,
+        metres=round(_metres(order.point, event.pharmacy_point)),
+        lines=len(order.lines),
+        cold=any(line.cold_chain for line in order.lines),
+    )
+
+
+def _metres(a: GeoPoint, b: GeoPoint) -> float:
+    east = (a.lon - b.lon) * METRES_PER_DEGREE * cos(radians(a.lat))
+    return hypot(east, (a.lat - b.lat) * METRES_PER_DEGREE)
 
 
 def _add_order(plan: Plan, before: State, events: Sequence[Event | Note]) -> None:

@@ -21,8 +21,8 @@ UPDATE city_lease SET until = clock_timestamp() WHERE holder = $1;
 -- name: city_version
 SELECT version FROM city_version WHERE city = $1;
 
--- name: city_tiers
-SELECT tiers FROM city WHERE city = $1;
+-- name: city
+SELECT timezone, tiers, rules FROM city WHERE city = $1;
 
 -- name: pharmacies_changed
 SELECT body FROM pharmacy WHERE city = $1 AND changed > $2;
@@ -34,27 +34,32 @@ WHERE city = $1 AND slot = $2 AND state IN ('open', 'accepted')
 GROUP BY pharmacy_id;
 
 -- name: read_stock
-SELECT pharmacy_id, product_code, counted - sealed_since - reserved AS free
+-- What has expired is not there.
+SELECT pharmacy_id, product_code,
+    CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
+    ELSE counted - sealed_since - reserved END AS free
 FROM stock
 JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
     USING (pharmacy_id, product_code);
 
 -- name: lock_stock
-SELECT pharmacy_id, product_code, counted - sealed_since - reserved AS free
+SELECT pharmacy_id, product_code,
+    CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
+    ELSE counted - sealed_since - reserved END AS free
 FROM stock
 WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))
 ORDER BY pharmacy_id, product_code
 FOR UPDATE;
 
 -- name: put_cities
-INSERT INTO city (city, city_id, name, timezone, tiers)
-SELECT city, city_id, name, timezone, string_to_array(tiers, ',')
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-    AS put (city, city_id, name, timezone, tiers)
+INSERT INTO city (city, city_id, name, timezone, tiers, rules)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
+    AS put (city, city_id, name, timezone, tiers, rules)
 ORDER BY city
 ON CONFLICT (city) DO UPDATE
 SET city_id = excluded.city_id, name = excluded.name, timezone = excluded.timezone,
-    tiers = excluded.tiers;
+    tiers = excluded.tiers, rules = excluded.rules;
 
 -- name: raise_versions
 INSERT INTO city_version AS known (city, version)
@@ -74,9 +79,18 @@ SET tenant_id = excluded.tenant_id, city = excluded.city, body = excluded.body,
 
 -- name: put_counts
 -- What was sealed after the count, or at that very moment, is off the shelf too; an older count
--- changes nothing.
-INSERT INTO stock AS known (pharmacy_id, product_code, counted, counted_at, sealed_since)
-SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at, coalesce((
+-- changes nothing. The last day ends at midnight where the pharmacy stands.
+INSERT INTO stock AS known (
+    pharmacy_id, product_code, counted, counted_at, expires_at, sealed_since
+)
+SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at,
+    CASE WHEN put.expires_on IS NOT NULL THEN
+        (put.expires_on + 1)::timestamp AT TIME ZONE coalesce((
+            SELECT pharmacy.body ->> 'timezone' FROM pharmacy
+            WHERE pharmacy.pharmacy_id = put.pharmacy_id
+        ), 'UTC')
+    END,
+    coalesce((
     SELECT sum(sealed.qty)
     FROM reservation AS sealed
     WHERE sealed.pharmacy_id = put.pharmacy_id
@@ -84,12 +98,12 @@ SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at, coalesce(
         AND sealed.state = 'sealed'
         AND sealed.sealed_at >= put.counted_at
 ), 0)
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
-    AS put (pharmacy_id, product_code, counted, counted_at)
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::date[])
+    AS put (pharmacy_id, product_code, counted, counted_at, expires_on)
 ORDER BY put.pharmacy_id, put.product_code
 ON CONFLICT (pharmacy_id, product_code) DO UPDATE
 SET counted = excluded.counted, counted_at = excluded.counted_at,
-    sealed_since = excluded.sealed_since
+    expires_at = excluded.expires_at, sealed_since = excluded.sealed_since
 WHERE known.counted_at < excluded.counted_at;
 
 -- name: recheck_offers
@@ -131,6 +145,7 @@ FROM unnest($1::uuid[], $2::text[], $3::int[]) AS made (pharmacy_id, product_cod
 WHERE stock.pharmacy_id = made.pharmacy_id
     AND stock.product_code = made.product_code
     AND stock.counted - stock.sealed_since - stock.reserved >= made.qty
+    AND (stock.expires_at IS NULL OR stock.expires_at > kit.now())
 RETURNING stock.pharmacy_id;
 
 -- name: move_offers
@@ -170,3 +185,44 @@ SET reserved = stock.reserved - delta.unreserved,
     sealed_since = stock.sealed_since + delta.sealed
 FROM delta
 WHERE stock.pharmacy_id = delta.pharmacy_id AND stock.product_code = delta.product_code;
+
+-- name: begin_trips
+INSERT INTO trip (
+    order_id, city, tier, pharmacy_id, authorised_at, due_at, metres, lines, cold
+)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
+    $7::int[], $8::int[], $9::boolean[]
+)
+ON CONFLICT (order_id) DO UPDATE
+SET tier = excluded.tier, pharmacy_id = excluded.pharmacy_id, due_at = excluded.due_at,
+    metres = excluded.metres;
+
+-- name: end_trips
+-- What ended undelivered before its promise says nothing about time.
+WITH done AS (
+    SELECT * FROM unnest($1::uuid[], $2::boolean[]) AS told (order_id, delivered)
+), forgotten AS (
+    DELETE FROM trip USING done
+    WHERE trip.order_id = done.order_id AND NOT done.delivered AND trip.due_at >= $3
+)
+UPDATE trip
+SET ended_at = $3,
+    seconds = CASE WHEN done.delivered THEN extract(epoch FROM $3 - trip.authorised_at) END
+FROM done
+WHERE trip.order_id = done.order_id AND (done.delivered OR trip.due_at < $3)
+    AND trip.ended_at IS NULL;
+
+-- name: trips_ended
+-- The last so many of all cities that ended after a moment, the newest first.
+SELECT city, pharmacy_id, authorised_at, metres, lines, cold, ended_at, seconds
+FROM trip
+WHERE tier = $1 AND ended_at > $2
+ORDER BY ended_at DESC
+LIMIT $3;
+
+-- name: trips_open
+SELECT pharmacy_id, authorised_at, metres, lines, cold
+FROM trip
+WHERE city = $1 AND tier = $2 AND ended_at IS NULL
+LIMIT $3;

@@ -1,11 +1,15 @@
 """Dispatch's tables: what a decision must know, and what it changes, in bulk."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from schemas.claim import ClaimAuthorised
+from schemas.network import CityRules
 from schemas.values import Tier
+from services.dispatch import drugs, quoting
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -16,11 +20,14 @@ from services.dispatch.domain.candidates import (
     Wanted,
     match_many,
 )
+from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Matched, NotOurs, Recounted
-from services.dispatch.domain.matching import EVERY_TIER, MATCH, RECHECK, wanted
+from services.dispatch.domain.matching import MATCH, RECHECK, required, wanted
 from services.dispatch.domain.recheck import OpenPacks, still_short
-from services.dispatch.domain.state import Phase
+from services.dispatch.domain.state import Phase, State
 from services.dispatch.ledger import Plan, plan_of
+from services.dispatch.quoting import AskQuote, Quote
+from services.kit import clock
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
 from services.kit.service import Incoming, LookupContext, ProjectContext
@@ -41,7 +48,7 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     timers = [(item, item.message) for item in context.messages if _is_timer(item)]
     matches = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == MATCH]
     rechecks = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == RECHECK]
-    found: dict[UUID, Any] = {}
+    found: dict[UUID, Any] = await _emergencies(context)
     if matches:
         found |= await _match(context, matches)
     if rechecks:
@@ -59,6 +66,17 @@ async def project(context: ProjectContext) -> None:
     await _make_offers(conn, plan, context.now)
     await _move(conn, plan, context.now)
     await _count(conn, plan, context.now)
+    await _put_trips(conn, plan, context.now)
+
+
+async def _emergencies(context: LookupContext) -> dict[UUID, Any]:
+    """How many minutes an emergency has is each city's own."""
+    found: dict[UUID, Any] = {}
+    for item in context.messages:
+        message = item.message
+        if isinstance(message, ClaimAuthorised) and message.order.tier is Tier.EMERGENCY:
+            found[item.id] = await city_of(context.conn, message.order.city)
+    return found
 
 
 def _is_timer(item: Incoming) -> bool:
@@ -89,15 +107,25 @@ async def _match_city(
     if not await desk.leases.check(context.conn, city):
         return None
     index = await desk.indexes.of(context.conn, city)
-    offered = await _offered(context.conn, city)
-    orders = [wanted(context.states[item.key], offered) for item in items]
+    known = await city_of(context.conn, city)
+    orders = [_wanted(context.states[item.key], known) for item in items]
     return await match_city(context.conn, index, city, orders, context.now)
 
 
-async def _offered(conn: Connection, city: str) -> frozenset[Tier]:
-    """The tiers that the city offers; every one while nothing is known of the city."""
-    tiers = await conn.fetchval(SQL["city_tiers"], city)
-    return EVERY_TIER if tiers is None else frozenset(map(Tier, tiers))
+def _wanted(state: State, city: City) -> Wanted:
+    """What the match must see, with what the catalogue says of the drugs."""
+    order, authorised_at = required(state)
+    plain = wanted(state, city.offered(order.point, authorised_at))
+    return replace(plain, fills=drugs.fills(order.lines), controlled=drugs.controlled(order.lines))
+
+
+async def city_of(conn: Connection, city: str) -> City:
+    """The city as its pack says; what nobody said is allowed."""
+    row = await conn.fetchrow(SQL["city"], city)
+    if row is None:
+        return City()
+    rules = None if row["rules"] is None else CityRules.model_validate_json(row["rules"])
+    return City(row["timezone"], frozenset(map(Tier, row["tiers"])), rules)
 
 
 async def match_city(
@@ -163,6 +191,7 @@ async def _put_network(conn: Connection, plan: Plan) -> None:
             [city.name for city in cities],
             [city.timezone for city in cities],
             [",".join(tier.value for tier in city.tiers) for city in cities],
+            [city.rules.model_dump_json() if city.rules else None for city in cities],
         )
     if plan.pharmacies:
         pharmacies = list(plan.pharmacies.values())
@@ -216,9 +245,39 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
 async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
     if not plan.counts:
         return
-    rows = [(*pair, count, at) for pair, (count, at) in sorted(plan.counts.items())]
-    await conn.execute(SQL["put_counts"], *_columns(rows, 4))
+    rows = [(*pair, *counted) for pair, counted in sorted(plan.counts.items())]
+    await conn.execute(SQL["put_counts"], *_columns(rows, 5))
     await conn.execute(SQL["recheck_offers"], *_columns(sorted(plan.counts), 2), now)
+
+
+async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:
+    if plan.trips:
+        rows = [astuple(plan.trips[order_id]) for order_id in sorted(plan.trips)]
+        await conn.execute(SQL["begin_trips"], *_columns(rows, 9))
+    if plan.ended:
+        await conn.execute(SQL["end_trips"], *_columns(sorted(plan.ended.items()), 2), now)
+
+
+async def quote(conn: Connection, desk: Desk, asked: AskQuote) -> Quote | None:
+    """What can be promised to an address; None when the city is unknown."""
+    if await conn.fetchval(SQL["city"], asked.city) is None:
+        return None
+    now = await clock.now(conn)
+    city = await city_of(conn, asked.city)
+    index = await desk.indexes.of(conn, asked.city)
+    promises = {
+        tier: await desk.promises.of(conn, asked.city, tier, city, now) for tier in quoting.TIERS
+    }
+    scene = quoting.Scene(index, city, promises, now)
+    order = quoting.wanted_of(asked, scene)
+    rows = await conn.fetch(SQL["slots_used"], asked.city, promise.slot_of(now))
+    supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
+    for _ in range(PASSES_MAX):
+        told, missing = quoting.quote(order, scene, supply)
+        if not missing:
+            return told.model_copy(update={"city": asked.city})
+        supply.free |= await _free(conn, "read_stock", missing)
+    raise LedgerError("stock does not stand still")
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

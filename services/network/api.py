@@ -29,6 +29,23 @@ async def configure_city(command: ConfigureCity, gate: Operator) -> Response:
     return await gate.send(command)
 
 
+@router.get("/v1/cities")
+async def cities(gate: Annotated[Door, Depends(door())]) -> Response:
+    """The cities, the tiers they offer, and the pack that holds in each."""
+    async with gate.pool.acquire() as conn:
+        return JsonResponse({"cities": await store.cities(conn)})
+
+
+@router.get("/v1/cities/{city}")
+async def city(city: str, gate: Annotated[Door, Depends(door())]) -> Response:
+    """One city with the rules of its pack."""
+    async with gate.pool.acquire() as conn:
+        found = await store.city_of(conn, city)
+    if found is None:
+        raise Problem(404, "not_found", "no such city", "city")
+    return JsonResponse(found)
+
+
 @router.post("/v1/pharmacies")
 async def put_pharmacy(command: PutPharmacy, gate: Keeper) -> Response:
     """Add or replace one pharmacy."""

@@ -19,7 +19,7 @@ from schemas.network import CountStock, PutPharmacy, StockCountInput
 from schemas.values import Instant
 from services.network.domain.checks import pharmacy_flaws
 
-CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at")
+CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at", "expires_on")
 REQUIRED = CSV_COLUMNS[:3]
 COUNTS_MAX = 1_000
 
@@ -194,10 +194,11 @@ class _Counts:
 
 
 def _stock_count(row: dict[str, str], line: int, bad: list[BadRow]) -> StockCountInput | None:
+    told = {"product_code": row["product_code"], "count": row["count"]}
+    if row.get("expires_on"):
+        told["expires_on"] = row["expires_on"]
     try:
-        return StockCountInput.model_validate(
-            {"product_code": row["product_code"], "count": row["count"]}
-        )
+        return StockCountInput.model_validate(told)
     except ValidationError as error:
         bad += [
             BadRow(line, _path(item["loc"]), item["type"], item["msg"])

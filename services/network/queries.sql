@@ -8,13 +8,14 @@ JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
     USING (pharmacy_id, product_code);
 
 -- name: put_cities
-INSERT INTO city (city, city_id, name, timezone, tiers)
-SELECT city, city_id, name, timezone, string_to_array(tiers, ',')
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-    AS put (city, city_id, name, timezone, tiers)
+INSERT INTO city (city, city_id, name, timezone, tiers, rules)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
+    AS put (city, city_id, name, timezone, tiers, rules)
 ORDER BY city
 ON CONFLICT (city) DO UPDATE
-SET name = excluded.name, timezone = excluded.timezone, tiers = excluded.tiers;
+SET name = excluded.name, timezone = excluded.timezone, tiers = excluded.tiers,
+    rules = excluded.rules;
 
 -- name: put_pharmacies
 INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body)
@@ -26,17 +27,23 @@ ON CONFLICT (pharmacy_id) DO UPDATE
 SET city = excluded.city, body = excluded.body;
 
 -- name: put_counts
-INSERT INTO stock (pharmacy_id, product_code, count, counted_at)
-SELECT pharmacy_id, product_code, count, counted_at
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
-    AS put (pharmacy_id, product_code, count, counted_at)
+INSERT INTO stock (pharmacy_id, product_code, count, counted_at, expires_on)
+SELECT pharmacy_id, product_code, count, counted_at, expires_on
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::date[])
+    AS put (pharmacy_id, product_code, count, counted_at, expires_on)
 ORDER BY pharmacy_id, product_code
 ON CONFLICT (pharmacy_id, product_code) DO UPDATE
-SET count = excluded.count, counted_at = excluded.counted_at
+SET count = excluded.count, counted_at = excluded.counted_at, expires_on = excluded.expires_on
 WHERE stock.counted_at < excluded.counted_at;
 
 -- name: pharmacy
 SELECT tenant_id, body FROM pharmacy WHERE pharmacy_id = $1;
 
 -- name: stock_of
-SELECT product_code, count, counted_at FROM stock WHERE pharmacy_id = $1 ORDER BY product_code;
+SELECT product_code, count, counted_at, expires_on FROM stock WHERE pharmacy_id = $1 ORDER BY product_code;
+
+-- name: city
+SELECT city, city_id, name, timezone, tiers, rules FROM city WHERE city = $1;
+
+-- name: cities
+SELECT city, name, timezone, tiers, rules ->> 'pack' AS pack FROM city ORDER BY city;

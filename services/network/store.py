@@ -1,9 +1,11 @@
 """Network's tables: what a decision must know, and the records themselves."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from schemas.network import (
     CityConfigured,
@@ -65,6 +67,20 @@ async def stock_of(conn: Connection, pharmacy_id: UUID) -> list[dict[str, Any]]:
     return [dict(row) for row in await conn.fetch(SQL["stock_of"], pharmacy_id)]
 
 
+async def city_of(conn: Connection, city: str) -> dict[str, Any] | None:
+    """What is known of a city, with the rules of its pack."""
+    row = await conn.fetchrow(SQL["city"], city)
+    if row is None:
+        return None
+    rules = row["rules"]
+    return {**row, "rules": None if rules is None else from_json(rules)}
+
+
+async def cities(conn: Connection) -> list[dict[str, Any]]:
+    """All cities with the pack that holds in each."""
+    return [dict(row) for row in await conn.fetch(SQL["cities"])]
+
+
 async def _timezones(conn: Connection, cities: Sequence[str]) -> dict[str, str]:
     rows = await conn.fetch(SQL["timezones"], sorted(set(cities)))
     return {row["city"]: row["timezone"] for row in rows}
@@ -91,6 +107,7 @@ async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> Non
         [city.name for city in cities],
         [city.timezone for city in cities],
         [",".join(tier.value for tier in city.tiers) for city in cities],
+        [city.rules.model_dump_json() if city.rules else None for city in cities],
     )
 
 
@@ -105,17 +122,18 @@ async def _put_pharmacies(conn: Connection, pharmacies: Sequence[Pharmacy]) -> N
 
 
 async def _put_counts(conn: Connection, counted: Sequence[StockCounted]) -> None:
-    latest: dict[tuple[UUID, str], tuple[int, datetime]] = {}
+    latest: dict[tuple[UUID, str], tuple[int, datetime, date | None]] = {}
     for event in counted:
         for count in event.counts:
             pair = event.pharmacy_id, count.product_code
             if pair not in latest or latest[pair][1] < event.counted_at:
-                latest[pair] = count.count, event.counted_at
+                latest[pair] = count.count, event.counted_at, count.expires_on
     rows = sorted(latest.items())
     await conn.execute(
         SQL["put_counts"],
         [pharmacy for (pharmacy, _), _ in rows],
         [code for (_, code), _ in rows],
-        [count for _, (count, _) in rows],
-        [at for _, (_, at) in rows],
+        [row[0] for _, row in rows],
+        [row[1] for _, row in rows],
+        [row[2] for _, row in rows],
     )

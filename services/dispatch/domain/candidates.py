@@ -6,7 +6,7 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import zip_longest
 from uuid import UUID
 
@@ -273,6 +273,19 @@ class Finder:
             slot=promise.slot_of(self._now),
             evidence=evidence,
         )
+
+    def total_fen(self, order: Wanted, number: int) -> int:
+        """What all lines cost at one that was found, with the products that fill them there."""
+        _, chosen = self._stocked(order, np.array([number]))
+        return sum(
+            line.quantity * self.index.price(number, order.products_for(row)[int(pick[0])])
+            for row, (line, pick) in enumerate(zip(order.lines, chosen, strict=True))
+        )
+
+    def closes(self, number: int) -> datetime:
+        """Until when one that was found is open and has its pharmacist; a day ahead at most."""
+        end = min(float(self._open[number]), float(self._duty[number]))
+        return datetime.fromtimestamp(end, UTC)
 
     def _standing_gates(
         self, order: Wanted, rung: Rung, held: Numbers, distance: Counts

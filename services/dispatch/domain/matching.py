@@ -42,13 +42,20 @@ def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
         lines=order.lines,
         insured=state.basis is Basis.INSURED,
         rungs=tuple(
-            Rung(tier, promise.due(tier, authorised_at), offered=tier in offered)
+            Rung(tier, _due_on(state, tier, authorised_at), offered=tier in offered)
             for tier in ladder
             # The promised one is left with a reason, the others are passed over.
             if tier is state.tier or tier in offered
         ),
         out=frozenset(state.out),
     )
+
+
+def _due_on(state: State, tier: Tier, authorised_at: datetime) -> datetime:
+    """The promise as it was given; below it, as it would be."""
+    if tier is state.tier and state.due_at is not None:
+        return state.due_at
+    return promise.due(tier, authorised_at)
 
 
 def match_now(state: State, now: datetime) -> SetTimer:

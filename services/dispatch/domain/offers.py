@@ -11,6 +11,7 @@ from schemas.dispatch import (
     OfferExpired,
     PharmacyAssigned,
 )
+from schemas.values import Order
 from services.dispatch.domain.matching import (
     OFFER,
     PROMISE,
@@ -19,7 +20,7 @@ from services.dispatch.domain.matching import (
     open_offer,
     required,
 )
-from services.dispatch.domain.state import OfferEnd, Phase, State, Tokened
+from services.dispatch.domain.state import Offer, OfferEnd, Phase, State, Tokened
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -111,7 +112,7 @@ def _assign(state: State, now: datetime, facts: Facts) -> Decision:
         prices=offer.prices,
         tier=state.tier,
         due_at=state.due_at or authorised_at,
-        order=order,
+        order=_as_offered(order, offer),
         basis=state.basis,
         share_max_fen=state.share_max_fen,
     )
@@ -121,6 +122,15 @@ def _assign(state: State, now: datetime, facts: Facts) -> Decision:
         timers=[*_offer_timers_gone(state), DropTimer(PROMISE)],
         answer=_accepted(attempt, facts.secret),
     )
+
+
+def _as_offered(order: Order, offer: Offer) -> Order:
+    """The order with the products that fill its lines at this pharmacy."""
+    product_of = {price.line_id: price.product_code for price in offer.prices}
+    lines = tuple(
+        line.model_copy(update={"product_code": product_of[line.line_id]}) for line in order.lines
+    )
+    return order.model_copy(update={"lines": lines})
 
 
 def _accepted(attempt: int, token: str) -> dict[str, object]:

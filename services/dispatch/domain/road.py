@@ -12,6 +12,7 @@ from schemas.message import Event
 from schemas.prescription import PrescriptionIssued
 from schemas.values import CancelCause, CancelResult, GateCode, Outcome
 from services.dispatch.domain import promise
+from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.matching import (
     MATCH,
     OFFER,
@@ -64,7 +65,8 @@ def authorised(state: State, event: ClaimAuthorised, now: datetime, facts: Facts
     if state.phase not in NOT_YET:
         return stale(f"already {state.phase}")
     tier = event.order.tier
-    due_at = promise.due(tier, event.authorised_at)
+    city = facts.found if isinstance(facts.found, City) else City()
+    due_at = city.due(tier, event.authorised_at)
     note = Authorised(
         order=event.order,
         basis=event.basis,

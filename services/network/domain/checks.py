@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from math import isfinite
 
+from schemas.datum import DATUMS, GCJ_02, WGS_84, to_wgs84
 from schemas.network import CountStock, Opening, PutPharmacy
 from services.network.domain.area import MAX_ABS_LAT, BadArea, Ring, checked_ring, circle
-from services.network.domain.datum import DATUMS, GCJ_02, WGS_84, to_wgs84
 
 CLOCK_SKEW = timedelta(minutes=5)
 MAX_HOLIDAYS = 400

@@ -110,13 +110,13 @@ def ring_fault(ring: Ring, zone: ZoneInfo) -> str:
         return "a coordinate is not a number"
     if not 4 <= len(ring) <= MAX_POINTS:
         return f"a closed ring has 4 to {MAX_POINTS} points, not {len(ring)}"
-    if ring[0] != ring[-1]:
-        return "the last point must be the first again"
     for number, (lon, lat) in enumerate(ring):
         if _off(lon, zone) > OFF_THE_ZONE_MAX or abs(lat) > MAX_ABS_LAT:
             swapped = _off(lat, zone) <= OFF_THE_ZONE_MAX and abs(lon) <= MAX_ABS_LAT
             meant = "is (lat, lon); give (lon, lat)" if swapped else "lies in another time zone"
             return f"point {number} {meant}"
+    if ring[0] != ring[-1]:
+        return "the last point must be the first again"
     polygon = shapely.Polygon(ring)
     if not shapely.is_valid(polygon):
         return f"the ring is not simple: {shapely.is_valid_reason(polygon)}"

@@ -1,17 +1,29 @@
 """Dispatch on a real database: the ledger of stock and slots, offers, leases."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
+import httpx
 import pytest
 
 from schemas.delivery import AttemptFailed, GiveBackReason, ParcelSealed
-from schemas.network import CityConfigured, PharmacyChanged
+from schemas.network import (
+    CityConfigured,
+    CityRules,
+    PharmacyChanged,
+    StockCount,
+    StockCounted,
+    TierRule,
+)
 from schemas.values import Outcome, Tier
-from services.dispatch import tick
+from services.catalogue import catalogue
+from services.dispatch import drugs, tick
 from services.dispatch.desk import LEASE_S
 from services.dispatch.domain.state import Phase
 from services.kit.spec import NOW
@@ -75,10 +87,92 @@ async def test_an_order_walks_from_authorisation_to_the_door(worker: Dispatch) -
     await worker.tell(sealed(order_id))
     assert await worker.stock(nearest) == (10, 0, 2)
     closed = samples.closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": order_id})
+    await worker.pass_time(timedelta(minutes=21))
     await worker.tell(closed)
     assert await worker.stock(nearest) == (10, 0, 2)
+    done = await worker.one("SELECT city, tier, metres, lines, cold, seconds FROM trip")
+    assert list(done.values()) == [samples.CITY, "30", 111, 2, False, 21 * 60]
     assert await worker.published(order_id) == ["PromiseMade", "OfferMade", "PharmacyAssigned"]
     assert await worker.tick() == 0
+
+
+async def test_what_has_expired_is_not_there_and_another_maker_fills_the_line(
+    worker: Dispatch,
+) -> None:
+    written, other = next(
+        codes
+        for code in catalogue().products
+        if len(
+            codes := drugs.fills((samples.LINES[0].model_copy(update={"product_code": code}),))[0]
+        )
+        == 2
+    )
+    line = samples.LINES[0].model_copy(update={"product_code": written})
+    there = await worker.open_pharmacy(1, **near(1), prices={written: 500, other: 600})
+    today = NOW.astimezone(ZoneInfo(there.timezone)).date()
+    last_days = {written: today - timedelta(days=1), other: today}
+    counts = tuple(
+        StockCount(product_code=code, count=9, expires_on=day) for code, day in last_days.items()
+    )
+    later = NOW + timedelta(seconds=1)
+    await worker.tell(StockCounted(pharmacy_id=there.pharmacy_id, counts=counts, counted_at=later))
+    order_id = await worker.authorise(lines=(line,))
+    await worker.tick()
+    assert await worker.stock(there, written) == (9, 0, 0)
+    assert await worker.stock(there, other) == (9, 2, 0)
+    assert (await worker.accept(order_id)).status_code == 200
+    sql = "SELECT body FROM outbox WHERE type = 'dispatch.PharmacyAssigned'"
+    body = json.loads((await worker.one(sql))["body"])
+    assert [row["product_code"] for row in body["order"]["lines"]] == [other]
+
+    await worker.pass_time(timedelta(days=1))
+    late = await worker.authorise(lines=(line,))
+    await worker.tick()
+    assert "DispatchExhausted" in await worker.published(late)
+
+
+async def test_a_quote_says_what_can_be_promised_now(worker: Dispatch) -> None:
+    code = next(iter(catalogue().products))
+    rule = TierRule(tier=Tier.EMERGENCY, minutes=90)
+    city = CityConfigured(
+        city_id=samples.uid(77),
+        city=samples.CITY,
+        name="A city without the slower tier",
+        timezone="Asia/Shanghai",
+        tiers=(Tier.MIN_30, Tier.EMERGENCY),
+        rules=CityRules(pack="test@1", tiers=(rule,)),
+    )
+    body = {
+        "city": samples.CITY,
+        "lat": 31.23,
+        "lon": 121.47,
+        "lines": [{"product_code": code, "quantity": 2}],
+    }
+    headers = {"Authorization": f"Bearer {worker.tokens['hospital-a']}"}
+
+    async def ask(**changes: Any) -> httpx.Response:
+        return await worker.client.post("/v1/quotes", json=body | changes, headers=headers)
+
+    assert (await ask()).json()["code"] == "unknown_city"
+    await worker.tell(city)
+    empty = (await ask()).json()["tiers"]
+    assert [row["reason"] for row in empty] == ["NO_COVERAGE", "NOT_OFFERED", "NO_COVERAGE"]
+    for n, price in ((1, 300), (2, 500)):
+        await worker.open_pharmacy(n, **near(n), prices={code: price})
+    told = (await ask()).json()
+    thirty, sixty, emergency = told["tiers"]
+    assert (thirty["offered"], thirty["pharmacies"], thirty["minutes"]) == (True, 2, 30)
+    assert thirty["price"] == {"least_fen": 600, "most_fen": 1000}
+    assert 10 <= thirty["expected_minutes"] <= 30
+    assert (sixty["reason"], emergency["minutes"]) == ("NOT_OFFERED", 90)
+    assert told["calibrated_on"] == 0
+    wrong = (await ask(lines=[{"product_code": "DRUG00001", "quantity": 1}])).json()
+    assert (wrong["code"], wrong["errors"][0]["field"]) == (
+        "unknown_product",
+        "lines.0.product_code",
+    )
+    headers = {"Authorization": f"Bearer {worker.tokens['chain-a']}"}
+    assert (await ask()).status_code == 403
 
 
 async def test_a_refusal_frees_the_packs_and_the_next_pharmacy_is_asked(worker: Dispatch) -> None:

@@ -17,7 +17,7 @@ from schemas.values import Tier
 from services.kit.spec import facts_for, given
 from services.network import domain
 from services.network.domain.city import city_flaws
-from services.network.domain.datum import from_wgs84, to_wgs84
+from schemas.datum import from_wgs84, to_wgs84
 from tests.unit.network.samples import CHAIN, CITY, LAT, LON, OPERATOR, ZONE, put_pharmacy
 
 ROUND = ((LON, LAT), (LON + 0.1, LAT), (LON + 0.1, LAT + 0.1), (LON, LAT + 0.1), (LON, LAT))

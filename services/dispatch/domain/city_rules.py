@@ -1,0 +1,115 @@
+"""What a city offers where and when, as its pack says. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import shapely
+
+from schemas.network import CityRules, TierRule
+from schemas.values import GeoPoint, Tier
+from services.dispatch.domain import promise
+from services.dispatch.domain.eta import Trip
+from services.dispatch.domain.hours import LAST_MINUTE, week_of
+
+EVERY_TIER = frozenset(Tier)
+SUNDAY = 6
+HOURS_A_DAY = 24
+# Of riding alone, before parking and stairs; a start value until a pack says better.
+SPEED_KM_H = 18.0
+
+
+@dataclass(frozen=True)
+class City:
+    """One city as dispatch must know it; what nobody said is allowed."""
+
+    timezone: str = "Asia/Shanghai"
+    tiers: frozenset[Tier] = EVERY_TIER
+    rules: CityRules | None = None
+
+    def offered(self, point: GeoPoint, at: datetime) -> frozenset[Tier]:
+        """The tiers for an order that was let through at this moment and goes to this place."""
+        if not self._serves(point):
+            return frozenset()
+        return frozenset(tier for tier in self.tiers if self._open(tier, at))
+
+    def closes(self, tier: Tier, at: datetime) -> datetime | None:
+        """When a tier that is offered now ends today; None when it goes on into tomorrow."""
+        rule = self._rules.get(tier)
+        if rule is None or not rule.hours:
+            return None
+        local = at.astimezone(self._zone)
+        for opens, closes in week_of(rule.hours)[self._weekday(local)]:
+            if opens <= local.time() < closes < LAST_MINUTE:
+                return local.replace(
+                    hour=closes.hour, minute=closes.minute, second=closes.second, microsecond=0
+                )
+        return None
+
+    def minutes(self, tier: Tier) -> int:
+        """To the door, from authorisation."""
+        rule = self._rules.get(tier)
+        if rule is not None and rule.minutes is not None:
+            return rule.minutes
+        return promise.MINUTES[tier]
+
+    def due(self, tier: Tier, authorised_at: datetime) -> datetime:
+        """When the parcel must be at the door."""
+        return authorised_at + timedelta(minutes=self.minutes(tier))
+
+    def metres_a_second(self, at: datetime) -> float:
+        """How fast a courier comes nearer along the straight line, at this hour."""
+        hour = at.astimezone(self._zone).hour
+        rows = self.rules.speeds if self.rules else ()
+        km_h = next((r.km_h for r in rows if r.from_hour <= hour < r.to_hour), SPEED_KM_H)
+        detour = self.rules.detour if self.rules else CityRules(pack="").detour
+        return km_h / 3.6 / detour
+
+    def trip(self, metres: float, lines: int, cold: bool, at: datetime, pharmacy_id: UUID) -> Trip:
+        """An order of this city as the estimate must see it."""
+        hour = at.astimezone(self._zone).hour
+        return Trip(metres, lines, cold, self.metres_a_second(at), hour, pharmacy_id)
+
+    @property
+    def target(self) -> float:
+        """The share of quoted times that is to be kept."""
+        return (self.rules or CityRules(pack="")).target
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @cached_property
+    def _rules(self) -> Mapping[Tier, TierRule]:
+        return {rule.tier: rule for rule in (self.rules.tiers if self.rules else ())}
+
+    @cached_property
+    def _areas(self) -> list[shapely.Polygon]:
+        areas = [shapely.Polygon(part.area) for part in (self.rules.areas if self.rules else ())]
+        for area in areas:
+            shapely.prepare(area)
+        return areas
+
+    def _serves(self, point: GeoPoint) -> bool:
+        """No border is drawn, or the place lies within one."""
+        at = shapely.Point(point.lon, point.lat)
+        return not self._areas or any(shapely.intersects(area, at) for area in self._areas)
+
+    def _open(self, tier: Tier, at: datetime) -> bool:
+        rule = self._rules.get(tier)
+        if rule is None or not rule.hours:
+            return True
+        local = at.astimezone(self._zone)
+        spans = week_of(rule.hours)[self._weekday(local)]
+        return any(
+            opens <= local.time() and (local.time() < closes or closes >= LAST_MINUTE)
+            for opens, closes in spans
+        )
+
+    def _weekday(self, local: datetime) -> int:
+        """From Monday; a holiday is a Sunday."""
+        holidays = self.rules.holidays if self.rules else ()
+        return SUNDAY if local.date() in holidays else local.weekday()

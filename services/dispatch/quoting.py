@@ -1,0 +1,197 @@
+"""What can be promised to an address before there is an order: reads only, reserves nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.datum import GCJ_02, to_wgs84
+from schemas.values import CityCode, GateCode, GeoPoint, OrderLine, ProductCode, Tier
+from services.catalogue import catalogue
+from services.dispatch import drugs
+from services.dispatch.domain.candidates import CityIndex, Finder, Found, Rung, Supply, Wanted
+from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.eta import Promise
+
+# So many of the nearest are looked at: enough to choose from, few enough to answer at once.
+LOOKED_AT = 120
+# Of these the one that is likely the quickest says how long it takes.
+LIKELY = 24
+TIERS = (Tier.MIN_30, Tier.MIN_60, Tier.EMERGENCY)
+# A quote is no reservation; it is good for a moment, unless something closes before.
+GOOD_FOR = timedelta(minutes=5)
+NOBODY = UUID(int=0)
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QuoteLine(_Input):
+    """One drug that is wanted."""
+
+    product_code: ProductCode
+    quantity: int = Field(gt=0, le=999, description="packs")
+
+
+class AskQuote(_Input):
+    """An address and the drugs; personal data is not needed."""
+
+    city: CityCode
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+    datum: str = Field(default="WGS-84", pattern="^(WGS-84|GCJ-02)$")
+    insured: bool = False
+    lines: tuple[QuoteLine, ...] = Field(min_length=1, max_length=20)
+
+    @property
+    def point(self) -> GeoPoint:
+        """In WGS-84, rounded as an order's is."""
+        lat, lon = self.lat, self.lon
+        if self.datum == GCJ_02:
+            lat, lon = to_wgs84(lat, lon)
+        return GeoPoint(lat=lat, lon=lon).rounded()
+
+
+class Money(BaseModel):
+    """Fen over all lines, at the cheapest and the dearest of the pharmacies."""
+
+    least_fen: int
+    most_fen: int
+
+
+class TierQuote(BaseModel):
+    """Whether a tier can be promised. `reason` says which gate stands in the way where not."""
+
+    tier: Tier
+    offered: bool
+    reason: GateCode | None = None
+    minutes: int = Field(description="to the door, from authorisation")
+    expected_minutes: int | None = Field(
+        default=None, description="kept with the city's target share, from the best pharmacy"
+    )
+    pharmacies: int = Field(description="that pass every gate now, of the nearest looked at")
+    price: Money | None = None
+    until: datetime | None = Field(default=None, description="after that, ask again")
+
+
+class Quote(BaseModel):
+    """The answer for each tier that a patient may order."""
+
+    city: str
+    at: datetime
+    target: float
+    calibrated_on: int = Field(description="completed orders behind the target; 0: model alone")
+    tiers: tuple[TierQuote, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a quote is made from."""
+
+    index: CityIndex
+    city: City
+    promises: Mapping[Tier, Promise]
+    now: datetime
+
+
+def unknown_lines(asked: AskQuote) -> list[str]:
+    """Fields that name a product which is not in the catalogue."""
+    known = catalogue()
+    return [
+        f"lines.{number}.product_code"
+        for number, line in enumerate(asked.lines)
+        if known.product(line.product_code) is None
+    ]
+
+
+def wanted_of(asked: AskQuote, scene: Scene) -> Wanted:
+    """The order that would be looked for."""
+    lines = tuple(
+        OrderLine(
+            line_id=UUID(int=number),
+            prescription_id=NOBODY,
+            product_code=line.product_code,
+            quantity=line.quantity,
+            cold_chain=drugs.cold_chain(line.product_code),
+        )
+        for number, line in enumerate(asked.lines)
+    )
+    point = asked.point
+    offered = scene.city.offered(point, scene.now)
+    rungs = tuple(
+        Rung(tier, scene.city.due(tier, scene.now), offered=tier in offered) for tier in TIERS
+    )
+    fills, controlled = drugs.fills(lines), drugs.controlled(lines)
+    return Wanted(NOBODY, point, lines, asked.insured, rungs, frozenset(), fills, controlled)
+
+
+def quote(order: Wanted, scene: Scene, supply: Supply) -> tuple[Quote, set[Any]]:
+    """The answer, and the stock that must be read before it is true."""
+    finder = Finder(scene.index, supply, scene.now)
+    (held,) = scene.index.covered([order.point])
+    distance = scene.index.distances(order.point)
+    tiers: list[TierQuote] = []
+    for rung in order.rungs:
+        if not rung.offered:
+            tiers.append(_refused(rung, scene, GateCode.NOT_OFFERED))
+            continue
+        found = finder.find(order, rung, held, distance, window=LOOKED_AT)
+        tiers.append(_tier_quote(order, rung, scene, finder, found, distance))
+    target = scene.city.target
+    orders = max((p.orders for p in scene.promises.values()), default=0)
+    told = Quote(city="", at=scene.now, target=target, calibrated_on=orders, tiers=tuple(tiers))
+    return told, finder.missing
+
+
+def _refused(rung: Rung, scene: Scene, reason: GateCode, pharmacies: int = 0) -> TierQuote:
+    minutes = scene.city.minutes(rung.tier)
+    return TierQuote(
+        tier=rung.tier, offered=False, reason=reason, minutes=minutes, pharmacies=pharmacies
+    )
+
+
+def _tier_quote(
+    order: Wanted, rung: Rung, scene: Scene, finder: Finder, found: Found, distance: Any
+) -> TierQuote:
+    numbers = [int(number) for number in found.numbers]
+    if not numbers:
+        return _refused(rung, scene, found.reason)
+    lines, cold, promise = len(order.lines), order.cold, scene.promises[rung.tier]
+    seconds = min(
+        promise.seconds(scene.city.trip(float(distance[n]), lines, cold, scene.now, shop))
+        for n in numbers[:LIKELY]
+        for shop in (scene.index.pharmacies[n].pharmacy_id,)
+    )
+    minutes = scene.city.minutes(rung.tier)
+    if not isfinite(seconds) or seconds > minutes * 60:
+        told = _refused(rung, scene, GateCode.NO_COVERAGE, len(numbers))
+        expected = -int(-seconds // 60) if isfinite(seconds) else None
+        return told.model_copy(update={"expected_minutes": expected})
+    return TierQuote(
+        tier=rung.tier,
+        offered=True,
+        minutes=minutes,
+        expected_minutes=-int(-seconds // 60),
+        pharmacies=len(numbers),
+        price=_price(order, finder, numbers),
+        until=_until(rung, scene, finder, numbers),
+    )
+
+
+def _price(order: Wanted, finder: Finder, numbers: Sequence[int]) -> Money:
+    totals = [finder.total_fen(order, number) for number in numbers]
+    return Money(least_fen=min(totals), most_fen=max(totals))
+
+
+def _until(rung: Rung, scene: Scene, finder: Finder, numbers: Sequence[int]) -> datetime:
+    """Until the tier ends, the last of them closes too early, or the quote is simply old."""
+    span = rung.due_at - scene.now
+    last = max(finder.closes(number) for number in numbers)
+    ends = [scene.now + GOOD_FOR, last - span]
+    closes = scene.city.closes(rung.tier, scene.now)
+    return min([*ends, closes] if closes is not None else ends)

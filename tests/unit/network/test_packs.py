@@ -1,0 +1,89 @@
+"""Packs of cities: what is shipped is sound, and every fault is named by file, line and reason."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.values import Tier
+from services.commands import city
+from services.network import packs
+
+SOUND = (packs.INSTALLED / "990101" / packs.FILE).read_text()
+
+
+def written(folder: Path, text: str) -> Path:
+    """A folder with one pack of this text."""
+    (folder / "one").mkdir(parents=True)
+    (folder / "one" / packs.FILE).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_packs_of_the_installation_are_sound() -> None:
+    found = packs.read(packs.INSTALLED, city.payer_areas())
+    assert found.flaws == []
+    rivers, hills = found.cities.values()
+    assert rivers.rules is not None
+    assert rivers.rules.pack == "990101@1.0.0"
+    assert [area.name for area in rivers.rules.areas] == ["North bank", "South bank"]
+    assert len(rivers.rules.tiers[0].hours) == 7
+    assert rivers.rules.tiers[2].minutes == 45
+    assert hills.tiers == (Tier.MIN_60, Tier.CITYWIDE)
+
+
+# What is changed in a sound pack, the code of the fault, a line that must be named, and words.
+BROKEN = [
+    ('code = "990101"', 'code = "Rivers"', "string_pattern_mismatch", 'code = "Rivers"', "city"),
+    ('timezone = "Asia/Shanghai"', 'timezone = "Mars/Base"', "unknown_timezone", "time", "Mars"),
+    ('payer_area = "990000"', 'payer_area = "110000"', "unknown_code", "payer_area", "110000"),
+    ('datum = "WGS-84"', 'datum = "BD-09"', "unknown_datum", "datum", "GCJ-02"),
+    ('tier = "citywide"', 'tier = "90"', "enum", 'tier = "90"', "tier"),
+    ("minutes = 45", "minutes = 3", "greater_than_equal", "minutes", "10"),
+    ("minutes = 45", "colour = 3", "unknown_key", "colour", "colour"),
+    ("1-6 08:00-22:00", "1-6 22:00-08:00", "bad_hours", "1-6 22:00", "later"),
+    ("1-6 08:00-22:00", "1-6 08:00-25:00", "bad_hours", "25:00", "hour"),
+    ("1-6 08:00-22:00", "6-1 08:00-22:00", "bad_hours", "6-1", "no day"),
+    ("7 09:00-21:00", "6 09:00-21:00", "bad_hours", "1-6 08:00", "overlaps"),
+    ('hours = "0-7"', 'hours = "night"', "bad_hours", "night", "full hours"),
+    ('hours = "7-10"', 'hours = "6-10"', "overlap", "6-10", "hour 6"),
+    ("km_h = 15.0", "km_h = -1", "greater_than", "km_h = -1", "0"),
+    ("[121.620, 31.235], [121.620, 31.400]", "[121.620, 31.400], [121.620, 31.235]",
+     "bad_area", "ring", "not simple"),
+    ("[121.300, 31.235], [121.620, 31.235]", "[31.235, 121.300], [121.620, 31.235]",
+     "bad_area", "ring", "give (lon, lat)"),
+    ("31.235], [121.300, 31.235], [121.300, 31.050]", "31.3], [121.300, 31.3], [121.300, 31.050]",
+     "overlap", "ring", "North bank"),
+    ("[[speed]]", "[[weather]]", "unknown_section", "", "weather"),
+    ("[city]", "[city", "not_toml", "[city", "line 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sound", "broken", "code", "line", "words"), BROKEN)
+def test_a_fault_is_named_by_file_line_and_reason(
+    tmp_path: Path, sound: str, broken: str, code: str, line: str, words: str
+) -> None:
+    assert sound in SOUND
+    text = SOUND.replace(sound, broken, 1)
+    found = packs.read(written(tmp_path, text), city.payer_areas())
+    assert found.cities == {}
+    flaw = next(item for item in found.flaws if item.code == code)
+    assert words in flaw.reason
+    assert flaw.file == tmp_path / "one" / packs.FILE
+    assert line in text.splitlines()[flaw.line - 1] if line else True
+
+
+def test_one_city_stands_once_and_an_empty_folder_is_said(tmp_path: Path) -> None:
+    written(tmp_path / "a", SOUND)
+    both = tmp_path / "both"
+    for name in ("x", "y"):
+        (both / name).mkdir(parents=True)
+        (both / name / packs.FILE).write_text(SOUND)
+    assert [flaw.code for flaw in packs.read(both).flaws] == ["duplicate_city"]
+    (tmp_path / "none").mkdir()
+    assert [flaw.code for flaw in packs.read(tmp_path / "none").flaws] == ["no_pack"]
+
+
+def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert city.main(["check"]) == 0
+    assert "990101 Synthetic city of rivers" in capsys.readouterr().out
+    assert city.main(["check", str(written(tmp_path, SOUND.replace("km_h", "kmh", 1)))]) == 1
+    assert "unknown_key" in capsys.readouterr().err
