@@ -58,6 +58,7 @@ ROUTES: tuple[Route, ...] = (
             review.CancelForwarded: ("claim",),
             review.ReviewReturned: (),
             review.ReviewEscalated: (),
+            review.ReviewDelayed: (),
             review.CancelAnswered: (),
             review.CommandAnswered: (),
             review.MessageParked: (),
@@ -149,7 +150,13 @@ INTAKE: dict[str, tuple[type[Command], ...]] = {
         prescription.CancelOrder,
         prescription.CorrectPrescription,
     ),
-    "review": (review.TakeCase, review.DecideCase),
+    "review": (
+        review.TakeCase,
+        review.DecideCase,
+        review.EscalateCase,
+        review.GiveBackCase,
+        review.HandOverCase,
+    ),
     "dispatch": (dispatch.AcceptOffer, dispatch.DeclineOffer, dispatch.AnswerAsk),
     "delivery": (
         delivery.ConfirmOrder,

@@ -7,7 +7,32 @@ from pydantic import Field
 
 from schemas import message
 from schemas.message import Command, OrderEvent
-from schemas.values import CancelCause, Instant, Order, OrderId, Reason, Value
+from schemas.values import (
+    CancelCause,
+    CityCode,
+    Instant,
+    Order,
+    OrderId,
+    Reason,
+    TenantId,
+    Tier,
+    Value,
+)
+
+
+class ReviewAct(Value):
+    """What a pharmacist put his name to, over exactly what he saw."""
+
+    prescription_id: UUID
+    version: int
+    decision: str = Field(description="approve, return, reject, second or senior")
+    pharmacist: str = Field(description="licence number")
+    title: str = Field(description="NHSA title code")
+    tenant_id: TenantId
+    at: Instant
+    seen: str = Field(description="SHA-256 of version, findings, pack and the acts before")
+    rule_pack: str = Field(description="the pack whose policy allowed it")
+    code: str = ""
 
 
 class Rejected(Value):
@@ -27,6 +52,7 @@ class ReviewApproved(OrderEvent):
     rejected: tuple[Rejected, ...] = ()
     rule_pack: str
     reviewer: str = Field(description="pharmacist's licence, or 'rules'")
+    acts: tuple[ReviewAct, ...] = ()
 
 
 class ReviewRejected(OrderEvent):
@@ -37,6 +63,7 @@ class ReviewRejected(OrderEvent):
     rejected: tuple[Rejected, ...]
     rule_pack: str
     reviewer: str
+    acts: tuple[ReviewAct, ...] = ()
 
 
 class ReviewReturned(OrderEvent):
@@ -57,6 +84,21 @@ class ReviewEscalated(OrderEvent):
 
     prescription_ids: tuple[UUID, ...]
     reasons: tuple[Reason, ...]
+
+
+class ReviewDelayed(OrderEvent):
+    """The desk cannot decide it in its time: nobody took it early enough, or it is not decided."""
+
+    TYPE: ClassVar[str] = "review.ReviewDelayed"
+
+    city: CityCode
+    tier: Tier
+    since: Instant = Field(description="it lies at the desk since then")
+    decide_by: Instant
+    promise_at: Instant
+    taken: bool = Field(description="a pharmacist has it in hand")
+    waiting: int = Field(description="cases at the desk in all")
+    in_hand: int = Field(description="those of them that somebody has taken")
 
 
 class ReviewCancelled(OrderEvent):
@@ -86,6 +128,7 @@ class TakeCase(Command):
 
     order_id: OrderId
     pharmacist: str = Field(min_length=1, description="licence number")
+    title: str = Field(default="", max_length=3, description="NHSA code; 2.5 may not review")
 
 
 class DecideCase(Command):
@@ -101,6 +144,44 @@ class DecideCase(Command):
     decision: Literal["approve", "return", "reject"]
     code: str = Field(default="", description="official reason code, 1-1 to 3-4")
     reason: str = Field(default="", max_length=500)
+    seen: str = Field(default="", max_length=64, description="as the case showed it")
+
+
+class EscalateCase(Command):
+    """A pharmacist leaves one prescription to a second pharmacist or to a senior one."""
+
+    TYPE: ClassVar[str] = "review.EscalateCase"
+
+    order_id: OrderId
+    prescription_id: UUID
+    version: int = Field(ge=1)
+    pharmacist: str = Field(min_length=1)
+    lease: UUID
+    to: Literal["second", "senior"]
+    reason: str = Field(min_length=1, max_length=500)
+    seen: str = Field(default="", max_length=64, description="as the case showed it")
+
+
+class GiveBackCase(Command):
+    """A pharmacist lays a case back on the desk."""
+
+    TYPE: ClassVar[str] = "review.GiveBackCase"
+
+    order_id: OrderId
+    pharmacist: str = Field(min_length=1)
+    lease: UUID
+
+
+class HandOverCase(Command):
+    """A pharmacist leaves a case in hand to another one of the same desk."""
+
+    TYPE: ClassVar[str] = "review.HandOverCase"
+
+    order_id: OrderId
+    pharmacist: str = Field(min_length=1)
+    lease: UUID
+    to: str = Field(min_length=1, description="licence number")
+    to_title: str = Field(default="", max_length=3, description="NHSA code")
 
 
 class CommandAnswered(message.CommandAnswered):

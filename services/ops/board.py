@@ -27,7 +27,7 @@ _IN_FLIGHT: Mapping[str, tuple[Place, ...]] = {
     "on_the_road": (Place.ON_THE_ROAD,),
     "closing": (Place.CLOSING, Place.DELIVERED),
 }
-_SUMS = ("orders", "delivered", "on_time", "late", "at_risk", "parked")
+_SUMS = ("orders", "delivered", "on_time", "late", "at_risk", "parked", "review_delayed")
 
 
 class Counts:
@@ -70,6 +70,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "late": sum(row["late"] for row in rows),
         "at_risk": sum(row["at_risk"] for row in rows),
         "parked": sum(row["parked"] for row in rows),
+        "review_delayed": sum(row["review_delayed"] for row in rows),
         "on_time_share": _share(rows),
         "closed": closed,
         "orders": orders,

@@ -3,7 +3,7 @@ INSERT INTO order_view AS v
 SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::bool[], $10::int[], $11::uuid[], $12::int[], $13::timestamptz[], $14::timestamptz[],
-    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[]
+    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bool[]
 )
 ON CONFLICT (order_id) DO UPDATE SET
     order_number = excluded.order_number, city = excluded.city, tier = excluded.tier,
@@ -12,7 +12,7 @@ ON CONFLICT (order_id) DO UPDATE SET
     parked = excluded.parked, submitted_at = excluded.submitted_at,
     authorised_at = excluded.authorised_at, due_at = excluded.due_at,
     delivered_at = excluded.delivered_at, closed_at = excluded.closed_at,
-    updated_at = excluded.updated_at
+    updated_at = excluded.updated_at, review_delayed = excluded.review_delayed
 
 -- name: add_timeline
 INSERT INTO timeline (order_id, seq, event_id, type, at, topic, part, record_offset, data)
@@ -71,7 +71,7 @@ FROM timeline WHERE order_id = $1 AND ($2::text[] IS NULL OR type = ANY($2)) ORD
 
 -- name: list_orders
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
 FROM order_view
 WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
   AND ($3::text IS NULL OR place = $3) AND ($4::text IS NULL OR order_number = $4)
@@ -79,7 +79,7 @@ ORDER BY order_id DESC LIMIT $5
 
 -- name: at_risk
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
 FROM order_view
 WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
   AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
@@ -93,14 +93,16 @@ SELECT place, coalesce(outcome, '') AS outcome, tier, count(*) AS orders,
        count(*) FILTER (WHERE delivered_at IS NOT NULL AND NOT late) AS on_time,
        count(*) FILTER (WHERE late OR overdue) AS late,
        count(*) FILTER (WHERE running AND NOT late AND NOT overdue AND used >= $4) AS at_risk,
-       count(*) FILTER (WHERE parked > 0) AS parked
+       count(*) FILTER (WHERE parked > 0) AS parked,
+       count(*) FILTER (WHERE review_delayed) AS review_delayed
 FROM (
-    SELECT place, outcome, tier, delivered_at, late, parked, running,
+    SELECT place, outcome, tier, delivered_at, late, parked, running, review_delayed,
            coalesce(running AND due_at <= $3::timestamptz, false) AS overdue,
            coalesce(extract(epoch FROM $3::timestamptz - authorised_at)
                / greatest(extract(epoch FROM due_at - authorised_at), 1), 0) AS used
     FROM (
         SELECT place, outcome, tier, delivered_at, late, parked, due_at, authorised_at,
+               review_delayed,
                delivered_at IS NULL AND closed_at IS NULL AS running
         FROM order_view
         WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)

@@ -83,6 +83,7 @@ def _view_row(change: Change) -> tuple[Any, ...]:
         state.delivered_at,
         state.closed_at,
         state.last_at,
+        state.review_delayed,
     )
 
 

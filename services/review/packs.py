@@ -15,10 +15,17 @@ from services.kit.config import Settings
 from services.review import trust
 from services.review.rules import engine_of
 from services.review.rules.pack import PackError
-from services.review.rules.shelf import installed, read, stand, standing
+from services.review.rules.shelf import (
+    Packs,
+    installed,
+    read,
+    stand,
+    stand_in_the_dark,
+    standing,
+)
 from services.review.trust import TrustWatch
 
-FOLDER = "rules"
+FOLDER, DARK = "rules", "dark"
 LOOK_EVERY_S = 2.0
 log = telemetry.logger(__name__)
 
@@ -44,21 +51,24 @@ class Watch:
         here: Any = files("services.review.rules")
         folder: Any = self._folder
         try:
-            packs = read(folder, here) if seen else installed()
+            packs = read(folder, here) if seen else None
         except (PackError, OSError, UnicodeDecodeError) as error:
             self.refused = str(error)
             return False
         # The first case after the change must not wait for indexes.
-        for pack in packs.packs:
+        for pack in packs.packs if packs else ():
             _ = engine_of(pack).drugs.words
         self.refused = ""
-        stand(packs)
+        self._stand(packs)
         return True
 
     @property
     def version(self) -> str:
         """What stands, for the log."""
         return ", ".join(pack.id for pack in standing().packs)
+
+    def _stand(self, packs: Packs | None) -> None:
+        stand(packs or installed())
 
     def _files(self) -> Seen:
         found = []
@@ -69,11 +79,28 @@ class Watch:
         return tuple(found)
 
 
+class DarkWatch(Watch):
+    """A folder of packs that are asked beside those that stand, and decide nothing."""
+
+    changed, wrong = "dark_packs_changed", "dark_packs_refused"
+
+    @property
+    def version(self) -> str:
+        """What is asked beside, for the log."""
+        return ", ".join(pack.id for pack in self._packs)
+
+    def _stand(self, packs: Packs | None) -> None:
+        self._packs = packs.packs if packs else ()
+        stand_in_the_dark(packs)
+
+
 @asynccontextmanager
 async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch]:
     """Looks every few seconds, in a thread, so that the stream goes on meanwhile."""
     watch = Watch(settings.home / FOLDER)
-    watches: tuple[Watch | TrustWatch, ...] = watch, TrustWatch(settings.home / trust.FOLDER)
+    dark = DarkWatch(settings.home / FOLDER / DARK)
+    trusted = TrustWatch(settings.home / trust.FOLDER)
+    watches: tuple[Watch | TrustWatch, ...] = watch, dark, trusted
     for each in watches:
         _tell(each.look(), each, "")
     looking = asyncio.create_task(_keep_looking(watches))

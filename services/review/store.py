@@ -9,20 +9,25 @@ from uuid import UUID
 
 from schemas.prescription import ClinicalOrder, PrescriptionCorrected, PrescriptionIssued
 from services.kit import guard
+from services.kit.decision import TimerFired
 from services.kit.guard import Guard
 from services.kit.queries import load
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
 from services.kit.vault import Vault
 from services.review import trust
-from services.review.domain import State
+from services.review.domain import DESK, State
+from services.review.domain.acts import rules_of
 from services.review.domain.reading import Known, would_supply, written_in
 from services.review.domain.state import CorrectionExamined, Examined, Holding, Step
-from services.review.rules import Supplied
+from services.review.domain.watch import Load
+from services.review.rules import Severity, Supplied
+from services.review.rules.case import RANK
 from services.review.trust import proofs_of
 
 QUERIES = load(__package__)
 # A prescription may be as old as it is valid, and a rule looks back from the day of its issue.
 LOOK_BACK = timedelta(days=7)
+DARK_KEPT = timedelta(days=30)
 
 Asking = tuple[Incoming, PrescriptionIssued | PrescriptionCorrected]
 Held = list[tuple[UUID, Supplied]]
@@ -35,14 +40,15 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
         for item in context.messages
         if isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
     ]
+    looks = await _loads(context)
     if not wanted:
-        return {}
+        return looks
     sealed = [event.clinical for _, event in wanted]
     opened = await context.vault.open_many(context.conn, sealed, ClinicalOrder)
     persons = [_pseudonym(context.vault, clinical) for clinical in opened]
     held, often = await _held_by(context, persons), Counter(persons)
     profile = trust.standing()
-    found: dict[UUID, Any] = {}
+    found: dict[UUID, Any] = {**looks}
     for (item, event), clinical, person in zip(wanted, opened, persons, strict=True):
         others = (supply for order_id, supply in held[person] if order_id != event.order_id)
         sheets = written_in(event, clinical)
@@ -54,6 +60,20 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
             fresh = would_supply(event, known, context.now)
             held[person] += [(event.order_id, supply) for supply in fresh]
     return found
+
+
+async def _loads(context: LookupContext) -> dict[UUID, Any]:
+    """How full the desk is, for the timers that may have to tell it."""
+    looks = [item.id for item in context.messages if _is_look(item)]
+    if not looks:
+        return {}
+    (row,) = await context.conn.fetch(QUERIES["desk_load"], context.now)
+    load = Load(row["waiting"], row["in_hand"])
+    return dict.fromkeys(looks, load)
+
+
+def _is_look(item: Incoming) -> bool:
+    return isinstance(item.message, TimerFired) and item.message.kind == DESK
 
 
 def _pseudonym(vault: Vault, clinical: ClinicalOrder) -> str:
@@ -80,9 +100,10 @@ async def _held_by(context: LookupContext, persons: Iterable[str]) -> dict[str, 
 
 
 async def project(context: ProjectContext) -> None:
-    """Queue and supplies follow the last state of each order."""
+    """Queue and supplies follow the last state of each order; what packs in the dark said stays."""
     await _project_queue(context)
     await _project_supply(context)
+    await _project_dark(context)
 
 
 async def _project_queue(context: ProjectContext) -> None:
@@ -92,9 +113,8 @@ async def _project_queue(context: ProjectContext) -> None:
     if done:
         await context.conn.execute(QUERIES["drop_cases"], sorted(done))
     if open_cases:
-        await context.conn.execute(
-            QUERIES["put_cases"], *_columns(sorted(open_cases, key=_key)), context.now
-        )
+        rows = [_row(change) for change in sorted(open_cases, key=_key)]
+        await context.conn.execute(QUERIES["put_cases"], *_turned(rows))
 
 
 async def _project_supply(context: ProjectContext) -> None:
@@ -130,6 +150,32 @@ def _replaced(changes: Iterable[Change]) -> set[tuple[UUID, UUID]]:
         for fact in change.events
         if isinstance(fact, CorrectionExamined)
     }
+
+
+async def _project_dark(context: ProjectContext) -> None:
+    """What a pack in the dark would have said; where none stands there is nothing."""
+    rows = [
+        (
+            one.prescription_id,
+            one.version,
+            one.dark_pack,
+            one.live_pack,
+            change.key,
+            change.after.order.city,
+            one.live,
+            one.dark,
+            "|".join(one.appeared),
+            "|".join(one.vanished),
+            one.differs,
+        )
+        for change in context.changes
+        for fact in change.events
+        if isinstance(fact, Examined | CorrectionExamined)
+        for one in fact.dark
+    ]
+    if rows:
+        old = context.now - DARK_KEPT
+        await context.conn.execute(QUERIES["put_dark"], *_turned(sorted(rows)), context.now, old)
 
 
 def _holdings(change: Change) -> Iterator[Holding]:
@@ -168,25 +214,32 @@ def _key(change: Change) -> UUID:
     return change.key
 
 
-def _columns(changes: Sequence[Change]) -> list[list[Any]]:
-    return _turned([_row(change) for change in changes])
-
-
 def _row(change: Change) -> tuple[Any, ...]:
     state: State = change.after
     order, lease = state.order, state.lease
     if order is None:
         raise TypeError("an open case without an order")
-    sheets = state.at(Step.PERSON, Step.RETURNED)
+    sheets, waiting = state.at(Step.PERSON, Step.RETURNED), state.at(Step.PERSON)
+    desk, tier = rules_of(state).desk, order.tier.value
+    since = min((s.since for s in waiting or sheets if s.since), default=order.submitted_at)
+    found = [finding for sheet in waiting for finding in sheet.findings]
     return (
         change.key,
         change.tenant_id,
         order.city,
-        order.tier.value,
+        tier,
         order.submitted_at,
-        len(state.at(Step.PERSON)),
+        since,
+        len(waiting),
         len(state.at(Step.RETURNED)),
         ",".join(sorted({reason.code for sheet in sheets for reason in sheet.reasons})),
         lease.pharmacist if lease else None,
         lease.until if lease else None,
+        lease.lease if lease else None,
+        lease.tenant_id if lease else None,
+        desk.promise_at(tier, order.submitted_at),
+        desk.decide_by(tier, since) if waiting else None,
+        min((Severity(f.severity) for f in found), key=RANK.__getitem__, default=""),
+        sum(f.severity != Severity.NOTE for f in found),
+        ",".join(sorted({sheet.wants for sheet in waiting if sheet.wants})),
     )

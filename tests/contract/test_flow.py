@@ -47,12 +47,14 @@ LEADS_TO: dict[str, Causes] = {
             review.ReviewRejected,
             review.ReviewReturned,
             review.ReviewEscalated,
+            review.ReviewDelayed,
         },
         prescription.PrescriptionCorrected: {
             review.ReviewApproved,
             review.ReviewRejected,
             review.ReviewReturned,
             review.ReviewEscalated,
+            review.ReviewDelayed,
         },
         prescription.CancelRequested: {
             review.ReviewCancelled,

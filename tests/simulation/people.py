@@ -133,6 +133,7 @@ class Road:
     with_person: dict[UUID, int] = field(default_factory=dict)
     returned: dict[UUID, int] = field(default_factory=dict)
     lease: UUID | None = None
+    seen: dict[UUID, str] = field(default_factory=dict)
     reviewed: bool = False
     cancels: int = 0
     ask: PatientAsked | None = None
@@ -204,6 +205,9 @@ class Road:
             self.with_person = {
                 UUID(item["prescription_id"]): item["version"] for item in answer["prescriptions"]
             }
+            self.seen = {
+                UUID(item["prescription_id"]): item["seen"] for item in answer["prescriptions"]
+            }
 
     def submit(self) -> Move:
         """Sent once, or again when the answer got lost."""
@@ -247,7 +251,7 @@ class Road:
             return
         reviewers, hospital = self.actors["reviewers"], self.actors["hospital-a"]
         if self.with_person:
-            take = review.TakeCase(order_id=self._id, pharmacist=PHARMACIST)
+            take = review.TakeCase(order_id=self._id, pharmacist=PHARMACIST, title="2.4")
             yield Move("review", take, reviewers)
         for name, version in self.with_person.items() if self.lease else ():
             choice = self.rng.choice(("approve", "approve", "approve", "return", "reject"))
@@ -257,6 +261,7 @@ class Road:
                 "version": version,
                 "pharmacist": PHARMACIST,
                 "lease": self.lease,
+                "seen": self.seen.get(name, ""),
                 "code": "" if choice == "approve" else "2-5",
                 "decision": choice,
             }

@@ -60,6 +60,7 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     review.CancelForwarded: _HOSPITAL,
     review.ReviewReturned: _HOSPITAL,
     review.ReviewEscalated: _REVIEW,
+    review.ReviewDelayed: _OPERATOR,
     review.CancelAnswered: _PHARMACY,
     review.CommandAnswered: _NOBODY,
     review.MessageParked: _OPERATOR,

@@ -10,6 +10,7 @@ from services.kit.decision import Decision, Facts, Message, Note, applied, inval
 from services.ops.domain.audience import Found
 from services.ops.domain.tell import tell
 from services.ops.domain.view import (
+    DELAYED,
     Arrived,
     Assigned,
     Authorised,
@@ -186,6 +187,7 @@ HANDLERS: dict[type[Event], Handler] = {
     review.ReviewCancelled: _says("review", "cancelled", Ending()),
     review.ReviewReturned: _says("review", "returned"),
     review.ReviewEscalated: _says("review", "escalated"),
+    review.ReviewDelayed: _says("review", DELAYED),
     review.CancelForwarded: _only_told,
     review.CancelAnswered: _only_told,
     claim.ClaimAuthorised: _authorised,

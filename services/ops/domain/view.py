@@ -12,6 +12,8 @@ from schemas.values import Outcome, Tier
 from services.kit.decision import Note
 from services.ops.domain.audience import Party
 
+DELAYED = "delayed"
+
 
 class Place(StrEnum):
     """Where an order stands, for display; derived from the separate states, never stored alone."""
@@ -111,6 +113,12 @@ class State(Frozen):
         """Whether any service has told of it as an order."""
         told = (self.prescription, self.review, self.claim, self.dispatch, self.delivery)
         return any(moment is not None for moment in told) or self.outcome is not None
+
+    @property
+    def review_delayed(self) -> bool:
+        """Whether it lies at the review desk, which cannot decide it in its time any more."""
+        late = self.review is not None and self.review.state == DELAYED
+        return late and place_of(self) is Place.IN_REVIEW
 
     @property
     def attempt(self) -> int:

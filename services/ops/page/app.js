@@ -10,7 +10,7 @@ const WORDS = {
     badToken: "令牌无效，或不是运营人员的令牌。", live: "实时", lost: "连接中断，正在重连…",
     paused: "已暂停", newer: "条新事件", nothing: "暂无", notFound: "没有找到该订单。",
     back: "← 返回总览", onTime: "准时率", late: "超时", delivered: "已送达",
-    inFlight: "在途订单", orders: "订单总数", parked: "待人工处理", closedOther: "其他结束",
+    inFlight: "在途订单", orders: "订单总数", parked: "待人工处理", reviewDelayed: "审方超时", closedOther: "其他结束",
     number: "医院单号", patientClock: "患者时钟（提交→到门）",
     platformClock: "平台时钟（授权→到门）", due: "承诺时间", pharmacy: "药店", outcome: "结果",
     states: "各环节状态", timeline: "时间线", data: "内容", place: "主题 · 分区 · 位点",
@@ -42,7 +42,7 @@ const WORDS = {
     lost: "connection lost, trying again…", paused: "paused", newer: "new",
     nothing: "nothing here", notFound: "There is no such order.", back: "← Overview",
     onTime: "On time", late: "Late", delivered: "Delivered", inFlight: "In flight",
-    orders: "Orders", parked: "Need a person", closedOther: "Ended otherwise",
+    orders: "Orders", parked: "Need a person", reviewDelayed: "Review too slow", closedOther: "Ended otherwise",
     number: "Hospital's number", patientClock: "Patient's clock (submitted → door)",
     platformClock: "Platform's clock (authorised → door)", due: "Promised for",
     pharmacy: "Pharmacy", outcome: "Outcome", states: "State by service", timeline: "Timeline",
@@ -165,6 +165,7 @@ function drawSummary(body) {
     tile("closedOther", ended.reduce((sum, [, count]) => sum + count, 0)),
     tile("orders", body.orders),
     tile("parked", body.parked),
+    tile("reviewDelayed", body.review_delayed, body.review_delayed > 0),
   );
   const most = Math.max(1, ...ROAD.map((name) => body[name]));
   fill($("road"), ...ROAD.map((name) => stop(words().stages[name], body[name], body[name] / most)));

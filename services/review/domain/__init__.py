@@ -1,7 +1,9 @@
 """Review: every prescription is decided by rules or by a pharmacist before anything is priced."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +17,15 @@ from schemas.review import (
     CancelAnswered,
     CancelForwarded,
     DecideCase,
+    EscalateCase,
+    GiveBackCase,
+    HandOverCase,
     ReviewCancelled,
     ReviewEscalated,
     ReviewReturned,
     TakeCase,
 )
-from schemas.values import CancelCause, CancelResult, Order, Outcome
+from schemas.values import CancelCause, CancelResult, Outcome
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -28,11 +33,13 @@ from services.kit.decision import (
     Message,
     SetTimer,
     TimerFired,
+    Verdict,
     applied,
     invalid,
     stale,
 )
-from services.review.domain.desk import decide_case, take
+from services.review.domain.dark import compared
+from services.review.domain.desk import decide_case, escalate_case, take
 from services.review.domain.outcome import CORRECTION, settle
 from services.review.domain.reading import (
     known,
@@ -42,6 +49,7 @@ from services.review.domain.reading import (
     supply_of,
     written_in,
 )
+from services.review.domain.shift import give_back, hand_over
 from services.review.domain.state import (
     CorrectionExamined,
     CorrectionMissed,
@@ -54,9 +62,9 @@ from services.review.domain.state import (
     evolve,
     initial,
 )
-from services.review.rules import Pack, pack
+from services.review.domain.watch import DESK, clock, look
 
-__all__ = ["CORRECTION", "State", "decide", "evolve", "initial"]
+__all__ = ["CORRECTION", "DESK", "State", "decide", "evolve", "initial"]
 
 
 def issue(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) -> Decision:
@@ -64,15 +72,15 @@ def issue(state: State, event: PrescriptionIssued, now: datetime, facts: Facts) 
     if state.order is not None or state.closed is not None:
         return stale("already in review")
     found, rules, order = known(facts), rules_for(event.order), event.order
-    sheets = tuple(
-        read_sheet(rules, sheet, found, order, now) for sheet in written_in(event, found.clinical)
-    )
+    written = written_in(event, found.clinical)
+    sheets = tuple(read_sheet(rules, sheet, found, order, now) for sheet in written)
     examined = Examined(
         order=order,
         clinical=event.clinical,
         rule_pack=rules.id,
         sheets=sheets,
         supply=supply_of(rules, order, found, sheets),
+        dark=compared(rules, written, found, order, now),
     )
     progress = (*_returned(event.order_id, sheets), *_escalated(event.order_id, sheets))
     return settle(state, examined, *progress, timers=_awaited(sheets))
@@ -91,12 +99,13 @@ def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Fa
     found, rules, order = known(facts), rules_for(event.order), event.order
     (written,) = written_in(event, found.clinical)
     read = read_sheet(rules, written, found, order, now)
-    fresh = read.model_copy(update={"choice": old.choice, "correction": event.clinical})
+    fresh = read.model_copy(update={"acts": old.acts, "correction": event.clinical})
     note = CorrectionExamined(
         rule_pack=rules.id,
         sheet=fresh,
         lines=lines_of(order, event.prescription_id),
         supply=supply_of(rules, order, found, (fresh,)),
+        dark=compared(rules, (written,), found, order, now),
     )
     progress = (*_returned(event.order_id, (fresh,)), *_escalated(event.order_id, (fresh,)))
     timers: list[SetTimer | DropTimer] = [*_awaited((fresh,))] or [_drop(fresh)]
@@ -187,20 +196,8 @@ def _awaited(sheets: tuple[Sheet, ...]) -> list[SetTimer]:
     ]
 
 
-def _rules_for(order: Order | None) -> Pack:
-    return pack() if order is None else rules_for(order)
-
-
 def _drop(sheet: Sheet) -> DropTimer:
     return DropTimer(CORRECTION, str(sheet.prescription_id))
-
-
-def _take(state: State, command: TakeCase, now: datetime, facts: Facts) -> Decision:
-    return take(_rules_for(state.order), state, command, now, facts)
-
-
-def _decide_case(state: State, command: DecideCase, now: datetime, facts: Facts) -> Decision:
-    return decide_case(_rules_for(state.order), state, command, now, facts)
 
 
 HANDLERS: dict[str, Callable[[State, Any, datetime, Facts], Decision]] = {
@@ -208,9 +205,13 @@ HANDLERS: dict[str, Callable[[State, Any, datetime, Facts], Decision]] = {
     PrescriptionCorrected.TYPE: correct,
     CancelRequested.TYPE: cancel,
     OrderClosed.TYPE: close,
-    TakeCase.TYPE: _take,
-    DecideCase.TYPE: _decide_case,
+    TakeCase.TYPE: take,
+    DecideCase.TYPE: decide_case,
+    EscalateCase.TYPE: escalate_case,
+    GiveBackCase.TYPE: give_back,
+    HandOverCase.TYPE: hand_over,
     CORRECTION: miss_correction,
+    DESK: look,
 }
 
 
@@ -220,4 +221,14 @@ def decide(state: State, message: Message, now: datetime, facts: Facts) -> Decis
     handler = HANDLERS.get(name)
     if handler is None:
         return invalid("unknown_message", f"review does not know {name or message!r}")
-    return handler(state, message, now, facts)
+    return _with_clock(state, handler(state, message, now, facts))
+
+
+def _with_clock(state: State, decision: Decision) -> Decision:
+    """Whatever changes a case that lies at the desk sets the desk's clock anew."""
+    comes = any(isinstance(fact, ReviewEscalated) for fact in decision.events)
+    if decision.verdict is not Verdict.APPLIED or not (comes or state.waits_for_person):
+        return decision
+    after: State = reduce(evolve, decision.events, state)
+    timers = clock(after)
+    return replace(decision, timers=(*decision.timers, *timers))

@@ -1,125 +1,146 @@
 """The pharmacist's desk: taking a case and deciding its prescriptions one by one."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
-from schemas.review import DecideCase, ReviewReturned, TakeCase
+from schemas.review import DecideCase, EscalateCase, ReviewReturned, TakeCase
 from schemas.values import Reason
-from services.kit.decision import Actor, Decision, Facts, SetTimer, applied, invalid, stale
+from services.kit.decision import Decision, Facts, Note, SetTimer, applied, invalid, stale
+from services.review.domain.acts import (
+    act_of,
+    actor_of,
+    closed,
+    in_hand,
+    lease_lost,
+    live,
+    not_allowed,
+    not_his,
+    not_open,
+    rules_of,
+    seen,
+    unseen,
+    untitled,
+    wants_second,
+)
 from services.review.domain.outcome import CORRECTION, settle
-from services.review.domain.reading import hashed
 from services.review.domain.state import (
+    Act,
+    CaseLaidBack,
     CaseTaken,
-    Choice,
     Lease,
     PersonDecided,
     Sheet,
     State,
     Step,
+    evolve,
 )
 from services.review.rules import Pack
+from services.review.rules.policy import Desk
 
 STEPS = {"approve": Step.APPROVED, "return": Step.RETURNED, "reject": Step.REJECTED}
 
 
-def take(rules: Pack, state: State, command: TakeCase, now: datetime, facts: Facts) -> Decision:
+def take(state: State, command: TakeCase, now: datetime, facts: Facts) -> Decision:
     """One pharmacist has a case in hand; taking it again keeps it longer."""
-    if refusal := _not_allowed(facts.actor) or _closed(state):
+    rules = rules_of(state)
+    refusal = not_allowed(facts.actor) or closed(state)
+    if refusal := refusal or untitled(rules.desk, command.pharmacist, command.title):
         return refusal
     if not state.waits_for_person:
         return invalid("nothing_to_decide", "no prescription of this order waits for a person")
-    held, tenant_id = _live(state, now), _tenant(facts)
+    held, tenant_id = live(state, now), actor_of(facts).tenant_id
     own = held and (held.pharmacist, held.tenant_id) == (command.pharmacist, tenant_id)
     if held is not None and not own:
         return invalid("case_taken", f"another pharmacist has it until {held.until.isoformat()}")
+    refusal = None if own else not_open(rules.desk, state, now, facts)
+    if refusal := refusal or nothing_for(rules.desk, state, command.pharmacist, command.title):
+        return refusal
     lease = Lease(
         lease=held.lease if held else facts.ids[0],
         pharmacist=command.pharmacist,
+        title=command.title,
         tenant_id=tenant_id,
         until=now + rules.lease,
     )
     return applied(CaseTaken(lease=lease), answer=_take_answer(state, command, lease))
 
 
-def decide_case(
-    rules: Pack, state: State, command: DecideCase, now: datetime, facts: Facts
-) -> Decision:
-    """Approve, return or reject one prescription, under the lease and at its current version."""
-    if refusal := _not_allowed(facts.actor):
+def decide_case(state: State, command: DecideCase, now: datetime, facts: Facts) -> Decision:
+    """Approve, return or reject one prescription, under the lease and as it was seen."""
+    found = _looked_at(state, command, now, facts, command.decision, command.code)
+    if isinstance(found, Decision):
+        return found
+    sheet, held = found
+    rules = rules_of(state)
+    if refusal := _not_now(rules, sheet, held, command) or _undecidable(rules, sheet, command, now):
+        return refusal
+    act = act_of(rules, sheet, held, now, command.decision, command.code, command.reason)
+    if command.decision == "approve" and wants_second(rules.desk, sheet):
+        return _passed_on(rules, state, sheet, act.model_copy(update={"wants": "second"}))
+    return _decided(rules, state, sheet, act)
+
+
+def escalate_case(state: State, command: EscalateCase, now: datetime, facts: Facts) -> Decision:
+    """Leave one prescription to a second pharmacist, or to a senior one."""
+    found = _looked_at(state, command, now, facts, command.to, "")
+    if isinstance(found, Decision):
+        return found
+    sheet, held = found
+    rules = rules_of(state)
+    if refusal := _not_now(rules, sheet, held, command):
+        return refusal
+    act = act_of(rules, sheet, held, now, command.to, reason=command.reason)
+    return _passed_on(rules, state, sheet, act.model_copy(update={"wants": command.to}))
+
+
+def nothing_for(desk: Desk, state: State, pharmacist: str, title: str) -> Decision | None:
+    """Why none of the waiting prescriptions is this pharmacist's to decide."""
+    refusals = [not_his(desk, sheet, pharmacist, title) for sheet in state.at(Step.PERSON)]
+    return refusals[0] if all(refusals) else None
+
+
+def _looked_at(
+    state: State,
+    command: DecideCase | EscalateCase,
+    now: datetime,
+    facts: Facts,
+    decision: str,
+    code: str,
+) -> tuple[Sheet, Lease] | Decision:
+    """The prescription and the lease it is decided under, else why not."""
+    if refusal := not_allowed(facts.actor):
         return refusal
     sheet = state.sheet(command.prescription_id)
-    if sheet is not None and sheet.choice == _choice(command):
-        return stale("this decision is already known", _decide_answer(command))
-    if refusal := _closed(state):
+    for act in sheet.acts if sheet is not None else ():
+        known = (act.version, act.pharmacist, act.lease, act.decision, act.code)
+        sent = (command.version, command.pharmacist, command.lease, decision, code)
+        if known == sent:
+            return stale("this decision is already known", _answer(command.order_id, act))
+    if refusal := closed(state):
         return refusal
     if sheet is None:
         detail = "this order has no such prescription"
         return invalid("unknown_prescription", detail, field="prescription_id", status=404)
-    refusal = _lease_refusal(state, command, now, facts) or _refusal(rules, sheet, command, now)
-    return refusal or _decided(rules, state, sheet, command, now)
+    held = in_hand(state, command.pharmacist, command.lease, now, facts)
+    return lease_lost(held) if isinstance(held, str) else (sheet, held)
 
 
-def _decided(
-    rules: Pack, state: State, sheet: Sheet, command: DecideCase, now: datetime
-) -> Decision:
-    reasons = _reasons(rules, command)
-    note = PersonDecided(
-        prescription_id=sheet.prescription_id,
-        choice=_choice(command),
-        step=STEPS[command.decision],
-        reasons=reasons,
-    )
-    answer = _decide_answer(command)
-    if command.decision != "return":
-        return settle(state, note, answer=answer)
-    deadline = now + rules.return_deadline
-    returned = ReviewReturned(
-        order_id=command.order_id,
-        prescription_id=sheet.prescription_id,
-        version=sheet.version,
-        reasons=reasons,
-        deadline=deadline,
-    )
-    timer = SetTimer(CORRECTION, deadline, str(sheet.prescription_id))
-    return applied(note, returned, timers=[timer], answer=answer)
-
-
-def _not_allowed(actor: Actor | None) -> Decision | None:
-    if actor is None or actor.kind != "reviewer":
-        return invalid("not_allowed", "only a reviewer may do this", status=403)
-    return None
-
-
-def _closed(state: State) -> Decision | None:
-    if state.order is None:
-        return invalid("unknown_order", "no such order in review", field="order_id", status=404)
-    if state.end is not None:
-        return invalid("case_closed", f"the review has ended: {state.end}")
-    return None
-
-
-def _lease_refusal(
-    state: State, command: DecideCase, now: datetime, facts: Facts
+def _not_now(
+    rules: Pack, sheet: Sheet, held: Lease, command: DecideCase | EscalateCase
 ) -> Decision | None:
-    held = _live(state, now)
-    if held is None or held.lease != command.lease or held.tenant_id != _tenant(facts):
-        return invalid("lease_lost", "take the case first; a lease ends by itself", field="lease")
-    if held.pharmacist != command.pharmacist:
-        detail = "the lease belongs to another pharmacist"
-        return invalid("lease_lost", detail, field="pharmacist")
-    return None
-
-
-def _refusal(rules: Pack, sheet: Sheet, command: DecideCase, now: datetime) -> Decision | None:
     if sheet.version != command.version:
         detail = f"version {sheet.version} is the current one"
         return invalid("version_changed", detail, field="version")
     if sheet.step is not Step.PERSON:
         return invalid("nothing_to_decide", f"this prescription is {sheet.step} already")
-    if hashed(command.pharmacist) == sheet.prescriber:
-        detail = "nobody reviews what he prescribed"
-        return invalid("own_prescription", detail, field="pharmacist")
+    refusal = not_his(rules.desk, sheet, held.pharmacist, held.title)
+    return refusal or unseen(sheet, command.seen)
+
+
+def _undecidable(rules: Pack, sheet: Sheet, command: DecideCase, now: datetime) -> Decision | None:
     if command.decision == "approve":
         if now > sheet.ends_at:
             return invalid("prescription_expired", "it is no longer in force")
@@ -130,31 +151,50 @@ def _refusal(rules: Pack, sheet: Sheet, command: DecideCase, now: datetime) -> D
     return None
 
 
-def _live(state: State, now: datetime) -> Lease | None:
-    return state.lease if state.lease is not None and now < state.lease.until else None
-
-
-def _tenant(facts: Facts) -> UUID:
-    if facts.actor is None:
-        raise TypeError("a command has an actor")
-    return facts.actor.tenant_id
-
-
-def _choice(command: DecideCase) -> Choice:
-    return Choice(
-        version=command.version,
-        pharmacist=command.pharmacist,
-        lease=command.lease,
-        decision=command.decision,
-        code=command.code,
+def _passed_on(rules: Pack, state: State, sheet: Sheet, act: Act) -> Decision:
+    """It stays at the desk, for another pharmacist."""
+    note = PersonDecided(
+        prescription_id=sheet.prescription_id, act=act, step=Step.PERSON, reasons=sheet.reasons
     )
+    notes = _let_go(rules, state, (note,))
+    return applied(*notes, answer=_answer(_order_id(state), act))
 
 
-def _reasons(rules: Pack, command: DecideCase) -> tuple[Reason, ...]:
-    if command.decision == "approve":
+def _decided(rules: Pack, state: State, sheet: Sheet, act: Act) -> Decision:
+    reasons = _reasons(rules, act)
+    note = PersonDecided(
+        prescription_id=sheet.prescription_id, act=act, step=STEPS[act.decision], reasons=reasons
+    )
+    order_id, answer = _order_id(state), _answer(_order_id(state), act)
+    notes = _let_go(rules, state, (note,))
+    if act.decision != "return":
+        return settle(state, *notes, answer=answer)
+    deadline = act.at + rules.return_deadline
+    returned = ReviewReturned(
+        order_id=order_id,
+        prescription_id=sheet.prescription_id,
+        version=sheet.version,
+        reasons=reasons,
+        deadline=deadline,
+    )
+    timer = SetTimer(CORRECTION, deadline, str(sheet.prescription_id))
+    return applied(*notes, returned, timers=[timer], answer=answer)
+
+
+def _let_go(rules: Pack, state: State, notes: Sequence[Note]) -> tuple[Note, ...]:
+    """A case in which nothing is left for its holder lies on the desk again at once."""
+    after: State = reduce(evolve, notes, state)
+    held = after.lease
+    if held is None or not nothing_for(rules.desk, after, held.pharmacist, held.title):
+        return tuple(notes)
+    return (*notes, CaseLaidBack(lease=held.lease))
+
+
+def _reasons(rules: Pack, act: Act) -> tuple[Reason, ...]:
+    if act.decision == "approve":
         return ()
-    text = command.reason or rules.codes[command.code]
-    return (Reason(code=command.code, rule_id="pharmacist", rule_pack=rules.id, text=text),)
+    text = act.reason or rules.codes[act.code]
+    return (Reason(code=act.code, rule_id="pharmacist", rule_pack=rules.id, text=text),)
 
 
 def _take_answer(state: State, command: TakeCase, lease: Lease) -> dict[str, Any]:
@@ -163,16 +203,29 @@ def _take_answer(state: State, command: TakeCase, lease: Lease) -> dict[str, Any
         "lease": str(lease.lease),
         "expires_at": lease.until.isoformat(),
         "prescriptions": [
-            {"prescription_id": str(sheet.prescription_id), "version": sheet.version}
+            {
+                "prescription_id": str(sheet.prescription_id),
+                "version": sheet.version,
+                "wants": sheet.wants,
+                "seen": seen(sheet),
+            }
             for sheet in state.at(Step.PERSON)
         ],
     }
 
 
-def _decide_answer(command: DecideCase) -> dict[str, Any]:
+def _answer(order_id: UUID, act: Act) -> dict[str, Any]:
     return {
-        "order_id": str(command.order_id),
-        "prescription_id": str(command.prescription_id),
-        "version": command.version,
-        "decision": command.decision,
+        "order_id": str(order_id),
+        "prescription_id": str(act.prescription_id),
+        "version": act.version,
+        "decision": act.decision,
+        "wants": act.wants,
+        "seen": act.seen,
     }
+
+
+def _order_id(state: State) -> UUID:
+    if state.order is None:
+        raise TypeError("a decision before the order")
+    return state.order.order_id

@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Any
 
 from schemas.message import Event
-from schemas.review import Rejected, ReviewApproved, ReviewRejected
+from schemas.review import Rejected, ReviewAct, ReviewApproved, ReviewRejected
 from services.kit.decision import Decision, DropTimer, Note, SetTimer, applied
 from services.review.domain.state import Sheet, State, Step, evolve
 
@@ -36,6 +36,7 @@ def _outcome(state: State) -> ReviewApproved | ReviewRejected:
             rejected=rejected,
             rule_pack=state.rule_pack,
             reviewer=state.reviewer,
+            acts=_acts(state),
         )
     passed = {sheet.prescription_id for sheet in approved}
     lines = tuple(line for line in state.order.lines if line.prescription_id in passed)
@@ -47,7 +48,14 @@ def _outcome(state: State) -> ReviewApproved | ReviewRejected:
         rejected=rejected,
         rule_pack=state.rule_pack,
         reviewer=state.reviewer,
+        acts=_acts(state),
     )
+
+
+def _acts(state: State) -> tuple[ReviewAct, ...]:
+    """All that pharmacists put their names to, without what stays at the desk."""
+    signed = (act for sheet in state.sheets for act in sheet.acts)
+    return tuple(ReviewAct.model_validate(act.model_dump()) for act in signed)
 
 
 def _rejected(sheet: Sheet) -> Rejected:

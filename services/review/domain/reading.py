@@ -1,6 +1,7 @@
 """The rules read prescriptions: what they say becomes the step of a sheet."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from schemas.prescription import (
 )
 from schemas.values import Order, OrderLine, Reason
 from services.kit.decision import Facts
+from services.review.domain.findings import shown
 from services.review.domain.state import HOLDING, Holding, Sheet, Step
 from services.review.rules import (
     Kind,
@@ -57,12 +59,12 @@ def rules_for(order: Order) -> Pack:
     return chosen(order.city, str(order.hospital_id))
 
 
-def read_sheet(
+def judge(
     rules: Pack, sheet: PrescriptionSheet, known: Known, order: Order, now: datetime
-) -> Sheet:
-    """One prescription as the rules leave it; what the other sheets hold is taken with it."""
+) -> Verdict:
+    """What a pack says of one prescription, with all that is known beside it."""
     clinical = known.clinical
-    verdict = examine(
+    return examine(
         rules,
         sheet,
         clinical.patient,
@@ -72,11 +74,25 @@ def read_sheet(
         hospital=str(order.hospital_id),
         proofs=known.proofs.get(sheet.prescription_id),
     )
+
+
+def read_sheet(
+    rules: Pack, sheet: PrescriptionSheet, known: Known, order: Order, now: datetime
+) -> Sheet:
+    """One prescription as the rules leave it; what the other sheets hold is taken with it."""
+    verdict = judge(rules, sheet, known, order, now)
     returned = verdict.kind is Kind.RETURN
+    # Where the policy wants a person on everything, nothing passes by rules alone.
+    unseen = verdict.kind is Kind.PASS and not rules.desk.auto_pass
+    passed = verdict.kind is Kind.PASS and not unseen
     return Sheet(
         prescription_id=sheet.prescription_id,
         version=sheet.version,
-        step=STEPS[verdict.kind],
+        step=Step.PERSON if unseen else STEPS[verdict.kind],
+        rule_pack=verdict.rule_pack,
+        # What nobody looks at is not kept.
+        findings=() if passed else shown(verdict),
+        since=now,
         deadline=now + rules.return_deadline if returned else None,
         reasons=_reasons(verdict, lines_of(order, sheet.prescription_id)),
         prescriber=hashed(sheet.prescriber.signer),
@@ -120,8 +136,9 @@ def lines_of(order: Order, prescription_id: UUID) -> tuple[OrderLine, ...]:
 
 
 def hashed(licence: str) -> str:
-    """Enough of a licence number to know it again."""
-    return hashlib.sha256(licence.strip().encode()).hexdigest()
+    """Enough of a licence number to know it again, in whatever width or case it is written."""
+    plain = "".join(unicodedata.normalize("NFKC", licence).split()).casefold()
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _reasons(verdict: Verdict, lines: tuple[OrderLine, ...]) -> tuple[Reason, ...]:

@@ -10,14 +10,17 @@ from schemas.prescription import ClinicalOrder
 from schemas.review import (
     CancelAnswered,
     CancelForwarded,
+    ReviewAct,
     ReviewApproved,
     ReviewCancelled,
+    ReviewDelayed,
     ReviewEscalated,
     ReviewRejected,
     ReviewReturned,
 )
 from schemas.values import Instant, Order, OrderLine, Outcome, Reason, Sealed
 from services.kit.decision import Note
+from services.review.domain.findings import Compared, Shown
 from services.review.rules import Supplied
 
 BY_RULES = "rules"
@@ -48,18 +51,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Choice(_Part):
-    """A pharmacist's decision as it was sent, to know it again."""
+class Act(ReviewAct):
+    """A pharmacist's act with what stays here: the lease that it came under, to know it again, the
+    reason in his words, and whom it leaves the prescription to."""
 
-    version: int
-    pharmacist: str
     lease: UUID
-    decision: str
-    code: str
+    reason: str = ""
+    wants: str = ""
 
 
 class Sheet(_Part):
-    """One prescription; `prescriber` is a hash of the signer, `correction` the newer text."""
+    """One prescription; `prescriber` is a hash of the signer, `correction` the newer text, `wants`
+    the second or the senior pharmacist that it waits for."""
 
     prescription_id: UUID
     version: int
@@ -68,7 +71,11 @@ class Sheet(_Part):
     prescriber: str
     ends_at: Instant
     deadline: Instant | None = None
-    choice: Choice | None = None
+    rule_pack: str = ""
+    findings: tuple[Shown, ...] = ()
+    since: Instant | None = None
+    wants: str = ""
+    acts: tuple[Act, ...] = ()
     correction: Sealed[ClinicalOrder] | None = None
 
 
@@ -77,8 +84,18 @@ class Lease(_Part):
 
     lease: UUID
     pharmacist: str
+    title: str = ""
     tenant_id: UUID
     until: Instant
+
+
+class HandOver(_Part):
+    """Who left the case to whom, and the lease that ended so."""
+
+    giver: str
+    taker: str
+    at: Instant
+    lease: UUID
 
 
 class Holding(NamedTuple):
@@ -97,6 +114,9 @@ class State(_Part):
     reviewer: str = BY_RULES
     sheets: tuple[Sheet, ...] = ()
     lease: Lease | None = None
+    laid_back: UUID | None = None
+    hand_overs: tuple[HandOver, ...] = ()
+    delayed: bool = False
     end: End | None = None
     closed: Outcome | None = None
     requests: tuple[UUID, ...] = ()
@@ -131,6 +151,7 @@ class Examined(Note):
     sheets: tuple[Sheet, ...]
     # Stands in the table of supplies alone, which can be erased; the audit cannot.
     supply: Holding | None = Field(default=None, exclude=True)
+    dark: tuple[Compared, ...] = Field(default=(), exclude=True)
 
 
 class CorrectionExamined(Note):
@@ -140,6 +161,7 @@ class CorrectionExamined(Note):
     sheet: Sheet
     lines: tuple[OrderLine, ...]
     supply: Holding | None = Field(default=None, exclude=True)
+    dark: tuple[Compared, ...] = Field(default=(), exclude=True)
 
 
 class CaseTaken(Note):
@@ -148,13 +170,33 @@ class CaseTaken(Note):
     lease: Lease
 
 
+class CaseLaidBack(Note):
+    """Nobody has the case in hand any more."""
+
+    lease: UUID
+
+
+class CaseHandedOver(Note):
+    """A colleague has the case in hand now."""
+
+    lease: Lease
+    record: HandOver
+
+
 class PersonDecided(Note):
-    """A pharmacist's decision on one prescription."""
+    """A pharmacist's signed act on one prescription, and where that leaves it."""
 
     prescription_id: UUID
-    choice: Choice
+    act: Act
     step: Step
     reasons: tuple[Reason, ...] = ()
+
+
+class DeskTimedOut(Note):
+    """Nobody decided it for as long as the policy waits: it is rejected."""
+
+    prescription_id: UUID
+    reason: Reason
 
 
 class CorrectionMissed(Note):
@@ -194,23 +236,46 @@ def _change(state: State, event: Any) -> dict[str, Any]:
         case CorrectionExamined():
             order = _with_lines(state.order, event.sheet.prescription_id, event.lines)
             sheets = _replaced(state, event.sheet)
-            return {"order": order, "rule_pack": event.rule_pack, "sheets": sheets}
-        case CaseTaken():
-            return {"lease": event.lease}
+            pinned = {"rule_pack": event.rule_pack, "delayed": False}
+            return {"order": order, "sheets": sheets, **pinned}
         case PersonDecided():
-            update = {"step": event.step, "reasons": event.reasons, "choice": event.choice}
-            sheets = _updated(state, event.prescription_id, update)
-            return {"sheets": sheets, "reviewer": event.choice.pharmacist}
+            return _signed(state, event)
+        case DeskTimedOut():
+            ended = {"step": Step.REJECTED, "reasons": (event.reason,)}
+            return {"sheets": _updated(state, event.prescription_id, ended)}
         case ReviewReturned():
-            update = {"deadline": event.deadline}
-            return {"sheets": _updated(state, event.prescription_id, update)}
+            awaited = {"deadline": event.deadline}
+            return {"sheets": _updated(state, event.prescription_id, awaited)}
         case CorrectionMissed():
             update = {"step": Step.REJECTED, "deadline": None}
             return {"sheets": _updated(state, event.prescription_id, update)}
         case SupplyGivenBack():
             return {"closed": event.outcome}
         case _:
+            return _in_hand(state, event)
+
+
+def _in_hand(state: State, event: Any) -> dict[str, Any]:
+    match event:
+        case CaseTaken():
+            return {"lease": event.lease}
+        case CaseLaidBack():
+            return {"lease": None, "laid_back": event.lease}
+        case CaseHandedOver():
+            return {"lease": event.lease, "hand_overs": (*state.hand_overs, event.record)}
+        case ReviewDelayed():
+            return {"delayed": True}
+        case _:
             return _end(state, event)
+
+
+def _signed(state: State, event: PersonDecided) -> dict[str, Any]:
+    old, act = state.sheet(event.prescription_id), event.act
+    acts = () if old is None else old.acts
+    signed = {"acts": (*acts, act), "wants": act.wants}
+    update = {"step": event.step, "reasons": event.reasons, **signed}
+    sheets = _updated(state, event.prescription_id, update)
+    return {"sheets": sheets, "reviewer": act.pharmacist}
 
 
 def _end(state: State, event: Any) -> dict[str, Any]:

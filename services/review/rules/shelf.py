@@ -76,6 +76,22 @@ def stand(packs: Packs) -> None:
     _STANDING[:] = [packs]
 
 
+_DARK: list[Packs] = []
+
+
+def chosen_in_the_dark(city: str, hospital: str) -> Pack | None:
+    """The pack that would hold there, if those in the dark stood; None where they say the same."""
+    if not _DARK:
+        return None
+    pack = _DARK[-1].chosen(city, hospital)
+    return None if pack.id == standing().chosen(city, hospital).id else pack
+
+
+def stand_in_the_dark(packs: Packs | None) -> None:
+    """From the next prescription on these are asked as well; None: nobody else is."""
+    _DARK[:] = [] if packs is None else [packs]
+
+
 def read(folder: Folder, under: Folder | None = None) -> Packs:
     """All packs of a folder with `library` and `packs`; what is not in it comes from `under`.
 

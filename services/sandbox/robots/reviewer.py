@@ -9,7 +9,8 @@ from schemas.review import DecideCase, TakeCase
 from services.sandbox.fates import Verdict
 from services.sandbox.stage import Entry, Stage
 
-PHARMACIST = "R-110101-0001"
+# Licence and title; a second one decides what two must pass.
+PHARMACISTS = (("R-110101-0001", "2.4"), ("R-110101-0002", "2.2"))
 _REASONS = {
     Verdict.APPROVE: ("", ""),
     Verdict.RETURN: ("1-8", "The usage is not clear enough, please state it again."),
@@ -57,32 +58,45 @@ class Reviewer:
         self._stage.plan(label, at, seconds, decide, about=("case", entry.subject))
 
     async def _decide(self, order_id: UUID, verdicts: Mapping[UUID, Verdict]) -> None:
+        for pharmacist, title in PHARMACISTS:
+            verdicts = await self._decide_as(pharmacist, title, order_id, verdicts)
+            if not verdicts:
+                return
+
+    async def _decide_as(
+        self, pharmacist: str, title: str, order_id: UUID, verdicts: Mapping[UUID, Verdict]
+    ) -> Mapping[UUID, Verdict]:
+        """What is left for somebody else."""
         post = self._stage.post
-        take = TakeCase(order_id=order_id, pharmacist=PHARMACIST)
+        take = TakeCase(order_id=order_id, pharmacist=pharmacist, title=title)
         taken = await post.command("reviewers", "/v1/reviews/take", take)
         if not taken.ok:
-            return
+            return {}
         case = await post.get("reviewers", f"/v1/reviews/{order_id}")
         if not case.ok:
             post.refused["/v1/reviews/{order_id}"][case.code] += 1
-            return
-        versions = _versions(case.body)
+            return {}
+        sheets, left = _sheets(case.body), {}
         for prescription_id, verdict in verdicts.items():
             code, reason = _REASONS[verdict]
+            sheet = sheets.get(prescription_id, {})
             command = DecideCase(
                 order_id=order_id,
                 prescription_id=prescription_id,
-                version=versions.get(prescription_id, 1),
-                pharmacist=PHARMACIST,
+                version=int(sheet.get("version", 1)),
+                pharmacist=pharmacist,
                 lease=UUID(str(taken.body["lease"])),
                 decision=verdict.value,
                 code=code,
                 reason=reason,
+                seen=str(sheet.get("seen", "")),
             )
-            await post.command("reviewers", "/v1/reviews/decide", command)
+            answer = await post.command("reviewers", "/v1/reviews/decide", command)
+            if answer.ok and answer.body.get("wants"):
+                left[prescription_id] = verdict
+        return left
 
 
-def _versions(case: Mapping[str, Any]) -> dict[UUID, int]:
-    """The version of each sheet of an opened case."""
-    sheets = case.get("prescriptions") or case.get("clinical", {}).get("prescriptions", ())
-    return {UUID(str(s["prescription_id"])): int(s["version"]) for s in sheets}
+def _sheets(case: Mapping[str, Any]) -> dict[UUID, Mapping[str, Any]]:
+    """The sheets of an opened case, as they are to be decided."""
+    return {UUID(str(sheet["prescription_id"])): sheet for sheet in case.get("prescriptions", ())}

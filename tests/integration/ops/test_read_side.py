@@ -281,10 +281,14 @@ async def test_a_parked_message_shows_on_its_order(ops: Ops) -> None:
     parked = delivery.MessageParked(
         message_id=new_id(), order_id=ORDER_ID, message_type="x", code="bad", detail="d"
     )
-    await ops.tell([road.issued(), parked], ops.tenants["hospital-a"])
+    facts = [road.issued(), road.escalated(), road.delayed(), parked]
+    await ops.tell(facts, ops.tenants["hospital-a"])
     view = (await ops.get(f"/v1/orders/{ORDER_ID}")).json()
     assert view["parked"] == [{"message_id": str(parked.message_id), "service": "delivery"}]
-    assert (await ops.get("/v1/summary")).json()["parked"] == 1
+    counted = (await ops.get("/v1/summary")).json()
+    assert (counted["parked"], counted["review_delayed"]) == (1, 1)
+    board = (await ops.get("/v1/cities/310000/board")).json()
+    assert board["review_delayed"] == 1
 
 
 async def test_a_pharmacy_is_known_by_its_name(ops: Ops) -> None:

@@ -34,30 +34,33 @@ class Road:
     desk: Process
 
     async def submit(
-        self, *sheets: dict[str, Any], number: str = "A-1", by: str = "hospital-a"
+        self, *sheets: dict[str, Any], number: str = "A-1", by: str = "hospital-a", **changes: Any
     ) -> UUID:
         """Submit an order and let review read it."""
-        sent = submission_body(*sheets, order_number=number)
+        sent = submission_body(*sheets, order_number=number, **changes)
         key = {"Idempotency-Key": str(new_id())}
         answer = await self.hospital.post("/v1/prescriptions", sent, by, key)
         assert answer.status_code == 202, answer.text
         await self.desk.follow(self.hospital)
         return UUID(answer.json()["order_id"])
 
-    async def take(self, order_id: UUID, pharmacist: str = "P-1") -> Any:
+    async def take(self, order_id: UUID, pharmacist: str = "P-1", title: str = "2.4") -> Any:
         """A pharmacist takes the case."""
-        command = TakeCase(order_id=order_id, pharmacist=pharmacist)
+        command = TakeCase(order_id=order_id, pharmacist=pharmacist, title=title)
         return await self.desk.post("/v1/reviews/take", command, "reviewers")
 
-    async def decide(self, order_id: UUID, decision: str, **changes: Any) -> Any:
+    async def decide(
+        self, order_id: UUID, decision: str, pharmacist: str = "P-1", **changes: Any
+    ) -> Any:
         """Take the case and decide its first waiting prescription."""
-        case = (await self.take(order_id)).json()
+        case = (await self.take(order_id, pharmacist)).json()
         sent = {
             "order_id": str(order_id),
             "prescription_id": case["prescriptions"][0]["prescription_id"],
             "version": case["prescriptions"][0]["version"],
-            "pharmacist": "P-1",
+            "pharmacist": pharmacist,
             "lease": case["lease"],
+            "seen": case["prescriptions"][0]["seen"],
             "decision": decision,
             "code": "" if decision == "approve" else "2-5",
             **changes,
@@ -78,6 +81,12 @@ async def road(database: Database) -> AsyncIterator[Road]:
         )
         desk = await stack.enter_async_context(running(database, SERVICE, api.router))
         yield Road(hospital, desk)
+
+
+def person(number: str) -> dict[str, Any]:
+    """Somebody who holds nothing yet."""
+    body = submission_body()
+    return {"patient": {**body["patient"], "certificate_number": f"11010519491231{number * 4}"}}
 
 
 def fresh(made: dict[str, Any]) -> dict[str, Any]:
@@ -213,10 +222,73 @@ async def test_two_orders_of_a_person_in_one_batch(road: Road) -> None:
 
 async def test_kafka_carries_the_desks_commands(road: Road) -> None:
     order_id = await road.submit(fresh(doubtful()))
-    await road.desk.intake(TakeCase(order_id=order_id, pharmacist="P-1"), "reviewers")
+    command = TakeCase(order_id=order_id, pharmacist="P-1", title="2.4")
+    await road.desk.intake(command, "reviewers")
     (reply,) = await road.desk.bodies("review.CommandAnswered")
     assert reply["accepted"] is True
     assert await road.queue("taken") == [str(order_id)]
-    await road.desk.intake(TakeCase(order_id=order_id, pharmacist="P-1"), "hospital-a")
+    await road.desk.intake(command, "hospital-a")
     reply = (await road.desk.bodies("review.CommandAnswered"))[-1]
     assert (reply["accepted"], reply["code"]) == (False, "not_allowed")
+
+
+async def test_a_shift_at_the_desk(road: Road, database: Database) -> None:
+    """Clears, returns, reviews again, and is refused what it may not pass."""
+    one = fresh(doubtful())
+    slow = await road.submit(one, **person("1"))
+    cleared = await road.submit(fresh(doubtful()), number="A-2", **person("2"))
+    refused = await road.submit(fresh(banned()), number="A-3", **person("3"))
+    urgent = await road.submit(fresh(doubtful()), number="A-4", tier="emergency", **person("4"))
+    listed = (await road.desk.get("/v1/reviews", "reviewers")).json()["cases"]
+    assert [case["order_id"] for case in listed] == [str(slow), str(cleared), str(urgent)]
+    assert [case["left_s"] for case in listed] == [1800, 1800, 2700]
+    assert (listed[0]["severity"], listed[0]["findings"], listed[0]["late"]) == (
+        "pharmacist",
+        1,
+        False,
+    )
+    # Nobody passes what is banned, and no assistant, prescriber or blind hand passes anything.
+    assert (await road.take(refused)).json()["code"] == "case_closed"
+    assert (await road.take(slow, title="2.5")).json()["code"] == "title_not_allowed"
+    assert (await road.take(slow, "D-1")).json()["code"] == "own_prescription"
+    assert (await road.decide(slow, "approve", seen="")).json()["code"] == "seen_missing"
+    assert (await road.decide(slow, "approve", seen="0" * 64)).json()["code"] == "seen_changed"
+    assert (await road.decide(slow, "return", code="9-9")).json()["code"] == "unknown_reason_code"
+    # It clears one and returns another, which comes back corrected and is reviewed again.
+    assert (await road.decide(cleared, "approve")).json()["decision"] == "approve"
+    assert (await road.decide(slow, "return", reason="剂量过大")).status_code == 200
+    fixed = {**doubtful(), "prescription_id": one["prescription_id"], "version": 2}
+    command = CorrectPrescription(order_id=slow, prescription=SheetInput.model_validate(fixed))
+    await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    assert (await road.decide(slow, "approve", version=1)).json()["code"] == "version_changed"
+    # The shift ends: its two leases go to the colleague, who has them alone from now on.
+    await road.take(urgent)
+    over = {"pharmacist": "P-1", "to": "P-2", "to_title": "2.2"}
+    ended = await road.desk.post("/v1/reviews/hand-over", over, "reviewers")
+    handed = ended.json()
+    assert {item["order_id"] for item in handed["handed_over"]} == {str(slow), str(urgent)}
+    assert handed["refused"] == []
+    assert (await road.take(slow)).json()["code"] == "case_taken"
+    own = (await road.desk.get("/v1/reviews?state=all&pharmacist=P-2", "reviewers")).json()
+    assert len(own["cases"]) == 2
+    assert (await road.decide(slow, "approve", "P-2")).status_code == 200
+    case = (await road.desk.get(f"/v1/reviews/{slow}", "reviewers")).json()
+    acts = [(act["pharmacist"], act["decision"]) for act in case["prescriptions"][0]["acts"]]
+    assert acts == [("P-1", "return"), ("P-2", "approve")]
+    # What is left to a senior nobody else takes; and when nobody does, operations hear of it.
+    lease = next(i["lease"] for i in handed["handed_over"] if i["order_id"] == str(urgent))
+    shown = (await road.take(urgent, "P-2", "2.2")).json()["prescriptions"][0]
+    left = {"order_id": str(urgent), "pharmacist": "P-2", "lease": lease, "to": "senior"}
+    left |= {key: shown[key] for key in ("prescription_id", "version", "seen")}
+    sent = await road.desk.post("/v1/reviews/escalate", {**left, "reason": "罕见"}, "reviewers")
+    assert sent.json()["wants"] == "senior"
+    assert (await road.take(urgent, "P-3", "2.4")).json()["code"] == "senior_needed"
+    await set_time(database, NOW + timedelta(minutes=2))
+    assert await road.desk.fire() == 1
+    (delayed,) = await road.desk.bodies("review.ReviewDelayed")
+    assert (delayed["order_id"], delayed["waiting"], delayed["taken"]) == (str(urgent), 1, False)
+    taken = (await road.take(urgent, "P-3", "2.1")).json()
+    back = {"order_id": str(urgent), "pharmacist": "P-3", "lease": taken["lease"]}
+    assert (await road.desk.post("/v1/reviews/give-back", back, "reviewers")).status_code == 200
+    assert await road.queue() == [str(urgent)]

@@ -78,6 +78,20 @@ def escalated() -> review.ReviewEscalated:
     return review.ReviewEscalated(order_id=ORDER_ID, prescription_ids=(SHEET,), reasons=())
 
 
+def delayed() -> review.ReviewDelayed:
+    return review.ReviewDelayed(
+        order_id=ORDER_ID,
+        city="310000",
+        tier=Tier.MIN_30,
+        since=NOW,
+        decide_by=NOW + timedelta(minutes=5),
+        promise_at=DUE,
+        taken=False,
+        waiting=3,
+        in_hand=1,
+    )
+
+
 def approved() -> review.ReviewApproved:
     return review.ReviewApproved(
         order_id=ORDER_ID, order=ORDER, approved=(SHEET,), rule_pack="1", reviewer="rules"

@@ -43,6 +43,6 @@ def test_what_went_wrong_inside_is_for_operators_alone() -> None:
 
 def test_the_hospital_sees_every_other_fact_of_its_orders() -> None:
     for event in CONSUMED:
-        private = event.TYPE.startswith(("network.", "dispatch.Offer"))
+        private = event.TYPE.startswith(("network.", "dispatch.Offer", "review.ReviewDelayed"))
         if not private and not issubclass(event, MessageParked | MessageRedriven):
             assert Party.HOSPITAL in AUDIENCE[event], event.TYPE

@@ -227,6 +227,14 @@ def test_a_changed_promise_moves_tier_and_time() -> None:
     assert (state.tier, state.promised_tier, state.due_at) == (Tier.MIN_30, Tier.MIN_60, later)
 
 
+def test_a_slow_desk_is_seen_until_it_decides_and_told_to_operations_alone() -> None:
+    state, told = fold([road.issued(), road.escalated(), road.delayed()])
+    assert (state.review_delayed, place_of(state)) == (True, Place.IN_REVIEW)
+    assert [kind for _, kind in told if kind == "review.ReviewDelayed"] == []
+    state, _ = fold([road.approved()], state)
+    assert state.review_delayed is False
+
+
 def test_a_parked_message_blocks_until_it_is_redriven() -> None:
     parked = prescription.MessageParked(
         message_id=road.KEY, order_id=ORDER_ID, message_type="x", code="c", detail="d"

@@ -1,6 +1,6 @@
 """Orders in review: what the rules clear, refuse, or show to a person."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +11,13 @@ from schemas.prescription import (
     PrescriptionIssued,
     PrescriptionSheet,
 )
-from schemas.review import DecideCase, TakeCase
+from schemas.review import DecideCase, EscalateCase, GiveBackCase, HandOverCase, TakeCase
 from schemas.values import CancelCause
-from services.kit.decision import Actor, Facts, TimerFired
+from services.kit.decision import Actor, Facts, Message, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Given, Outcome, facts_for, given
 from services.prescription.making import corrected_order
 from services.review import domain
+from services.review.domain.acts import seen
 from services.review.domain.reading import Known
 from tests.unit.prescription.examples import (
     REQUEST,
@@ -33,6 +34,7 @@ from tests.unit.prescription.examples import (
 REVIEWERS = Actor(UUID("01950000-0000-7000-8000-0000000000b1"), "reviewer", "reviewers")
 OTHERS = Actor(UUID("01950000-0000-7000-8000-0000000000b2"), "reviewer", "reviewers-2")
 PHARMACIST, COLLEAGUE = "P-100", "P-200"
+TITLE, SENIOR, ASSISTANT = "2.4", "2.2", "2.5"
 CLEAR = ("metformin", "acarbose", "dapagliflozin")
 LEASE = UUID("01950000-0000-7000-8000-0000000000d1")
 DEADLINE = NOW + timedelta(hours=2)
@@ -65,10 +67,29 @@ def an_issue(*sheets: dict[str, Any]) -> tuple[PrescriptionIssued, Facts]:
     return issued(command), facts_for(found=Known(clinical(command)))
 
 
-def in_review(*sheets: dict[str, Any]) -> Outcome:
+class AtDesk(Outcome):
+    """A page that sends back the hash of what it shows, where a test says nothing else."""
+
+    def and_when(
+        self, message: Message, *, now: datetime = NOW, facts: Facts | None = None
+    ) -> "AtDesk":
+        """Decide a further message over what lies there."""
+        if isinstance(message, DecideCase | EscalateCase) and not message.seen:
+            sheet = self.state.sheet(message.prescription_id)
+            if sheet is not None:
+                message = message.model_copy(update={"seen": seen(sheet)})
+        return at_desk(super().and_when(message, now=now, facts=facts))
+
+
+def at_desk(outcome: Outcome) -> AtDesk:
+    """The same, as a page shows it."""
+    return AtDesk(outcome.domain, outcome.decision, outcome.state)
+
+
+def in_review(*sheets: dict[str, Any]) -> AtDesk:
     """After the rules have read these prescriptions."""
     event, facts = an_issue(*sheets)
-    return given(domain).when(event, facts=facts)
+    return at_desk(given(domain).when(event, facts=facts))
 
 
 def a_correction(
@@ -93,14 +114,39 @@ def a_correction(
     return event, facts_for(found=Known(ClinicalOrder(patient=known.patient, prescriptions=sheets)))
 
 
-def take(pharmacist: str = PHARMACIST) -> TakeCase:
+def take(pharmacist: str = PHARMACIST, title: str = TITLE) -> TakeCase:
     """Take the case in hand."""
-    return TakeCase(order_id=ORDER_ID, pharmacist=pharmacist)
+    return TakeCase(order_id=ORDER_ID, pharmacist=pharmacist, title=title)
 
 
-def desk(actor: Actor = REVIEWERS) -> Facts:
+def escalate(to: str, number: int = 1, **changes: Any) -> EscalateCase:
+    """Leave one prescription to somebody else."""
+    fields = {
+        "order_id": ORDER_ID,
+        "prescription_id": prescription_id(number),
+        "version": 1,
+        "pharmacist": PHARMACIST,
+        "lease": LEASE,
+        "to": to,
+        "reason": "剂量不常见",
+    }
+    return EscalateCase.model_validate({**fields, **changes})
+
+
+def give_back(lease: UUID = LEASE, pharmacist: str = PHARMACIST) -> GiveBackCase:
+    """Lay the case back."""
+    return GiveBackCase(order_id=ORDER_ID, pharmacist=pharmacist, lease=lease)
+
+
+def hand_over(to: str = COLLEAGUE, **changes: Any) -> HandOverCase:
+    """Leave the case to a colleague."""
+    fields = {"order_id": ORDER_ID, "pharmacist": PHARMACIST, "lease": LEASE, "to_title": TITLE}
+    return HandOverCase.model_validate({**fields, "to": to, **changes})
+
+
+def desk(actor: Actor = REVIEWERS, lease: UUID = LEASE) -> Facts:
     """What the shell hands in with a command from the desk; a fresh lease has the first id."""
-    return facts_for(ids=[LEASE] * 8, actor=actor)
+    return facts_for(ids=[lease] * 8, actor=actor)
 
 
 def choice(decision: str, number: int = 1, **changes: Any) -> DecideCase:
@@ -134,11 +180,11 @@ def after(outcome: Outcome) -> Given:
     return Given(domain, outcome.state)
 
 
-def taken(*sheets: dict[str, Any]) -> Outcome:
+def taken(*sheets: dict[str, Any]) -> AtDesk:
     """In review, and a pharmacist has the case in hand."""
     return in_review(*sheets).and_when(take(), facts=desk())
 
 
-def returned(*sheets: dict[str, Any]) -> Outcome:
+def returned(*sheets: dict[str, Any]) -> AtDesk:
     """In review, and the first prescription went back to the doctor."""
     return taken(*sheets).and_when(choice("return"), facts=desk())

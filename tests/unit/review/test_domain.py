@@ -19,8 +19,10 @@ from schemas.values import CancelCause, CancelResult
 from services.kit.decision import Actor, DropTimer, Note, SetTimer, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Outcome, facts_for, given
 from services.review import domain
+from services.review.domain.acts import seen
 from services.review.domain.state import (
     BY_RULES,
+    CaseLaidBack,
     CaseTaken,
     CorrectionExamined,
     CorrectionMissed,
@@ -53,6 +55,11 @@ from tests.unit.review.examples import (
 )
 
 PACK_ID = pack().id
+
+
+def _signed_by(licence: str) -> dict[str, Any]:
+    prescriber: dict[str, Any] = doubtful()["prescriber"]
+    return {**prescriber, "signer": licence}
 
 
 def approved_of(outcome: Outcome) -> ReviewApproved:
@@ -113,8 +120,9 @@ class TestTheDesk:
         outcome = in_review(doubtful()).and_when(take(), facts=desk()).then_types(CaseTaken)
         assert outcome.decision.answer["lease"] == str(LEASE)
         assert outcome.decision.answer["expires_at"] == (NOW + timedelta(minutes=5)).isoformat()
-        waiting = [{"prescription_id": str(prescription_id(1)), "version": 1}]
-        assert outcome.decision.answer["prescriptions"] == waiting
+        (waiting,) = outcome.decision.answer["prescriptions"]
+        assert (waiting["prescription_id"], waiting["version"]) == (str(prescription_id(1)), 1)
+        assert waiting["seen"] == seen(outcome.state.sheets[0])
 
     def test_another_pharmacist_meanwhile_is_refused(self) -> None:
         outcome = taken(doubtful()).and_when(take(COLLEAGUE), facts=desk())
@@ -171,7 +179,7 @@ class TestTheDesk:
         assert isinstance(event, ReviewReturned)
         assert (event.version, event.deadline) == (1, DEADLINE)
         timer = SetTimer(domain.CORRECTION, DEADLINE, str(prescription_id(1)))
-        assert outcome.decision.timers == (timer,)
+        assert outcome.decision.timers == (timer, DropTimer(domain.DESK))
         assert outcome.state.lease is None
 
     @pytest.mark.parametrize("decision", ["approve", "return", "reject"])
@@ -215,10 +223,15 @@ class TestTheDesk:
         in_review(doubtful()).and_when(choice("approve"), facts=desk()).then_invalid("lease_lost")
 
     def test_nobody_reviews_his_own_prescription(self) -> None:
-        case = in_review(doubtful()).and_when(take("D-1"), facts=desk())
-        case.and_when(choice("approve", pharmacist="D-1"), facts=desk()).then_invalid(
-            "own_prescription"
-        )
+        for licence in ("D-1", " d-1", "Ｄ－１"):
+            case = in_review(doubtful()).and_when(take(licence), facts=desk())
+            case.then_invalid("own_prescription")
+        two = (doubtful(1), doubtful(2, prescriber=_signed_by("D-2")))
+        case = in_review(*two).and_when(take("D-1"), facts=desk())
+        own = case.and_when(choice("approve", pharmacist="D-1"), facts=desk())
+        own.then_invalid("own_prescription")
+        other = case.and_when(choice("approve", 2, pharmacist="D-1"), facts=desk())
+        other.then_types(PersonDecided, CaseLaidBack)
 
     def test_what_has_run_out_is_not_approved(self) -> None:
         ends = NOW + timedelta(days=3)

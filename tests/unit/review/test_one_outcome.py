@@ -20,12 +20,16 @@ from services.kit.decision import DropTimer, Facts, SetTimer, TimerFired, Verdic
 from services.kit.spec import NOW, facts_for
 from services.review import domain
 from services.review.domain import State
+from services.review.domain.acts import seen
 from services.review.domain.state import Step
+from services.review.domain.watch import Load
 from tests.unit.prescription.examples import prescription_id
 from tests.unit.review.examples import (
     COLLEAGUE,
     PHARMACIST,
     REVIEWERS,
+    SENIOR,
+    TITLE,
     a_correction,
     an_issue,
     banned,
@@ -33,6 +37,9 @@ from tests.unit.review.examples import (
     choice,
     clear,
     doubtful,
+    escalate,
+    give_back,
+    hand_over,
     take,
 )
 
@@ -43,9 +50,14 @@ kinds = st.sampled_from(sorted(MAKERS))
 sheets = st.lists(kinds, min_size=1, max_size=3)
 numbers = st.integers(1, 3)
 pharmacists = st.sampled_from([PHARMACIST, COLLEAGUE])
+titles = st.sampled_from([TITLE, SENIOR])
 actions = st.one_of(
     st.tuples(st.just("wait"), st.integers(1, 200)),
-    st.tuples(st.just("take"), pharmacists),
+    st.tuples(st.just("take"), pharmacists, titles),
+    st.tuples(st.just("escalate"), numbers, st.sampled_from(["second", "senior"]), pharmacists),
+    st.tuples(st.just("give_back"), pharmacists),
+    st.tuples(st.just("hand_over"), pharmacists, pharmacists, titles),
+    st.tuples(st.just("look"), st.just(0)),
     st.tuples(
         st.just("decide"), numbers, st.sampled_from(["approve", "return", "reject"]), pharmacists
     ),
@@ -98,14 +110,32 @@ class Run:
     def do_again(self, _: int) -> None:
         self.send(*self.last)
 
-    def do_take(self, pharmacist: str) -> None:
-        self.send(take(pharmacist), self.desk())
+    def do_take(self, pharmacist: str, title: str) -> None:
+        self.send(take(pharmacist, title), self.desk())
 
     def do_decide(self, number: int, decision: str, pharmacist: str) -> None:
+        self.send(choice(decision, number, **self.shown(number, pharmacist)), self.desk())
+
+    def do_escalate(self, number: int, to: str, pharmacist: str) -> None:
+        self.send(escalate(to, number, **self.shown(number, pharmacist)), self.desk())
+
+    def do_give_back(self, pharmacist: str) -> None:
+        self.send(give_back(self.lease, pharmacist), self.desk())
+
+    def do_hand_over(self, pharmacist: str, to: str, title: str) -> None:
+        changes = {"pharmacist": pharmacist, "to_title": title, "lease": self.lease}
+        self.send(hand_over(to, **changes), self.desk())
+
+    @property
+    def lease(self) -> UUID:
+        """The one that stands, or one that never was."""
+        return self.state.lease.lease if self.state.lease else UUID(int=1)
+
+    def shown(self, number: int, pharmacist: str) -> dict[str, Any]:
+        """What a page sends back of a prescription."""
         sheet = self.state.sheet(prescription_id(number))
-        lease = self.state.lease.lease if self.state.lease else UUID(int=1)
-        changes = {"version": sheet.version if sheet else 1, "pharmacist": pharmacist}
-        self.send(choice(decision, number, lease=lease, **changes), self.desk())
+        lay = {"version": sheet.version, "seen": seen(sheet)} if sheet else {"version": 1}
+        return {**lay, "pharmacist": pharmacist, "lease": self.lease}
 
     def do_correct(self, number: int, kind: str, version: int) -> None:
         if number <= len(self.bodies):
@@ -122,16 +152,24 @@ class Run:
             del self.timers[ref]
             self.send(TimerFired(domain.CORRECTION, ref, due), facts_for())
 
+    def do_look(self, _: int) -> None:
+        due = self.timers.get("")
+        if due is not None and due <= self.now:
+            del self.timers[""]
+            self.send(TimerFired(domain.DESK, "", due), facts_for(found=Load(1, 0)))
+
     def finish(self) -> None:
         """Nobody is idle for ever: every timer fires, every waiting case is decided."""
-        for _ in range(10):
+        for turn in range(10):
             self.now += timedelta(hours=3)
+            self.do_look(0)
             for number in (1, 2, 3):
                 self.do_timer(number)
+            fresh = f"P-9{turn}"
             for sheet in self.state.at(Step.PERSON):
-                self.do_take(PHARMACIST)
+                self.do_take(fresh, SENIOR)
                 number = int(str(sheet.prescription_id)[-2:])
-                self.do_decide(number, "reject", PHARMACIST)
+                self.do_decide(number, "reject", fresh)
             if self.state.end is not None:
                 return
         raise AssertionError("the order never left review")
@@ -147,6 +185,9 @@ def test_exactly_one_outcome(order: list[str], script: list[tuple[Any, ...]]) ->
     outcomes = [event for event in run.published if isinstance(event, OUTCOMES)]
     assert len(outcomes) == 1
     assert not run.timers
+    for sheet in run.state.sheets:
+        signed = [(act.version, act.pharmacist) for act in sheet.acts]
+        assert len(signed) == len(set(signed)), "nobody signs the same version twice"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ from schemas.delivery import ConfirmOrder, GiveBack, HandOver, PickUp, ReturnPar
 from schemas.dispatch import AcceptOffer, DeclineOffer
 from schemas.message import Command
 from schemas.prescription import CancelOrder, CorrectPrescription, SubmitOrder
-from schemas.review import DecideCase
+from schemas.review import DecideCase, TakeCase
 from services.catalogue import product
 from services.sandbox.agenda import Agenda, GivenClock
 from services.sandbox.days import Point
@@ -217,14 +217,29 @@ def test_the_reviewer_takes_looks_and_decides_the_version_that_lies_there(scene:
     reviewer, script = Reviewer(scene.stage), next(iter(scene.scripts.values()))
     scene.know(script)
     prescription_id = str(script.submit.prescriptions[0].prescription_id)
-    case = {"prescriptions": [{"prescription_id": prescription_id, "version": 3}]}
+    shown = {"prescription_id": prescription_id, "version": 3, "seen": "a" * 64}
+    case = {"prescriptions": [shown]}
     scene.post.answers[f"/v1/reviews/{ORDER}"] = case
     reviewer.hear(entry("review.ReviewEscalated", prescription_ids=[prescription_id]))
     scene.later(hours=1)
     take, decide = scene.post.noted()
+    assert isinstance(take, TakeCase)
     assert isinstance(decide, DecideCase)
-    assert (str(decide.lease), decide.version) == (LEASE, 3)
-    assert take.TYPE == "review.TakeCase"
+    assert (str(decide.lease), decide.version, decide.seen) == (LEASE, 3, "a" * 64)
+    assert take.title in ("2.2", "2.4")
+
+
+def test_what_two_pharmacists_must_pass_two_pharmacists_decide(scene: Scene) -> None:
+    reviewer, script = Reviewer(scene.stage), next(iter(scene.scripts.values()))
+    scene.know(script)
+    prescription_id = str(script.submit.prescriptions[0].prescription_id)
+    shown = {"prescription_id": prescription_id, "version": 1, "seen": "a" * 64}
+    scene.post.answers[f"/v1/reviews/{ORDER}"] = {"prescriptions": [shown]}
+    scene.post.answers["/v1/reviews/decide"] = {"wants": "second"}
+    reviewer.hear(entry("review.ReviewEscalated", prescription_ids=[prescription_id]))
+    scene.later(hours=1)
+    decided = [sent for sent in scene.post.noted() if isinstance(sent, DecideCase)]
+    assert len({sent.pharmacist for sent in decided}) == len(decided) == 2
 
 
 @pytest.mark.parametrize(
