@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import StrEnum
 from fractions import Fraction
-from functools import cached_property
 from typing import NamedTuple
+
+from services.review.rules.lazy import lazy
 
 # Days of Chinese law end at midnight there, which has no summer time.
 CHINA = timezone(timedelta(hours=8))
@@ -23,7 +24,16 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
+# Ways to take one drug that are kept reckoned.
+_WAYS_MAX = 64
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+def times(one: Fraction, other: Fraction) -> Fraction:
+    """Their product; nearly all doses and strengths are whole numbers, which need no cancelling."""
+    if one.denominator == 1 == other.denominator:
+        return Fraction(one.numerator * other.numerator)
+    return one * other
 
 
 class Amount(NamedTuple):
@@ -115,6 +125,13 @@ class Drug:
     yardsticks: Mapping[str, tuple[Yardstick, ...]] = field(default_factory=dict)
     cautions: tuple[Caution, ...] = ()
     indications: tuple[str, ...] = ()
+    groups: tuple[str, ...] = field(init=False)
+    measured: dict[tuple[object, ...], "Measured"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.measured = {}
+        groups = (code[:5] for code in self.atcs if len(code) == 7)
+        self.groups = tuple(dict.fromkeys(groups))
 
     @property
     def compound(self) -> bool:
@@ -201,9 +218,24 @@ class Person:
         return None if self.age_years is None else self.age_years * 12
 
 
+class Given(NamedTuple):
+    """An ingredient, and what one dose and one day bring of it."""
+
+    part: Part
+    once: Amount | None
+    a_day: Amount | None
+
+
+class Measured(NamedTuple):
+    """A line's amounts, and what part of a pack one day takes."""
+
+    amounts: tuple[Given, ...]
+    part_of_pack: tuple[int, int] | None
+
+
 @dataclass(eq=False)
 class Line:
-    """One line of the prescription."""
+    """One line of the prescription; lines of one drug with equal `written` have equal amounts."""
 
     number: int
     drug: Drug
@@ -220,13 +252,14 @@ class Line:
     skin_test: str | None = None
     usage: str = ""
     note: str = ""
+    written: tuple[object, ...] | None = None
 
     @property
     def measurable(self) -> bool:
         """Whether its daily amount can be computed."""
         return self.once or self.rate is not None
 
-    @cached_property
+    @lazy
     def units_a_day(self) -> Fraction | None:
         """Units of the product taken on one day; for a single dose, in all."""
         if self.dose is None or not self.measurable:
@@ -234,9 +267,9 @@ class Line:
         count = self._count
         if count is None:
             return None
-        return count if self.once or self.rate is None else count * self.rate
+        return count if self.once or self.rate is None else times(count, self.rate)
 
-    @cached_property
+    @lazy
     def _count(self) -> Fraction | None:
         if self.dose is None or self.dose.unit == COUNT:
             return self.dose.value if self.dose else None
@@ -255,7 +288,7 @@ class Line:
             return self.dose if len(self.drug.parts) == 1 else None
         if part.strength is None:
             return None
-        return Amount(self.dose.value * part.strength.value, part.strength.unit)
+        return Amount(times(self.dose.value, part.strength.value), part.strength.unit)
 
     def each_day(self, part: Part) -> Amount | None:
         """How much of an ingredient one day brings; for a single dose, what the dose holds."""
@@ -265,21 +298,44 @@ class Line:
         if self.once or self.rate is None:
             return single
         # What is taken less than daily still is a whole dose on its day.
-        return Amount(single.value * max(self.rate, Fraction(1)), single.unit)
+        if self.rate.numerator <= self.rate.denominator:
+            return single
+        return Amount(times(single.value, self.rate), single.unit)
+
+    @property
+    def amounts(self) -> tuple[Given, ...]:
+        """Each ingredient with what one dose and one day bring of it."""
+        return self._measured.amounts
+
+    @lazy
+    def _measured(self) -> Measured:
+        """Reckoned once for all lines that are written alike (`written`)."""
+        key, known = self.written, self.drug.measured
+        found = None if key is None else known.get(key)
+        if found is None:
+            parts = self.drug.parts
+            given = tuple(Given(part, self.each_time(part), self.each_day(part)) for part in parts)
+            found = Measured(given, self._part_of_pack())
+            if key is not None:
+                if len(known) >= _WAYS_MAX:
+                    known.clear()
+                known[key] = found
+        return found
 
     def packs_for(self, days: int) -> int | None:
         """The fewest packs that last `days`; None when that cannot be told."""
-        part = self._part_of_pack
+        part = self._measured.part_of_pack
         if part is None:
             return None
         # Whole numbers only: this is asked of every line by every rule of supply.
         return max(1, -(-part[0] * (1 if self.once else days) // part[1]))
 
-    @cached_property
     def _part_of_pack(self) -> tuple[int, int] | None:
         """What part of a pack one day takes; for a single dose, what the dose takes."""
         units, pack = self.units_a_day, self.units_per_pack
-        return (units / pack).as_integer_ratio() if units is not None and pack else None
+        if units is None or not pack:
+            return None
+        return units.numerator * pack.denominator, units.denominator * pack.numerator
 
     def exceeds(self, days: int) -> bool:
         """More than `days` of supply, as declared or as packed; a broken pack does not count."""
@@ -316,19 +372,19 @@ class Case:
     signed_again: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @lazy
     def ends_at(self) -> datetime | None:
         """The last moment in force: the same clock time `valid_days` later."""
         if self.issued_at is None or self.valid_days is None:
             return None
         return self.issued_at + timedelta(days=self.valid_days)
 
-    @cached_property
+    @lazy
     def known(self) -> tuple[Line, ...]:
         """The lines whose drug the catalogue knows."""
         return tuple(line for line in self.lines if line.drug.known)
 
-    @cached_property
+    @lazy
     def diagnosis_codes(self) -> tuple[str, ...]:
         """ICD-10 codes of the sheet and of the known conditions."""
         found = tuple(item.code for item in self.diagnoses or () if item.code)
@@ -339,8 +395,7 @@ class Case:
         return any(code.startswith(prefixes) for code in self.diagnosis_codes)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A rule speaks, about `lines` (numbered from 0) or the whole sheet.
 
     `unverified`: something needed is unknown. `severity` and `standing` where a row of the
@@ -359,4 +414,4 @@ class Hit:
 
 def unknown(en: str, zh: str, *lines: int) -> Hit:
     """What cannot be verified, in the words that are always used for it."""
-    return Hit(f"could not verify: {en}", f"无法核实：{zh}", lines, unverified=True)
+    return Hit(f"could not verify: {en}", f"无法核实：{zh}", lines, True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.review.rules.case import CHINA, Hit, Severity
+from services.review.rules.case import CHINA, Drug, Hit, Severity
 from services.review.rules.checks import CHECKS
 from services.review.rules.policy import Desk
 from services.review.rules.subject import Sets, Subject
 
+# What a plan keeps by drug, and how many days have a plan at once.
+_DRUGS_MAX, _DAYS_MAX = 50_000, 50
 Standing = Literal["verified", "derived", "to be verified"]
 Scope = Literal[
     "legality", "form", "supply", "online", "internet", "appropriateness", "herbal", "conduct"
@@ -105,6 +107,49 @@ class Asked(NamedTuple):
     figures: Any
 
 
+class Plan:
+    """The rules of one day, sorted by what they can be about, so that few are asked of a case."""
+
+    def __init__(self, rules: Iterable[Asked]) -> None:
+        self.all = tuple(rules)
+        self._always: list[Asked] = []
+        self._by_drug: list[tuple[Asked, Callable[[Drug, Any], bool]]] = []
+        self._by_pair: dict[str, list[tuple[str, Asked]]] = {}
+        self._touched: dict[Drug, frozenset[int]] = {}
+        for asked in self.all:
+            pair, touches = asked.figures.both(), CHECKS[asked.rule.check].touches
+            if pair is not None:
+                self._by_pair.setdefault(pair[0], []).append((pair[1], asked))
+            elif touches is not None:
+                self._by_drug.append((asked, touches))
+            else:
+                self._always.append(asked)
+
+    def asked_of(self, subject: Subject) -> list[Asked]:
+        """Those that may have something to say."""
+        touched: set[int] = set()
+        for line in subject.case.lines:
+            touched |= self._about(line.drug)
+        found = [*self._always, *(self._by_drug[number][0] for number in touched)]
+        members = subject.members
+        for left in self._by_pair.keys() & members.keys():
+            found += [asked for right, asked in self._by_pair[left] if right in members]
+        return found
+
+    def _about(self, drug: Drug) -> frozenset[int]:
+        found = self._touched.get(drug)
+        if found is None:
+            found = frozenset(
+                number
+                for number, (asked, touches) in enumerate(self._by_drug)
+                if touches(drug, asked.figures)
+            )
+            if len(self._touched) >= _DRUGS_MAX:
+                self._touched.clear()
+            self._touched[drug] = found
+        return found
+
+
 class Pack:
     """All rules of one place and version. Two packs of equal content have the same id.
 
@@ -125,7 +170,7 @@ class Pack:
         self.sets = Sets(content["sets"])
         self.rules = self._rules()
         self.desk = self._desk()
-        self._active: dict[date, tuple[Asked, ...]] = {}
+        self._plans: dict[date, Plan] = {}
 
     @property
     def id(self) -> str:
@@ -142,19 +187,19 @@ class Pack:
         """How long a prescriber has for a correction."""
         return timedelta(minutes=self.head.return_minutes)
 
-    def active(self, now: datetime) -> tuple["Asked", ...]:
+    def plan(self, now: datetime) -> Plan:
         """The rules in effect on this day in China, with what they ask."""
         day = now.astimezone(CHINA).date()
-        found = self._active.get(day)
+        found = self._plans.get(day)
         if found is None:
-            found = tuple(
+            found = Plan(
                 Asked(rule, CHECKS[rule.check].ask, rule.figures)
                 for rule in self.rules
                 if rule.in_effect(day)
             )
-            if len(self._active) > 1000:
-                self._active.clear()
-            self._active[day] = found
+            if len(self._plans) >= _DAYS_MAX:
+                self._plans.clear()
+            self._plans[day] = found
         return found
 
     def rule(self, rule_id: str) -> Rule:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from schemas.prescription import (
     ClinicalPatient,
@@ -73,6 +75,11 @@ def case_of(
     )
 
 
+@lru_cache(10_000)
+def _exact(value: Decimal) -> Fraction:
+    return Fraction(value)
+
+
 def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
     drug = drugs.by_code(line.product_code, line.generic_name)
     rate = pack.rates.get(line.frequency)
@@ -84,15 +91,16 @@ def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
         name=line.generic_name,
         form=drug.form,
         route=line.route,
-        dose=Amount(Fraction(line.dose), COUNT),
+        dose=Amount(_exact(line.dose), COUNT),
         frequency=line.frequency,
         rate=rate,
         once=line.frequency in pack.once,
         days=line.days,
         quantity=line.quantity,
-        units_per_pack=Fraction(line.units_per_pack),
+        units_per_pack=_exact(line.units_per_pack),
         skin_test=line.skin_test,
         usage=line.usage,
+        written=(line.dose, line.frequency, line.max_per_day, line.units_per_pack),
     )
 
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 from services.review.rules.case import Case, Drug, Line
+from services.review.rules.lazy import lazy
 
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{0,2}\d{0,2}\*?")
 _CACHE_MAX = 50_000
@@ -42,6 +42,7 @@ class Sets:
         self._exact: dict[str, set[str]] = {}
         self._prefixes: list[tuple[str, str]] = []
         self._found: dict[frozenset[str], frozenset[str]] = {}
+        self._of_key: dict[str, tuple[str, ...]] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.herbs: set[str] = set()
         self.all = frozenset(rows)
@@ -73,16 +74,19 @@ class Sets:
         keys = drug.keys
         found = self._found.get(keys)
         if found is None:
-            found = frozenset(self._look_up(keys))
+            found = frozenset(name for key in keys for name in self._named(key))
             if len(self._found) < _CACHE_MAX:
                 self._found[keys] = found
         return found
 
-    def _look_up(self, keys: frozenset[str]) -> Iterator[str]:
-        for key in keys:
-            yield from self._exact.get(key, ())
-            if ":" not in key:
-                yield from (name for prefix, name in self._prefixes if key.startswith(prefix))
+    def _named(self, key: str) -> tuple[str, ...]:
+        if ":" in key:
+            return tuple(self._exact.get(key, ()))
+        found = self._of_key.get(key)
+        if found is None:
+            begins = (name for prefix, name in self._prefixes if key.startswith(prefix))
+            found = self._of_key[key] = (*self._exact.get(key, ()), *begins)
+        return found
 
 
 @dataclass(eq=False)
@@ -93,21 +97,33 @@ class Subject:
     sets: Sets
     words: frozenset[str] = frozenset()
 
-    @cached_property
+    @lazy
     def taken(self) -> tuple[Taken, ...]:
         """Everything the person would take: the lines, then what is taken besides."""
         lines = [Taken(line.drug, line) for line in self.case.lines]
         beside = [Taken(drug, None) for drug in self.case.beside]
         return (*lines, *beside, *(Taken(drug, None, True) for drug in self.case.current or ()))
 
-    @cached_property
+    @lazy
     def members(self) -> dict[str, list[Taken]]:
         """For each class that occurs, who is in it; lines first."""
         found: dict[str, list[Taken]] = {}
         for taken in self.taken:
             for name in self.sets.of(taken.drug):
-                found.setdefault(name, []).append(taken)
+                if name in found:
+                    found[name].append(taken)
+                else:
+                    found[name] = [taken]
         return found
+
+    @lazy
+    def systemic(self) -> tuple[Taken, ...]:
+        """What acts in the whole body, decoctions apart."""
+        return tuple(
+            taken
+            for taken in self.taken
+            if taken.drug.known and not taken.drug.topical and not taken.drug.herbal
+        )
 
     def lines_in(self, name: str) -> Iterator[Line]:
         """The lines whose drug is in a class."""

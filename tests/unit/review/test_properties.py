@@ -96,7 +96,7 @@ def test_the_order_of_rules_changes_nothing(
     document = {"lines": lines, "current_medication": current, "patient": person}
     (case,) = Reader(ENGINE, NOW).cases(document)
     subject = Subject(case, ENGINE.pack.sets, ENGINE.drugs.words)
-    rules = [asked.rule for asked in ENGINE.pack.active(case.now)]
+    rules = [asked.rule for asked in ENGINE.pack.plan(case.now).all]
     rng.shuffle(rules)
     said = {finding for rule in rules for finding in judge_rule(rule, subject)}
     assert said == set(ENGINE.judge(case).findings)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from services.review.rules.case import Hit
+from services.review.rules.case import Drug, Hit
 from services.review.rules.subject import Subject
 
 Hits = Iterator[Hit]
@@ -21,6 +21,10 @@ class Figures(BaseModel):
         """The classes of drugs it names; a pack that does not define them is refused."""
         return frozenset()
 
+    def both(self) -> tuple[str, str] | None:
+        """The two classes without which it never speaks, if there are such."""
+        return None
+
 
 class Maximum(Figures):
     """One upper bound."""
@@ -30,7 +34,11 @@ class Maximum(Figures):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question and the figures it needs."""
+    """A question and the figures it needs.
+
+    `touches` tells by a line's drug alone that it cannot speak of it: then it is not asked.
+    """
 
     figures: type[Figures]
     ask: Callable[[Subject, Any], Hits]
+    touches: Callable[[Drug, Any], bool] | None = None

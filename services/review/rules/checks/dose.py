@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 from services.review.rules.case import (
     COUNT,
     Amount,
+    Drug,
     Hit,
     Limit,
     Line,
-    Part,
     Person,
     Severity,
+    times,
     unknown,
 )
 from services.review.rules.checks.base import Check, Figures, Hits
@@ -44,10 +46,18 @@ class DailyMaxima(Routes):
 
     rows: tuple[DoseRow, ...]
 
+    @cached_property
+    def by_inn(self) -> dict[str, tuple[DoseRow, ...]]:
+        """The rows of each substance, so that nothing is scanned."""
+        found: dict[str, tuple[DoseRow, ...]] = {}
+        for row in self.rows:
+            found[row.inn] = (*found.get(row.inn, ()), row)
+        return found
+
 
 class _Dose(NamedTuple):
     line: Line
-    part: Part
+    single: Amount
     day: Amount
 
 
@@ -58,7 +68,7 @@ def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
         months = person.age_months
         if months is None:
             months = figures.adult_months
-        limit = _limit(inn, route, months, figures.rows, doses)
+        limit = _limit(inn, route, months, figures.by_inn.get(inn, ()), doses)
         if limit is None:
             continue
         yield from _over(inn, limit, doses, person)
@@ -72,10 +82,9 @@ def _by_ingredient(
         if line.drug.herbal or line.drug.topical:
             continue
         route = routes.get(line.route or "", "oral" if line.drug.oral else "")
-        for part in line.drug.parts:
-            day = line.each_day(part)
-            if day is not None:
-                found.setdefault((part.inn, route), []).append(_Dose(line, part, day))
+        for part, single, day in line.amounts:
+            if day is not None and single is not None:
+                found.setdefault((part.inn, route), []).append(_Dose(line, single, day))
     return found
 
 
@@ -83,8 +92,7 @@ def _limit(
     inn: str, route: str, months: int, rows: tuple[DoseRow, ...], doses: list[_Dose]
 ) -> Limit | None:
     for row in rows:
-        fits = row.inn == inn and row.route in ("", route)
-        if fits and _within(months, row.from_months, row.below_months):
+        if row.route in ("", route) and _within(months, row.from_months, row.below_months):
             verified = row.standing == "verified"
             return Limit(
                 row.route, row.from_months, row.below_months, row.daily, None, None,
@@ -105,7 +113,9 @@ def _over(inn: str, limit: Limit, doses: list[_Dose], person: Person) -> Hits:
     lines = tuple(sorted({dose.line.number for dose in mine}))
     if not mine:
         return
-    total = sum((dose.day.value for dose in mine), Fraction(0))
+    total = mine[0].day.value
+    for dose in mine[1:]:
+        total += dose.day.value
     bound = limit.daily
     if limit.daily_per_kg is not None:
         if person.weight_kg is None:
@@ -121,10 +131,10 @@ def _over(inn: str, limit: Limit, doses: list[_Dose], person: Person) -> Hits:
             bound = by_weight if bound is None else min(bound, by_weight)
     if bound is not None and total > bound:
         yield _hit(inn, total, bound, limit, lines, "a day", "日剂量")
-    each = [dose.line.each_time(dose.part) for dose in mine]
-    single = max((one.value for one in each if one is not None), default=None)
-    if limit.single is not None and single is not None and single > limit.single:
-        yield _hit(inn, single, limit.single, limit, lines, "at once", "单次剂量")
+    if limit.single is not None:
+        single = max(dose.single.value for dose in mine)
+        if single > limit.single:
+            yield _hit(inn, single, limit.single, limit, lines, "at once", "单次剂量")
 
 
 def _hit(
@@ -147,6 +157,18 @@ def _hit(
         source=limit.source,
         inputs=(("total", f"{number(total)} {unit}"), ("maximum", f"{number(bound)} {unit}")),
     )
+
+
+def exceeds(value: Fraction, factor: Fraction, bound: Fraction) -> bool:
+    """Whether a value lies above so many times a bound; in whole numbers, without cancelling."""
+    mine = value.numerator * factor.denominator * bound.denominator
+    return mine > factor.numerator * bound.numerator * value.denominator
+
+
+def falls_below(value: Fraction, factor: Fraction, bound: Fraction) -> bool:
+    """Whether a value lies below so many times a bound."""
+    mine = value.numerator * factor.denominator * bound.denominator
+    return mine < factor.numerator * bound.numerator * value.denominator
 
 
 def number(value: Fraction) -> str:
@@ -174,11 +196,8 @@ def within_band(subject: Subject, figures: Band) -> Hits:
         if not drug.yardsticks or drug.topical or line.once or not line.rate:
             continue
         route = figures.routes.get(line.route or "", "oral" if drug.oral else "")
-        for part in drug.parts:
-            if part.inn in figures.except_inn:
-                continue
-            single = line.each_time(part)
-            if single is not None:
+        for part, single, _ in line.amounts:
+            if single is not None and part.inn not in figures.except_inn:
                 yield from _outside(line, part.inn, single, route, figures)
 
 
@@ -187,10 +206,10 @@ def _outside(line: Line, inn: str, single: Amount, route: str, figures: Band) ->
     for yardstick in line.drug.yardsticks.get(inn, ()):
         if yardstick.unit != single.unit or yardstick.route not in ("", route):
             continue
-        day = single.value * rate
-        high = day > figures.times_above * yardstick.amount
+        day = times(single.value, rate)
+        high = exceeds(day, figures.times_above, yardstick.amount)
         # A day's amount may be small in a compound, so only single drugs can be too low.
-        low = not line.drug.compound and day < figures.part_below * yardstick.amount
+        low = not line.drug.compound and falls_below(day, figures.part_below, yardstick.amount)
         if high or low:
             said = "far above" if high else "far below"
             zh = "明显高于" if high else "明显低于"
@@ -242,6 +261,10 @@ class Pieces(Figures):
     rows: tuple[PieceRow, ...]
 
 
+def _is_piece(drug: Drug, figures: Pieces) -> bool:
+    return drug.herbal
+
+
 def piece_maximum(subject: Subject, figures: Pieces) -> Hits:
     """The weight of a toxic piece in one day's decoction."""
     for line, grams in _pieces(subject):
@@ -277,5 +300,5 @@ CHECKS = {
     "daily_maximum": Check(DailyMaxima, daily_maximum),
     "within_band": Check(Band, within_band),
     "route_fits_form": Check(FormRoutes, route_fits_form),
-    "piece_maximum": Check(Pieces, piece_maximum),
+    "piece_maximum": Check(Pieces, piece_maximum, _is_piece),
 }

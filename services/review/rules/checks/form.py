@@ -1,12 +1,11 @@
 """What every prescription must look like, and who may have written it."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
 
-from services.review.rules.case import Hit, Severity, Sign, unknown
+from services.review.rules.case import Drug, Hit, Severity, Sign, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 
@@ -216,7 +215,7 @@ def signature_genuine(subject: Subject, figures: Signed) -> Hits:
     if sign.proof.genuine is None:
         # Somebody looked and could not tell: that is more than nobody having looked.
         said = unknown(f"{en}: {why_en}", f"{zh}：{why_zh}")
-        yield replace(said, severity=Severity.PHARMACIST, inputs=inputs)
+        yield said._replace(severity=Severity.PHARMACIST, inputs=inputs)
     else:
         yield Hit(f"{en}: {why_en}", f"{zh}：{why_zh}", inputs=inputs)
 
@@ -243,12 +242,19 @@ class RightsNeeded(Figures):
     grades: dict[str, str] = Field(default={})
 
 
+def _right(drug: Drug, figures: RightsNeeded) -> str | None:
+    return figures.controls.get(drug.control) or figures.grades.get(drug.grade or "")
+
+
+def _needs_right(drug: Drug, figures: RightsNeeded) -> bool:
+    return _right(drug, figures) is not None
+
+
 def prescriber_has_right(subject: Subject, figures: RightsNeeded) -> Hits:
     """Controlled drugs and graded antibacterials only by those who were granted them."""
     sign = subject.case.prescriber
     for line in subject.case.known:
-        drug = line.drug
-        right = figures.controls.get(drug.control) or figures.grades.get(drug.grade or "")
+        right = _right(line.drug, figures)
         if right is None:
             continue
         if sign is None or sign.proof.rights is None:
@@ -288,6 +294,6 @@ CHECKS = {
     "signed_by_a_person": Check(Figures, signed_by_a_person),
     "signature_genuine": Check(Signed, signature_genuine),
     "signer_licensed": Check(Signed, signer_licensed),
-    "prescriber_has_right": Check(RightsNeeded, prescriber_has_right),
+    "prescriber_has_right": Check(RightsNeeded, prescriber_has_right, _needs_right),
     "two_persons": Check(Figures, two_persons),
 }

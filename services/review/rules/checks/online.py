@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from services.review.rules.case import Case, Hit, Line, unknown
+from services.review.rules.case import Case, Drug, Hit, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 
@@ -15,12 +15,15 @@ class ByLaw(Figures):
     atc: tuple[str, ...]
 
 
+def _by_law(drug: Drug, figures: ByLaw) -> bool:
+    listed = drug.control in figures.controls or drug.special in figures.specials
+    return listed or _begins(drug, figures.atc)
+
+
 def banned_by_law(subject: Subject, figures: ByLaw) -> Hits:
     """Controlled drugs, vaccines, blood products and their like."""
     for line in subject.case.known:
-        drug = line.drug
-        listed = drug.control in figures.controls or drug.special in figures.specials
-        if listed or _begins(line, figures.atc):
+        if _by_law(line.drug, figures):
             yield Hit(
                 f"{line.name}: may not be sold online by law",
                 f"{line.name}：法律法规规定不得网络销售",
@@ -38,7 +41,7 @@ class Injections(Figures):
 def banned_injection(subject: Subject, figures: Injections) -> Hits:
     """Injections, but for those that lower glucose."""
     for line in subject.case.known:
-        if _begins(line, figures.allowed_atc):
+        if _begins(line.drug, figures.allowed_atc):
             continue
         given = line.route in figures.routes
         # A product is what its form says; a name alone is what its route says.
@@ -59,15 +62,21 @@ class Contains(Figures):
     patent: bool = False
 
 
+def _may_contain(drug: Drug, figures: Contains) -> bool:
+    if drug.compound is not figures.compound or drug.herbal:
+        return False
+    if drug.patent and not figures.patent:
+        return False
+    if figures.oral_only and drug.oral is False:
+        return False
+    return not figures.ingredients.isdisjoint(drug.ingredients)
+
+
 def banned_ingredient(subject: Subject, figures: Contains) -> Hits:
     """A compound that contains one of these, or one of these alone."""
     for line in subject.case.known:
         drug = line.drug
-        if drug.compound is not figures.compound or drug.herbal:
-            continue
-        if drug.patent and not figures.patent:
-            continue
-        if figures.oral_only and drug.oral is False:
+        if not _may_contain(drug, figures):
             continue
         for name in sorted(figures.ingredients.intersection(drug.ingredients)):
             yield Hit(
@@ -84,11 +93,15 @@ class Doping(Figures):
     except_atc: tuple[str, ...]
 
 
+def _on_the_list(drug: Drug, figures: Doping) -> bool:
+    listed = drug.doping or _begins(drug, figures.atc)
+    return listed and not _begins(drug, figures.except_atc)
+
+
 def banned_doping(subject: Subject, figures: Doping) -> Hits:
     """The doping list's hormones."""
     for line in subject.case.known:
-        listed = line.drug.doping or _begins(line, figures.atc)
-        if listed and not _begins(line, figures.except_atc):
+        if _on_the_list(line.drug, figures):
             yield Hit(
                 f"{line.name}: anabolic agent or peptide hormone",
                 f"{line.name}：兴奋剂目录所列蛋白同化制剂、肽类激素（胰岛素除外）",
@@ -121,6 +134,10 @@ class NameList(Figures):
         return found
 
 
+def _named(drug: Drug, figures: NameList) -> bool:
+    return any(key in figures.by_key for key in (drug.inn, *drug.atcs))
+
+
 def banned_by_name(subject: Subject, figures: NameList) -> Hits:
     """Single drugs only, unless a compound is listed itself; antibacterials not on the skin."""
     for line in subject.case.known:
@@ -141,8 +158,8 @@ def banned_by_name(subject: Subject, figures: NameList) -> Hits:
                 )
 
 
-def _begins(line: Line, prefixes: tuple[str, ...]) -> bool:
-    return any(code.startswith(prefixes) for code in line.drug.atcs)
+def _begins(drug: Drug, prefixes: tuple[str, ...]) -> bool:
+    return any(code.startswith(prefixes) for code in drug.atcs)
 
 
 def follow_up_only(subject: Subject, figures: Figures) -> Hits:
@@ -245,11 +262,11 @@ def _accompanied(case: Case) -> bool:
 
 
 CHECKS = {
-    "banned_by_law": Check(ByLaw, banned_by_law),
+    "banned_by_law": Check(ByLaw, banned_by_law, _by_law),
     "banned_injection": Check(Injections, banned_injection),
-    "banned_ingredient": Check(Contains, banned_ingredient),
-    "banned_doping": Check(Doping, banned_doping),
-    "banned_by_name": Check(NameList, banned_by_name),
+    "banned_ingredient": Check(Contains, banned_ingredient, _may_contain),
+    "banned_doping": Check(Doping, banned_doping, _on_the_list),
+    "banned_by_name": Check(NameList, banned_by_name, _named),
     "follow_up_only": Check(Figures, follow_up_only),
     "same_diagnosis": Check(SameDiagnosis, same_diagnosis),
     "uncontrolled_online": Check(OnlineControls, uncontrolled_online),

@@ -228,6 +228,10 @@ class RenalDoses(Figures):
         return found
 
 
+def _by_kidney(drug: Drug, figures: RenalDoses) -> bool:
+    return any(part.inn in figures.by_inn for part in drug.parts)
+
+
 def renal_dose(subject: Subject, figures: RenalDoses) -> Hits:
     """The daily amount against what the kidney allows."""
     egfr = subject.case.patient.egfr
@@ -345,12 +349,15 @@ class SkinTests(Figures):
     positive: frozenset[str]
 
 
+def _tested(drug: Drug, figures: SkinTests) -> bool:
+    due = any(code.startswith(figures.classes) for code in drug.atcs) and drug.systemic
+    return drug.skin_test or due
+
+
 def skin_test(subject: Subject, figures: SkinTests) -> Hits:
     """Where the label wants a skin test, the doctor records test and result."""
     for line in subject.case.known:
-        drug = line.drug
-        due = any(code.startswith(figures.classes) for code in drug.atcs) and drug.systemic
-        if not (drug.skin_test or due):
+        if not _tested(line.drug, figures):
             continue
         result = (line.skin_test or "").strip().lower()
         if result in figures.positive:
@@ -402,10 +409,14 @@ class Graded(Figures):
     grades: frozenset[str]
 
 
+def _graded(drug: Drug, figures: Graded) -> bool:
+    return drug.grade in figures.grades and drug.systemic
+
+
 def antibacterial_grade(subject: Subject, figures: Graded) -> Hits:
     """Special-use antibacterials are not for out-patients."""
     for line in subject.case.known:
-        if line.drug.grade in figures.grades and line.drug.systemic:
+        if _graded(line.drug, figures):
             yield Hit(
                 f"{line.name}: antibacterial of the {line.drug.grade} grade for an out-patient",
                 f"{line.name}：门诊不得使用特殊使用级抗菌药物",
@@ -418,13 +429,13 @@ CHECKS = {
     "allergies_avoided": Check(Allergies, allergies_avoided),
     "allergy_is_known": Check(Allergies, allergy_is_known),
     "renal": Check(Cautions, renal),
-    "renal_dose": Check(RenalDoses, renal_dose),
+    "renal_dose": Check(RenalDoses, renal_dose, _by_kidney),
     "pregnancy": Check(Pregnancy, pregnancy),
     "lactation": Check(Pregnancy, lactation),
     "age": Check(Cautions, age),
     "hepatic": Check(Hepatic, hepatic),
     "disease": Check(Cautions, disease),
-    "skin_test": Check(SkinTests, skin_test),
+    "skin_test": Check(SkinTests, skin_test, _tested),
     "indicated": Check(Indications, indicated),
-    "antibacterial_grade": Check(Graded, antibacterial_grade),
+    "antibacterial_grade": Check(Graded, antibacterial_grade, _graded),
 }

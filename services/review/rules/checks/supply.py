@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from services.review.rules.case import Case, Hit, Line, Severity, unknown
+from services.review.rules.case import Case, Drug, Hit, Line, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 
@@ -121,6 +121,12 @@ class ControlDays(Figures):
     reason_lengthens: bool = False
 
 
+def _controlled(drug: Drug, figures: ControlDays) -> bool:
+    if drug.control not in figures.controls or drug.inn in figures.except_inn:
+        return False
+    return not figures.only_inn or drug.inn in figures.only_inn
+
+
 def controlled_supply(subject: Subject, figures: ControlDays) -> Hits:
     """Out-patients get a controlled drug for a few days only."""
     case = subject.case
@@ -128,9 +134,7 @@ def controlled_supply(subject: Subject, figures: ControlDays) -> Hits:
         return
     for line in case.known:
         drug = line.drug
-        if drug.control not in figures.controls or drug.inn in figures.except_inn:
-            continue
-        if figures.only_inn and drug.inn not in figures.only_inn:
+        if not _controlled(drug, figures):
             continue
         if drug.injection and figures.injection_doses is not None:
             if not line.once or (line.quantity or 1) > figures.injection_doses:
@@ -229,7 +233,7 @@ CHECKS = {
     "long_supply_is_declared": Check(Maximum, long_supply_is_declared),
     "long_supply_is_looked_at": Check(Maximum, supply_at_most),
     "fit_for_long_term": Check(NeverLong, fit_for_long_term),
-    "controlled_supply": Check(ControlDays, controlled_supply),
+    "controlled_supply": Check(ControlDays, controlled_supply, _controlled),
     "frequency_is_known": Check(Frequencies, frequency_is_known),
     "dose_is_known": Check(Figures, dose_is_known),
     "quantity_fits": Check(Figures, quantity_fits),

@@ -20,6 +20,10 @@ class ClassPair(Figures):
         """Both classes."""
         return frozenset({self.left, self.right})
 
+    def both(self) -> tuple[str, str] | None:
+        """Both again."""
+        return self.left, self.right
+
 
 def class_pair(subject: Subject, figures: ClassPair) -> Hits:
     """Members of both classes, in any order, also with what the person takes already."""
@@ -89,7 +93,7 @@ class Same(Figures):
 def same_ingredient(subject: Subject, figures: Same) -> Hits:
     """The same substance twice, also hidden in a compound. What acts only where it is applied
     is no duplicate; a renewal of what the person takes already is only noted."""
-    taken = _systemic(subject)
+    taken = subject.systemic
     names = [name for item in taken for name in item.drug.ingredients]
     if len(set(names)) == len(names):
         return
@@ -120,11 +124,13 @@ def same_ingredient(subject: Subject, figures: Same) -> Hits:
 def same_group(subject: Subject, figures: Same) -> Hits:
     """Two drugs of one chemical subgroup (ATC, fourth level) that share no ingredient."""
     grouped: dict[str, list[Taken]] = {}
-    for taken in _systemic(subject):
-        for group in {code[:5] for code in taken.drug.atcs if len(code) == 7}:
-            if not group.startswith(figures.except_groups or ("-",)):
-                grouped.setdefault(group, []).append(taken)
-    for group in sorted(grouped):
+    for taken in subject.systemic:
+        for group in taken.drug.groups:
+            grouped.setdefault(group, []).append(taken)
+    shared = [group for group, members in grouped.items() if len(members) > 1]
+    for group in sorted(shared):
+        if group.startswith(figures.except_groups or ("-",)):
+            continue
         for one, other in combinations(grouped[group], 2):
             if not (one.line or other.line) or one.drug.ingredients & other.drug.ingredients:
                 continue
@@ -137,14 +143,6 @@ def same_group(subject: Subject, figures: Same) -> Hits:
                 severity=Severity.NOTE if quiet else None,
                 inputs=(("group", group),),
             )
-
-
-def _systemic(subject: Subject) -> list[Taken]:
-    return [
-        taken
-        for taken in subject.taken
-        if taken.drug.known and taken.drug.systemic and not taken.drug.herbal
-    ]
 
 
 def _logged(subject: Subject, figures: Same, one: Taken, other: Taken) -> bool:
