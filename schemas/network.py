@@ -113,8 +113,8 @@ class CityRules(Value):
     payer_area: CityCode | None = None
     speeds: tuple[SpeedRow, ...] = ()
     detour: float = Field(default=1.34, ge=1, le=3, description="road by straight line")
-    target: float = Field(
-        default=0.9, ge=0.5, le=0.99, description="share of quoted times that is to be kept"
+    target_percent: int = Field(
+        default=90, ge=50, le=99, description="of the quoted times that are to be kept"
     )
 
 

@@ -21,7 +21,8 @@ FILE = "city.toml"
 INSTALLED = Path(__file__).parent / "cities"
 SECTIONS = ("city", "tier", "speed", "area")
 CITY_KEYS = (
-    "code", "name", "version", "timezone", "datum", "payer_area", "holidays", "detour", "target",
+    "code", "name", "version", "timezone", "datum", "payer_area", "holidays", "detour",
+    "target_percent",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "city": CITY_KEYS,
@@ -142,7 +143,11 @@ def _command(table: Mapping[str, Any]) -> dict[str, Any]:
         "areas": [_area(n, row, datum) for n, row in enumerate(table.get("area", []))],
         "tiers": [_tier(n, row) for n, row in enumerate(tiers)],
         "speeds": [_speed(n, row) for n, row in enumerate(table.get("speed", []))],
-        **{key: city[key] for key in ("payer_area", "holidays", "detour", "target") if key in city},
+        **{
+            key: city[key]
+            for key in ("payer_area", "holidays", "detour", "target_percent")
+            if key in city
+        },
     }
     told = {key: city[key] for key in ("name", "timezone") if key in city}
     named = [row["tier"] for row in tiers if "tier" in row]

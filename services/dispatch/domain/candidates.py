@@ -4,7 +4,7 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 4–8, all of them only when the first window holds nobody: stock is read where it matters.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -224,15 +224,17 @@ class Finder:
 
         `held` and `distance` are what the index says of the order's point.
         """
-        alive = np.ones(len(self.index), dtype=bool)
-        removed: dict[GateCode, int] = {}
-        for gate, mask in self._standing_gates(order, rung, held, distance):
-            removed[gate] = int(np.count_nonzero(alive & ~mask))
-            alive &= mask
-            if not alive.any():
-                return Found(np.empty(0, np.intp), removed, gate)
-        left = np.flatnonzero(alive)
-        nearest = left[np.lexsort((left, distance[left]))]
+        numbers = self._covering(rung.tier, held, distance)
+        removed = {GateCode.NO_COVERAGE: len(self.index) - len(numbers)}
+        if not len(numbers):
+            return Found(numbers, removed, GateCode.NO_COVERAGE)
+        for gate, mask in self._standing_gates(order, rung, numbers):
+            left = numbers[mask]
+            removed[gate] = len(numbers) - len(left)
+            numbers = left
+            if not len(numbers):
+                return Found(numbers, removed, gate)
+        nearest = numbers[np.lexsort((numbers, distance[numbers]))]
         known = len(self.missing)
         for part in (nearest[:window], nearest):
             found = self._examine(order, part, removed)
@@ -287,56 +289,75 @@ class Finder:
         end = min(float(self._open[number]), float(self._duty[number]))
         return datetime.fromtimestamp(end, UTC)
 
+    def _covering(self, tier: Tier, held: Numbers, distance: Counts) -> Numbers:
+        """Gate 1: the service area, or what the tier reaches beyond it."""
+        if tier is Tier.MIN_30:
+            return held
+        if tier is Tier.CITYWIDE:
+            return np.arange(len(distance))
+        mask = distance <= NEAR_M
+        mask[held] = True
+        return np.flatnonzero(mask)
+
     def _standing_gates(
-        self, order: Wanted, rung: Rung, held: Numbers, distance: Counts
-    ) -> Iterable[tuple[GateCode, Mask]]:
-        """Gates 1–3: the place, the hours, and somebody who may dispense it."""
-        yield GateCode.NO_COVERAGE, _coverage(rung.tier, held, distance)
+        self, order: Wanted, rung: Rung, numbers: Numbers
+    ) -> Iterator[tuple[GateCode, Mask]]:
+        """Gates 2 and 3, each for those that the one before left."""
         until = promise.open_until(rung.tier, rung.due_at, self._now)
-        yield GateCode.CLOSED, self._open >= until.timestamp()
+        opened = self._open[numbers] >= until.timestamp()
+        yield GateCode.CLOSED, opened
+        numbers = numbers[opened]
         stays = promise.duty_until(until, self._now)
-        licensed = self.index.licensed(order.controlled)
-        yield GateCode.NO_PHARMACIST, (self._duty >= stays.timestamp()) & licensed
+        there = self._duty[numbers] >= stays.timestamp()
+        if order.controlled:
+            there = there & self.index.licensed(order.controlled)[numbers]
+        yield GateCode.NO_PHARMACIST, there
 
     def _examine(self, order: Wanted, numbers: Numbers, before: Mapping[GateCode, int]) -> Found:
         """Gates 4–8 over candidates, nearest first."""
         removed = dict(before)
-        index = self.index
-        stocked, _ = self._stocked(order, numbers)
-        fine = np.ones(len(numbers), dtype=bool)
-        gates: tuple[tuple[GateCode, Mask], ...] = (
-            (GateCode.NO_STOCK, stocked),
-            (GateCode.INSURER, index.designated[numbers] if order.insured else fine),
-            (GateCode.COLD_CHAIN, index.cold_chain[numbers] if order.cold else fine),
-            (GateCode.CAPACITY, self._used[numbers] < index.capacity[numbers]),
-            (GateCode.REFUSED, self._not_out(order, numbers)),
-        )
-        alive = fine.copy()
-        for gate, mask in gates:
-            removed[gate] = int(np.count_nonzero(alive & ~mask))
-            alive &= mask
-            if not alive.any():
+        for gate, passes in self._gates(order):
+            left = numbers[passes(numbers)]
+            removed[gate] = len(numbers) - len(left)
+            numbers = left
+            if not len(numbers):
                 break
-        return Found(numbers[alive], removed, gate)
+        return Found(numbers, removed, gate)
+
+    def _gates(self, order: Wanted) -> Iterator[tuple[GateCode, Callable[[Numbers], Mask]]]:
+        index = self.index
+        yield GateCode.NO_STOCK, lambda numbers: self._stocked(order, numbers)[0]
+        if order.insured:
+            yield GateCode.INSURER, lambda numbers: index.designated[numbers]
+        if order.cold:
+            yield GateCode.COLD_CHAIN, lambda numbers: index.cold_chain[numbers]
+        yield GateCode.CAPACITY, lambda numbers: self._used[numbers] < index.capacity[numbers]
+        if order.out:
+            yield GateCode.REFUSED, lambda numbers: self._not_out(order, numbers)
 
     def _not_out(self, order: Wanted, numbers: Numbers) -> Mask:
         out = [n for n in map(self.index.number_of, order.out) if n is not None]
         return ~np.isin(numbers, out)
 
     def _stocked(self, order: Wanted, numbers: Numbers) -> tuple[Mask, list[Numbers]]:
-        """Which of them have every line; for each line which of its products fills it there."""
+        """Which of them have every line; for each line which of its products fills it there.
+
+        The second part holds for those that have every line.
+        """
         passes = np.ones(len(numbers), dtype=bool)
         chosen: list[Numbers] = []
         taken: dict[str, Counts] = {}
         for row, line in enumerate(order.lines):
             pick = np.full(len(numbers), -1, np.intp)
             for place, product in enumerate(order.products_for(row)):
-                lacking = np.flatnonzero(pick < 0)
-                used = taken.setdefault(product, np.zeros(len(numbers), np.int64))
+                lacking = np.flatnonzero(pick < 0) if place else slice(None)
+                used = taken.get(product)
+                if used is None:
+                    used = taken[product] = np.zeros(len(numbers), np.int64)
                 needed = used[lacking] + line.quantity
-                filled = lacking[self._enough(product, numbers[lacking], needed)]
-                pick[filled] = place
-                used[filled] += line.quantity
+                enough = self._enough(product, numbers[lacking], needed)
+                pick[lacking] = np.where(enough, place, -1)
+                used[lacking] += enough * line.quantity
             passes &= pick >= 0
             chosen.append(pick)
         return passes, chosen
@@ -356,13 +377,3 @@ class Finder:
             self.missing.add((self.index.pharmacies[number].pharmacy_id, product))
         enough: Mask = sold & (unread | (free >= needed))
         return enough
-
-
-def _coverage(tier: Tier, held: Numbers, distance: Counts) -> Mask:
-    if tier is Tier.CITYWIDE:
-        return np.ones(len(distance), dtype=bool)
-    mask = np.zeros(len(distance), dtype=bool)
-    mask[held] = True
-    if tier is Tier.MIN_30:
-        return mask
-    return mask | (distance <= NEAR_M)

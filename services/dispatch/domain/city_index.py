@@ -6,7 +6,7 @@ Changed in place of a new one only by what changed: the rest is carried over as 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import cos, radians
+from math import cos, floor, radians
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,10 @@ Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.intp]
 Instants = npt.NDArray[np.float64]
 
+Cell = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.object_]]
+
+# Degrees of a side of a cell, some 400 m: what covers it is found once.
+CELL = 0.004
 EARTH_M = 6_371_008.8
 METRES_PER_DEGREE = radians(1) * EARTH_M
 
@@ -64,7 +68,9 @@ class CityIndex:
         later.pharmacies, later._areas = self.pharmacies, self._areas
         later._products, later._prices = dict(self._products), self._prices
         later._hours = self._hours
-        later._fill(list(pharmacies))
+        changed = list(pharmacies)
+        later._fill(changed)
+        later._keep_cells(self, {pharmacy.pharmacy_id for pharmacy in changed})
         return later
 
     def __len__(self) -> int:
@@ -76,19 +82,42 @@ class CityIndex:
 
     def covered(self, points: Sequence[GeoPoint]) -> list[Numbers]:
         """For each point the numbers of the pharmacies whose area holds it."""
-        if not self.pharmacies or not points:
+        if not self.pharmacies:
             return [np.empty(0, np.intp) for _ in points]
-        geometries = shapely.points([(p.lon, p.lat) for p in points])
-        asked, held = self._tree.query(geometries, predicate="intersects")
-        order = np.argsort(asked, kind="stable")
-        bounds = np.searchsorted(asked[order], np.arange(1, len(points)))
-        return list(np.split(held[order], bounds))
+        return [self._held(point) for point in points]
+
+    def _held(self, point: GeoPoint) -> Numbers:
+        """By the cell around the point: only areas whose border crosses it are looked at."""
+        row, column = floor(point.lat / CELL), floor(point.lon / CELL)
+        known = self._cells.get((row, column))
+        if known is None:
+            if (row, column) not in self._touched:
+                # A cell is worth its work from the second time on.
+                self._touched.add((row, column))
+                return np.sort(self._tree.query(shapely.Point(point.lon, point.lat), "intersects"))
+            known = self._cells[row, column] = self._cell(row, column)
+        whole, partly, borders = known
+        if not len(partly):
+            return whole.astype(np.intp)
+        inside = shapely.intersects_xy(borders, point.lon, point.lat)
+        return np.sort(np.concatenate((whole, partly[inside]))).astype(np.intp)
+
+    def _cell(self, row: int, column: int) -> "Cell":
+        """The areas that hold the whole cell, and those that hold a part of it."""
+        south, west = row * CELL, column * CELL
+        box = shapely.box(west, south, west + CELL, south + CELL)
+        touched = np.sort(self._tree.query(box, predicate="intersects"))
+        whole = np.sort(self._tree.query(box, predicate="covered_by"))
+        partly = np.setdiff1d(touched, whole)
+        borders = self._areas[partly]
+        shapely.prepare(borders)
+        return whole.astype(np.int32), partly.astype(np.int32), borders
 
     def distances(self, point: GeoPoint) -> npt.NDArray[np.int64]:
         """Whole metres from the point to each pharmacy, as the crow flies; good to 0.1 %."""
         east = (self._lon - point.lon) * (METRES_PER_DEGREE * cos(radians(point.lat)))
         north = (self._lat - point.lat) * METRES_PER_DEGREE
-        return np.rint(np.hypot(east, north)).astype(np.int64)
+        return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
 
     def open_until(self, now: datetime) -> Instants:
         """Unix time until which each stays open, -inf for those closed or paused."""
@@ -114,6 +143,19 @@ class CityIndex:
         """Fen a pack in each pharmacy, 0 where it is not sold; None when nobody sells it."""
         column = self._products.get(product)
         return None if column is None else self._prices[:, column]
+
+    def _keep_cells(self, before: "CityIndex", changed: set[UUID]) -> None:
+        """Cells that no changed area touches, as long as everybody keeps the number."""
+        if len(before) != len(self):
+            return
+        numbers = [n for n, row in enumerate(self.pharmacies) if row.pharmacy_id in changed]
+        areas = [*before._areas[numbers], *self._areas[numbers]]
+        bounds = shapely.bounds(np.array(areas, dtype=object)) / CELL
+        gone: set[tuple[int, int]] = set()
+        for west, south, east, north in np.floor(bounds).astype(int):
+            gone |= {(r, c) for r in range(south, north + 1) for c in range(west, east + 1)}
+        self._cells = {at: cell for at, cell in before._cells.items() if at not in gone}
+        self._touched = before._touched | gone
 
     def _fill(self, pharmacies: Sequence[Pharmacy]) -> None:
         changed = {pharmacy.pharmacy_id: pharmacy for pharmacy in pharmacies}
@@ -152,6 +194,8 @@ class CityIndex:
         self.capacity = np.array([row.capacity_per_slot for row in rows], np.int64)
         # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
         self._tree = shapely.STRtree(self._areas)
+        self._cells: dict[tuple[int, int], Cell] = {}
+        self._touched: set[tuple[int, int]] = set()
 
 
 class _Hours:

@@ -76,7 +76,7 @@ class City:
     @property
     def target(self) -> float:
         """The share of quoted times that is to be kept."""
-        return (self.rules or CityRules(pack="")).target
+        return (self.rules or CityRules(pack="")).target_percent / 100
 
     @cached_property
     def _zone(self) -> ZoneInfo:
