@@ -29,6 +29,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "catalogue": ("services.commands.catalogue", "Check, search and grow the drug catalogue."),
     "claim": ("services.commands.claim", "Run the settlement arithmetic over claims, no server."),
     "chaos": ("services.commands.chaos.command", "Break a live system on purpose, and check it."),
+    "dispatch": ("services.commands.dispatch", "Say why an order went to its pharmacy."),
     "simulate": ("services.commands.simulate", "Run a whole day in memory, with what-if changes."),
     "bench": ("services.commands.bench", "Run a benchmark with its control."),
 }

@@ -1,12 +1,14 @@
 """What pharmacies and hospital applications tell dispatch over HTTP."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
 from services.dispatch import quoting, store
+from services.dispatch.domain import reasons
 from services.kit.http import Door, Problem, door
 
 router = APIRouter()
@@ -40,6 +42,21 @@ async def ask_quote(
     if told is None:
         raise Problem(404, "unknown_city", f"no city {asked.city} is served", "city")
     return told
+
+
+@router.get("/v1/orders/{order_id}/why")
+async def why(
+    order_id: UUID, gate: Annotated[Door, Depends(door("operator"))], lang: str = "en"
+) -> dict[str, object]:
+    """Why each offer of an order went where it went: candidates, gates, score, in words too."""
+    if lang not in reasons.GATES:
+        raise Problem(422, "unknown_language", "zh or en", "lang")
+    async with gate.pool.acquire() as conn:
+        offers = await store.offers_of(conn, order_id)
+    if not offers:
+        raise Problem(404, "not_found", "no offer was made for such an order", "order_id")
+    told = [offer.model_dump(mode="json") for offer in offers]
+    return {"order_id": str(order_id), "offers": told, "words": reasons.words(offers, lang)}
 
 
 @router.post("/v1/asks/answer")

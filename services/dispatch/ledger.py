@@ -19,6 +19,7 @@ from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCoun
 from schemas.values import GeoPoint, Outcome
 from services.dispatch.domain.candidates import Pair
 from services.dispatch.domain.city_index import METRES_PER_DEGREE
+from services.dispatch.domain.reasons import Reasons
 from services.dispatch.domain.state import (
     Chosen,
     Ended,
@@ -46,6 +47,7 @@ class OfferRow:
     made: OfferMade
     city: str
     slot: datetime
+    reasons: Reasons | None = None
 
     @property
     def packs(self) -> dict[str, int]:
@@ -153,7 +155,7 @@ def _add_order(plan: Plan, before: State, events: Sequence[Event | Note]) -> Non
         if isinstance(event, Chosen):
             chosen = event
         elif isinstance(event, OfferMade) and chosen is not None:
-            plan.offers.append(OfferRow(event, before.city, chosen.slot))
+            plan.offers.append(OfferRow(event, before.city, chosen.slot, chosen.reasons))
         else:
             _add_move(plan, before, event)
 

@@ -122,14 +122,23 @@ ON CONFLICT (order_id, kind, ref) DO UPDATE SET due_at = excluded.due_at;
 
 -- name: add_offers
 INSERT INTO offer (
-    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, made_at, expires_at, state
+    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, made_at, expires_at, state,
+    tier, reasons
 )
 SELECT made.offer_id, made.order_id, made.number, made.city, made.pharmacy_id, made.tenant_id,
-    made.slot, $9, made.expires_at, 'open'
+    made.slot, $9, made.expires_at, 'open', made.tier, made.reasons
 FROM unnest(
     $1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[],
-    $8::timestamptz[]
-) AS made (offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, expires_at);
+    $8::timestamptz[], $10::text[], $11::jsonb[]
+) AS made (
+    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, expires_at, tier, reasons
+);
+
+-- name: offers_of
+SELECT number, pharmacy_id, made_at, state, tier, reasons
+FROM offer
+WHERE order_id = $1
+ORDER BY number;
 
 -- name: add_reservations
 INSERT INTO reservation (offer_id, product_code, order_id, pharmacy_id, qty, slot, state)

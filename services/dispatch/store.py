@@ -18,11 +18,12 @@ from services.dispatch.domain.candidates import (
     Pair,
     Supply,
     Wanted,
-    match_many,
 )
+from services.dispatch.domain.choose import choose_many
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Matched, NotOurs, Recounted
 from services.dispatch.domain.matching import MATCH, RECHECK, required, wanted
+from services.dispatch.domain.reasons import Reasons, Told
 from services.dispatch.domain.recheck import OpenPacks, still_short
 from services.dispatch.domain.state import Phase, State
 from services.dispatch.ledger import Plan, plan_of
@@ -96,13 +97,13 @@ async def _match(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID, 
         if matches is None:
             found |= {item.id: NotOurs() for item in items}
         else:
-            found |= {item.id: Matched(matches[item.key]) for item in items}
+            found |= {item.id: matches[item.key] for item in items}
     return found
 
 
 async def _match_city(
     context: LookupContext, city: str, items: Sequence[Incoming]
-) -> Mapping[UUID, Match] | None:
+) -> Mapping[UUID, Matched] | None:
     desk: Desk = context.extras
     if not await desk.leases.check(context.conn, city):
         return None
@@ -130,18 +131,18 @@ async def city_of(conn: Connection, city: str) -> City:
 
 async def match_city(
     conn: Connection, index: CityIndex, city: str, orders: Sequence[Wanted], now: datetime
-) -> Mapping[UUID, Match]:
+) -> Mapping[UUID, Matched]:
     """Match the orders against the city's stock and slots; the chosen stock stays locked."""
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
     supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
     for _ in range(PASSES_MAX):
-        matches, missing = match_many(index, orders, supply, now)
+        matches, whys, missing = choose_many(index, orders, supply, now)
         if missing:
             supply.free |= await _free(conn, "read_stock", missing)
             continue
         locked = await _free(conn, "lock_stock", _chosen(orders, matches))
         if all(supply.free[pair] == free for pair, free in locked.items()):
-            return matches
+            return {key: Matched(match, whys[key]) for key, match in matches.items()}
         supply.free |= locked
     raise LedgerError("stock does not stand still")
 
@@ -220,6 +221,8 @@ async def _make_offers(conn: Connection, plan: Plan, now: datetime) -> None:
         [row.slot for row in plan.offers],
         [offer.expires_at for offer in made],
         now,
+        [offer.tier.value for offer in made],
+        [row.reasons.model_dump_json() if row.reasons else None for row in plan.offers],
     )
     packs = [(r.made.offer_id, p, qty) for r in plan.offers for p, qty in r.packs.items()]
     await conn.execute(SQL["add_reservations"], *_columns(packs, 3))
@@ -278,6 +281,21 @@ async def quote(conn: Connection, desk: Desk, asked: AskQuote) -> Quote | None:
             return told.model_copy(update={"city": asked.city})
         supply.free |= await _free(conn, "read_stock", missing)
     raise LedgerError("stock does not stand still")
+
+
+async def offers_of(conn: Connection, order_id: UUID) -> list[Told]:
+    """Every offer of an order with its reasons, the first one first."""
+    return [
+        Told(
+            number=row["number"],
+            pharmacy_id=row["pharmacy_id"],
+            made_at=row["made_at"],
+            state=row["state"],
+            tier=Tier(row["tier"] or Tier.MIN_60),
+            reasons=Reasons.model_validate_json(row["reasons"]) if row["reasons"] else None,
+        )
+        for row in await conn.fetch(SQL["offers_of"], order_id)
+    ]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

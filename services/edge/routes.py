@@ -65,6 +65,9 @@ def find(path: bytes) -> Route | None:
     if word == b"cities":
         # A city is configured in the network; its board is a view of operations.
         return Route("ops", path) if rest.endswith(b"/board") else _route("network", path)
+    if word == b"orders" and rest.endswith(b"/why"):
+        # An order is a view of operations; why it went where it went, only its matcher knows.
+        return _route("dispatch", path)
     service = OWNERS.get(word)
     return None if service is None else _route(service, path)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.dispatch.domain.candidates import Match
+from services.dispatch.domain.choose import Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +11,7 @@ class Matched:
     """For a due match: the result under the city's lease."""
 
     match: Match
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from schemas.values import GateCode, Order, Stage, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
 from services.dispatch.domain.found import Matched, Recounted
+from services.dispatch.domain.reasons import reasons_of
 from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
 from services.kit.decision import (
     Decision,
@@ -119,7 +120,13 @@ def _offer(
     order = _order(state)
     expires_at = now + promise.OFFER_STANDS[state.tier]
     offer_id = facts.ids[0]
-    chosen = Chosen(offer_id=offer_id, point=choice.point, slot=choice.slot)
+    why = facts.found.why
+    chosen = Chosen(
+        offer_id=offer_id,
+        point=choice.point,
+        slot=choice.slot,
+        reasons=None if why is None else reasons_of(why, choice.evidence),
+    )
     made = OfferMade(
         order_id=order.order_id,
         offer_id=offer_id,

@@ -23,6 +23,7 @@ from schemas.dispatch import (
 )
 from schemas.message import Event
 from schemas.values import CancelCause, CityCode, GeoPoint, LinePrice, Order, Tier
+from services.dispatch.domain.reasons import Reasons
 from services.kit.decision import Note
 
 
@@ -62,11 +63,12 @@ class Authorised(Note):
 
 
 class Chosen(Note):
-    """What the contract's `OfferMade` leaves out: where the pharmacy is, and the slot used."""
+    """What the contract's `OfferMade` leaves out: where the pharmacy is, the slot, and why."""
 
     offer_id: UUID
     point: GeoPoint
     slot: datetime
+    reasons: Reasons | None = None
 
 
 class Tokened(Note):

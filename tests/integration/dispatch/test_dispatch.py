@@ -69,6 +69,16 @@ async def test_a_tier_that_the_city_does_not_offer_falls_at_once(worker: Dispatc
     assert (await worker.state(order_id)).tier is Tier.MIN_60
 
 
+async def why(worker: Dispatch, order_id: UUID, language: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {worker.tokens['operations']}"}
+    answer = await worker.client.get(
+        f"/v1/orders/{order_id}/why", headers=headers, params={"lang": language}
+    )
+    answer.raise_for_status()
+    body: dict[str, Any] = answer.json()
+    return body
+
+
 async def test_an_order_walks_from_authorisation_to_the_door(worker: Dispatch) -> None:
     far = await worker.open_pharmacy(1, **near(5))
     nearest = await worker.open_pharmacy(2, **near(1))
@@ -77,6 +87,11 @@ async def test_an_order_walks_from_authorisation_to_the_door(worker: Dispatch) -
     assert await worker.tick() == 1
     assert await worker.stock(nearest) == (10, 2, 0)
     assert await worker.stock(far) == (10, 0, 0)
+    (offered,) = (await why(worker, order_id, "zh"))["offers"]
+    passed = [one["pharmacy_id"] for one in offered["reasons"]["candidates"]]
+    assert passed == [str(nearest.pharmacy_id), str(far.pharmacy_id)]
+    assert offered["reasons"]["greedy"] == offered["pharmacy_id"] == passed[0]
+    assert any("2家通过" in line for line in (await why(worker, order_id, "zh"))["words"])
     answer = (await worker.accept(order_id)).json()
     assert answer["attempt"] == 1
     assert len(answer["token"]) == 64

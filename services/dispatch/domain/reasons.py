@@ -1,0 +1,157 @@
+"""Why this pharmacy: kept with the offer, told in words. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.dispatch import GateCount
+from schemas.values import GateCode, Tier
+from services.dispatch.domain.choose import Why
+
+# Of those who passed so many are kept; the others were farther away.
+KEPT = 24
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Candidate(_Part):
+    """One who passed every gate. Cost in millionths of an order: what is likely to be lost."""
+
+    pharmacy_id: UUID
+    metres: int
+    on_time_ppm: int
+    cost: int
+
+
+class Reasons(_Part):
+    """What the tick knew of one order, and what it did with it.
+
+    `removed` counts those whom each gate removed, in the order of the gates. `shared` tells
+    whether the places did not suffice for all, so that the optimiser shared them out.
+    """
+
+    candidates: tuple[Candidate, ...]
+    greedy: UUID | None
+    shared: bool
+    removed: tuple[GateCount, ...] = ()
+
+
+class Told(_Part):
+    """One offer with its reasons, as its row says."""
+
+    number: int
+    pharmacy_id: UUID
+    made_at: datetime
+    state: str
+    tier: Tier
+    reasons: Reasons | None
+
+
+def reasons_of(why: Why, removed: Sequence[GateCount]) -> Reasons:
+    """The compact form of what the choice was made of."""
+    return Reasons(
+        candidates=tuple(
+            Candidate(
+                pharmacy_id=one.pharmacy_id,
+                metres=one.metres,
+                on_time_ppm=one.on_time_ppm,
+                cost=one.cost,
+            )
+            for one in why.candidates[:KEPT]
+        ),
+        greedy=why.greedy,
+        shared=why.solved,
+        removed=tuple(removed),
+    )
+
+
+GATES: Mapping[str, Mapping[GateCode, str]] = {
+    "en": {
+        GateCode.NO_COVERAGE: "do not deliver to this place",
+        GateCode.CLOSED: "close before the promised time or are closed",
+        GateCode.NO_PHARMACIST: "have no licensed pharmacist for it",
+        GateCode.NO_STOCK: "do not have every drug",
+        GateCode.INSURER: "may not serve insured orders",
+        GateCode.COLD_CHAIN: "have no cold chain",
+        GateCode.CAPACITY: "have no free place in these ten minutes",
+        GateCode.REFUSED: "had refused this order or let it lapse",
+    },
+    "zh": {
+        GateCode.NO_COVERAGE: "家不配送到该地点",
+        GateCode.CLOSED: "家已打烊或在承诺时间前打烊",
+        GateCode.NO_PHARMACIST: "家没有可调配的执业药师在岗",
+        GateCode.NO_STOCK: "家缺少部分药品",
+        GateCode.INSURER: "家不是医保定点",
+        GateCode.COLD_CHAIN: "家没有冷链",
+        GateCode.CAPACITY: "家本十分钟内已满",
+        GateCode.REFUSED: "家已拒绝该订单或未应答",
+    },
+}
+STATES: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "open": "waits for an answer",
+        "accepted": "accepted",
+        "declined": "refused",
+        "expired": "nobody answered",
+        "withdrawn": "taken back",
+        "released": "given back after acceptance",
+    },
+    "zh": {
+        "open": "等待应答",
+        "accepted": "已接单",
+        "declined": "已拒绝",
+        "expired": "超时未应答",
+        "withdrawn": "已撤回",
+        "released": "接单后退回",
+    },
+}
+
+
+def words(offers: Sequence[Told], language: str) -> list[str]:
+    """Sentences, offer by offer; zh or en."""
+    say = _chinese if language == "zh" else _english
+    return [line for told in offers for line in say(told)]
+
+
+def _english(told: Told) -> Iterator[str]:
+    state = STATES["en"].get(told.state, told.state)
+    yield f"Offer {told.number}, tier {told.tier.value}, to {told.pharmacy_id}: {state}."
+    reasons = told.reasons
+    if reasons is None:
+        yield "  Why was not kept: the offer is older than this record."
+        return
+    for gate in reasons.removed:
+        yield f"  {gate.removed} pharmacies {GATES['en'].get(gate.gate, gate.gate.value)}."
+    yield f"  {len(reasons.candidates)} passed every gate."
+    for one in reasons.candidates[:3]:
+        mark = "*" if one.pharmacy_id == told.pharmacy_id else " "
+        share = f"{one.on_time_ppm / 10_000:.1f} % on time"
+        yield f"  {mark} {one.pharmacy_id}: {one.metres} m, {share}, cost {one.cost}"
+    if reasons.greedy == told.pharmacy_id:
+        yield "  The nearest would have been the same."
+    else:
+        yield f"  The nearest was {reasons.greedy}; its place went to an order that needed it more."
+
+
+def _chinese(told: Told) -> Iterator[str]:
+    state = STATES["zh"].get(told.state, told.state)
+    yield f"第{told.number}次派单（{told.tier.value}档）→ {told.pharmacy_id}：{state}。"
+    reasons = told.reasons
+    if reasons is None:
+        yield "  该派单早于本记录，未保存原因。"
+        return
+    for gate in reasons.removed:
+        yield f"  {gate.removed}{GATES['zh'].get(gate.gate, gate.gate.value)}。"
+    yield f"  {len(reasons.candidates)}家通过全部条件。"
+    for one in reasons.candidates[:3]:
+        mark = "*" if one.pharmacy_id == told.pharmacy_id else " "
+        share = f"准时概率{one.on_time_ppm / 10_000:.1f}%"
+        yield f"  {mark} {one.pharmacy_id}：{one.metres}米，{share}，代价{one.cost}"
+    if reasons.greedy == told.pharmacy_id:
+        yield "  最近的药店也是这家。"
+    else:
+        yield f"  最近的是{reasons.greedy}，其名额让给了更需要的订单。"

@@ -1,0 +1,54 @@
+"""Why an order went where it went, in words."""
+
+import pytest
+
+from schemas.dispatch import GateCount
+from schemas.values import GateCode, Tier
+from services.dispatch.domain.choose import Candidate, Why
+from services.dispatch.domain.reasons import GATES, STATES, Told, reasons_of, words
+from services.kit.spec import NOW
+from tests.unit.dispatch.samples import uid
+
+NEAR, FAR = uid(1), uid(2)
+WHY = Why((Candidate(NEAR, 300, 970_000, 40_000), Candidate(FAR, 900, 930_000, 90_000)), NEAR, True)
+REMOVED = (GateCount(gate=GateCode.NO_STOCK, removed=7),)
+
+
+def told(pharmacy: object = FAR, **changes: object) -> Told:
+    fields = {
+        "number": 1,
+        "pharmacy_id": pharmacy,
+        "made_at": NOW,
+        "state": "accepted",
+        "tier": Tier.MIN_30,
+        "reasons": reasons_of(WHY, REMOVED),
+    }
+    return Told.model_validate(fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ["accepted", "7 pharmacies do not have every drug", "97.0 % on time", "2 passed"]),
+        ("zh", ["已接单", "7家缺少部分药品", "准时概率97.0%", "2家通过"]),
+    ],
+)
+def test_gates_scores_and_the_greedy_choice_are_told(language: str, said: list[str]) -> None:
+    text = "\n".join(words([told()], language))
+    assert all(part in text for part in said)
+    assert str(NEAR) in text.splitlines()[-1]
+    assert str(NEAR) not in "\n".join(words([told(NEAR)], language)).splitlines()[-1]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_gate_and_state_has_words_in_both_languages(language: str) -> None:
+    assert GATES[language].keys() == set(GateCode) - {GateCode.NOT_OFFERED}
+    assert STATES[language].keys() == STATES["en"].keys()
+    assert len(words([told(reasons=None)], language)) == 2
+
+
+def test_many_candidates_are_kept_compactly() -> None:
+    many = Why(tuple(Candidate(uid(n), n, 1, n) for n in range(99)), uid(0), False)
+    kept = reasons_of(many, ())
+    assert [one.metres for one in kept.candidates] == list(range(24))
+    assert len(kept.model_dump_json()) < 3_000
