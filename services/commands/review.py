@@ -1,9 +1,9 @@
-"""`yaoda review check|rules|schema|explain`: the rule engine at a desk, without a server."""
+"""`yaoda review check|rules|schema|explain|dark`: the rule engine, mostly without a server."""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
         case "schema":
             print(json.dumps(schema(), ensure_ascii=False, indent=2))
             return 0
+        case "dark":
+            return _dark_report(options)
         case _:
             return _explain(options)
 
@@ -137,6 +139,32 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dark_report(options: argparse.Namespace) -> int:
+    with reaching(), connect(options.home.resolve(), REVIEWER) as client:
+        report = body_of(client.get("/v1/reviews/dark", params={"city": options.city}))
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        print(*dark_lines(report), sep="\n")
+    return 0
+
+
+def dark_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Pack against pack, in words; then the latest cases in which they differ."""
+    if not report["packs"]:
+        yield "No pack stands in the dark, or none was asked yet."
+    for pair in report["packs"]:
+        yield f"{pair['dark']} in the dark beside {pair['live']}:"
+        yield f"  {pair['differ']} of {pair['asked']} verdicts differ, since {pair['since']}"
+        for row in pair["verdicts"]:
+            if row["live"] != row["dark"]:
+                yield f"  {row['count']} times {row['dark']} instead of {row['live']}"
+        for row in pair["rules"]:
+            yield f"  {row['rule']}: appears {row['appeared']}, vanishes {row['vanished']} times"
+    for case in report["latest"]:
+        yield f"order {case['order_id']}: {case['live']} → {case['dark']}"
+
+
 def _packs(folder: Path | None) -> Packs:
     try:
         return installed() if folder is None else read(folder, _here())
@@ -169,4 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     explaining.add_argument("order")
     explaining.add_argument("--home", type=Path, default=default_home(), help="instance folder")
     explaining.add_argument("--json", action="store_true")
+    reporting = actions.add_parser("dark", help="where packs in the dark say another word")
+    reporting.add_argument("--city", default="", help="six-digit code")
+    reporting.add_argument("--home", type=Path, default=default_home(), help="instance folder")
+    reporting.add_argument("--json", action="store_true")
     return parser

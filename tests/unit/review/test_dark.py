@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.review import ReviewApproved
+from services.commands.review import dark_lines
 from services.kit.spec import given
 from services.review import domain
 from services.review.domain import dark, reading
@@ -98,6 +99,29 @@ def test_the_report_counts_pack_against_pack() -> None:
     assert (report["asked"], report["differ"], report["since"], report["until"]) == (10, 2, 0, 6)
     assert report["rules"] == [{"rule": "P08", "appeared": 2, "vanished": 0}]
     assert [row["count"] for row in report["verdicts"]] == [8, 2]
+
+
+def test_the_command_says_it_in_words() -> None:
+    pair = {
+        "live": "a@1",
+        "dark": "b@1",
+        "asked": 10,
+        "differ": 2,
+        "since": "today",
+        "verdicts": [
+            {"live": "pass", "dark": "pass", "count": 8},
+            {"live": "pass", "dark": "look", "count": 2},
+        ],
+        "rules": [{"rule": "P08", "appeared": 2, "vanished": 0}],
+    }
+    latest = [{"order_id": "o-1", "live": "pass", "dark": "look"}]
+    said = "\n".join(dark_lines({"packs": [pair], "latest": latest}))
+    assert "2 of 10 verdicts differ" in said
+    assert "2 times look instead of pass" in said
+    assert "8 times" not in said
+    assert "P08: appears 2" in said
+    assert "order o-1: pass → look" in said
+    assert "No pack" in next(dark_lines({"packs": [], "latest": []}))
 
 
 def test_a_folder_stands_in_the_dark_while_it_is_there(tmp_path: Path) -> None:
