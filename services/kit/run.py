@@ -16,7 +16,7 @@ import uvloop
 from fastapi import APIRouter, FastAPI
 from faust.contrib.asgi import faust_app_running
 
-from services.kit import dead_letters, guard, http, telemetry
+from services.kit import dead_letters, fetches, guard, http, telemetry
 from services.kit.calls import Calls
 from services.kit.clock import Ticker
 from services.kit.config import Settings
@@ -50,6 +50,7 @@ def main(
     telemetry.configure(settings, service.name)
     # faust's consumer has a thread with a loop of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    fetches.lighten()
     app = create_api(service, settings, routers, workers)
     config = uvicorn.Config(
         app,
