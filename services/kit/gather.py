@@ -1,6 +1,8 @@
 """Gathers what comes one by one into batches, so that many share one transaction."""
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -9,9 +11,34 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FIRST_S, FURTHER_S = 0.003, 0.015
+# Where so many come a second, a transaction for two or three costs more than a short wait.
+BUSY_PER_S, BUSY_S = 20.0, 0.030
 SIZE_MAX = 200
 # One that hangs on a lock holds up what is in it, not what comes after.
 AT_ONCE = 3
+
+
+class Flow:
+    """How many come a second, over about the last second."""
+
+    def __init__(self, busy_per_s: float) -> None:
+        self._busy_per_s = busy_per_s
+        self._per_s = 0.0
+        self._at = time.monotonic()
+
+    def came(self, records: int) -> None:
+        """So many were taken together."""
+        now = time.monotonic()
+        gone_s = max(now - self._at, 1e-6)
+        weight = 1 - math.exp(-gone_s)
+        self._per_s += weight * (records / gone_s - self._per_s)
+        self._at = now
+
+    @property
+    def busy(self) -> bool:
+        """Whether a larger batch saves more than the wait for it costs."""
+        still = math.exp(self._at - time.monotonic())
+        return self._per_s * still > self._busy_per_s
 
 
 class Full(Exception):
@@ -21,7 +48,8 @@ class Full(Exception):
 class Gathered(Generic[T, R]):
     """Hands batches to `apply`, which gives a result for each item or raises for all of them.
 
-    An item waits `first_s` for others when nothing is under way, 15 ms behind batches that are.
+    An item waits `first_s` for others when nothing is under way, 15 ms behind batches that are,
+    and 30 ms while many come.
     """
 
     def __init__(
@@ -36,6 +64,7 @@ class Gathered(Generic[T, R]):
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._gathering = False
+        self._flow = Flow(BUSY_PER_S)
 
     async def put(self, item: T) -> R:
         """The result of one item. Raises Full, or what `apply` raised."""
@@ -50,7 +79,8 @@ class Gathered(Generic[T, R]):
         if self._gathering or len(self._running) >= AT_ONCE:
             return
         self._gathering = True
-        task = asyncio.create_task(self._batch(FURTHER_S if self._running else self._first_s))
+        wait_s = FURTHER_S if self._running else self._first_s
+        task = asyncio.create_task(self._batch(BUSY_S if self._flow.busy else wait_s))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -65,6 +95,7 @@ class Gathered(Generic[T, R]):
         self._gathering = False
         size = min(len(self._waiting), SIZE_MAX)
         batch = [self._waiting.popleft() for _ in range(size)]
+        self._flow.came(size)
         if self._waiting:
             self._begin()
         try:

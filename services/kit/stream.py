@@ -6,7 +6,6 @@ offsets is rewound. Whatever faust commits, the position row notices.
 """
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from faust.types import TP, EventT, StreamT
 from schemas import flow
 from services.kit import fault, telemetry
 from services.kit.config import Settings
+from services.kit.consumer import Floor, lighten
+from services.kit.gather import Flow
 from services.kit.guilty import TooManyParked
 from services.kit.handler import Gap, GapFound, Shell
 from services.kit.health import Health
@@ -26,10 +27,11 @@ from services.kit.service import Record
 
 BATCH_MAX = 500
 QUEUE_MAX = 1000
-LINGER_S, LINGER_BUSY_S = 0.003, 0.020
+LINGER_S, LINGER_BUSY_S = 0.003, 0.005
 # From so many records a second on, a larger batch saves more than the wait for it costs.
-BUSY_PER_S = 50.0
-QUIET_S = 0.1
+BUSY_PER_S = 25.0
+# Longer than a fetch that is under way may take to come back.
+QUIET_S = 0.2
 FATAL = 70
 
 log = telemetry.logger(__name__)
@@ -79,26 +81,6 @@ def input_topic(app: faust.App, service: str) -> Any:
     )
 
 
-class Flow:
-    """How many records come a second, over about the last second; decides how long to gather."""
-
-    def __init__(self) -> None:
-        self._per_s = 0.0
-        self._at = time.monotonic()
-
-    def came(self, records: int) -> None:
-        """So many were taken together."""
-        now = time.monotonic()
-        gone_s = max(now - self._at, 1e-6)
-        weight = 1 - math.exp(-gone_s)
-        self._per_s += weight * (records / gone_s - self._per_s)
-        self._at = now
-
-    def linger_s(self) -> float:
-        """Seconds to wait for more."""
-        return LINGER_BUSY_S if self._per_s > BUSY_PER_S else LINGER_S
-
-
 class BatchLoop:
     """Moves raw events from a no-ack stream through the shell, and acks in order."""
 
@@ -108,11 +90,13 @@ class BatchLoop:
         self._health = health
         self._queue: asyncio.Queue[EventT[Any]] = asyncio.Queue(QUEUE_MAX)
         self._healed: dict[tuple[str, int], int] = {}
-        self._flow = Flow()
+        self._flow = Flow(BUSY_PER_S)
+        self._floor = Floor(app)
         self.busy = False
 
     async def run(self, stream: StreamT[bytes]) -> None:
         """The body of the one agent. Ends only by cancellation; all else ends the process."""
+        lighten(self._app)
         quiet = cast(Any, stream).noack()
         pump = asyncio.create_task(self._pump(quiet))
         try:
@@ -163,10 +147,11 @@ class BatchLoop:
         raise AssertionError("waited for the cancellation that a stop brings")
 
     async def _fill(self, batch: list[EventT[Any]]) -> None:
-        await asyncio.sleep(self._flow.linger_s())
+        await asyncio.sleep(LINGER_BUSY_S if self._flow.busy else LINGER_S)
         while len(batch) < BATCH_MAX and not self._queue.empty():
             batch.append(self._queue.get_nowait())
         self._flow.came(len(batch))
+        self._floor.ask(self._flow.busy)
 
     async def _apply(self, batch: list[EventT[Any]]) -> None:
         """Apply until nothing of the batch is left; rewound partitions leave it."""

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.kit.gather import AT_ONCE, SIZE_MAX, Full, Gathered
-from services.kit.stream import LINGER_BUSY_S, LINGER_S, Flow
+from services.kit.gather import AT_ONCE, SIZE_MAX, Flow, Full, Gathered
 
 
 class Work:
@@ -100,18 +99,18 @@ async def test_more_than_may_wait_are_refused() -> None:
     assert await asyncio.gather(*puts) == [2, 4]
 
 
-def test_records_wait_for_company_only_when_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_busy_only_while_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("services.kit.stream.time.monotonic", lambda: now[0])
-    flow = Flow()
+    monkeypatch.setattr("services.kit.gather.time.monotonic", lambda: now[0])
+    flow = Flow(50.0)
     for _ in range(100):
         now[0] += 0.1
         flow.came(2)
-    assert flow.linger_s() == LINGER_S
+    assert not flow.busy
     for _ in range(40):
         now[0] += 0.1
         flow.came(20)
-    assert flow.linger_s() == LINGER_BUSY_S
+    assert flow.busy
     now[0] += 60
     flow.came(1)
-    assert flow.linger_s() == LINGER_S
+    assert not flow.busy

@@ -1,0 +1,110 @@
+"""Takes from faust's consumer what it does for every record and nobody needs.
+
+For each record faust races the hand-over against a rebalance, in four tasks, and tells a monitor
+that we do not read. A hand-over that need not wait is done at once instead; one that must wait is
+raced as before.
+
+Where many records come, the broker is asked to gather them: faust has no setting for it, and a
+fetch names all partitions, so that one answered for a single record costs as much as one for fifty.
+"""
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from inspect import iscoroutine
+from typing import Any
+
+import faust
+from faust.sensors import Sensor
+from mode.services import WaitResults
+
+# So many bytes, or what has come in this time, are worth an answer while much comes.
+FLOOR_BYTES, FLOOR_WAIT_MS = 65_536, 100
+NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS = 1, 1500
+STILL_S = 1.0
+
+Race = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def lighten(app: faust.App) -> None:
+    """Once, when the app's consumer is there."""
+    app.sensors.remove(app.monitor)
+    # faust complains of a rebalance that no sensor sees.
+    app.sensors.add(Sensor())
+    consumer: Any = app.consumer
+    consumer.wait_first = at_once_or(consumer.wait_first)
+    # It looks at each partition in turn, in a task each; our own watchdog ends a worker that hangs.
+    consumer.verify_all_partitions_active = _nothing
+
+
+class Floor:
+    """Whether fetches wait for more than one record; holds from the next fetch on."""
+
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+        self._stands = False
+        self._end: asyncio.TimerHandle | None = None
+
+    def ask(self, much: bool) -> None:
+        """Say after each batch whether much comes; a second without a batch is little."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+        if much:
+            self._end = asyncio.get_running_loop().call_later(STILL_S, self._set, False)
+        self._set(much)
+
+    def _set(self, much: bool) -> None:
+        if much is self._stands:
+            return
+        consumer: Any = self._app.consumer
+        fetcher = consumer._thread._consumer._fetcher
+        fetcher._fetch_min_bytes = FLOOR_BYTES if much else NO_FLOOR_BYTES
+        fetcher._fetch_max_wait_ms = FLOOR_WAIT_MS if much else NO_FLOOR_WAIT_MS
+        self._stands = much
+
+
+def at_once_or(race: Race) -> Race:
+    """A race whose first runner has won if it ends in its first step; all else is left to faust."""
+
+    async def wait_first(*runners: Any, timeout: Any = None) -> Any:
+        first, *others = runners
+        if not iscoroutine(first):
+            return await race(*runners, timeout=timeout)
+        try:
+            waits_for = first.send(None)
+        except BaseException as ended:
+            for other in others:
+                if iscoroutine(other):
+                    other.close()
+            if isinstance(ended, StopIteration):
+                return WaitResults([first], [ended.value], False)
+            raise
+        return await race(_rest(first, waits_for), *others, timeout=timeout)
+
+    return wait_first
+
+
+async def _nothing() -> None:
+    """What is not looked at is not complained of."""
+
+
+async def _rest(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
+    return await _go_on(begun, waits_for)
+
+
+@types.coroutine
+def _go_on(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """The rest of a coroutine whose first step waits for something."""
+    while True:
+        try:
+            sent = yield waits_for
+        except BaseException as error:
+            step: Callable[[Any], Any] = begun.throw
+            given: Any = error
+        else:
+            step, given = begun.send, sent
+        try:
+            waits_for = step(given)
+        except StopIteration as ended:
+            return ended.value
