@@ -288,7 +288,8 @@ class Guidance(Fact):
 class Substance:
     """One active ingredient. `key` is its INN in lower case; its ATC codes differ by use.
 
-    `source` and `standing` are those of its names and codes.
+    `source` and `standing` are those of its INN and codes, `names_standing` is that of its Chinese
+    name, `class_standing` that of legal control, grade, skin test and doping list.
     """
 
     key: str
@@ -306,6 +307,8 @@ class Substance:
     origin: Origin = Origin.REAL
     source: Source | None = None
     standing: Standing = Standing.TO_BE_VERIFIED
+    names_standing: Standing = Standing.TO_BE_VERIFIED
+    class_standing: Standing = Standing.TO_BE_VERIFIED
     ddds: tuple[Ddd, ...] = ()
     dose_limits: tuple[DoseLimit, ...] = ()
     cautions: tuple[Caution, ...] = ()

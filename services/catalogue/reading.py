@@ -103,7 +103,10 @@ _SUBSTANCES = Table(
         "origin": _origin,
         "source": cells.text,
         "standing": _standing,
-    }
+        "names_standing": cells.maybe(_standing, Standing.TO_BE_VERIFIED),
+        "class_standing": cells.maybe(_standing, Standing.TO_BE_VERIFIED),
+    },
+    optional=frozenset({"names_standing", "class_standing"}),
 )
 _PRODUCTS = Table(
     {

@@ -37,6 +37,7 @@ class Table:
     """The columns of a file and how their cells are read; a parser refuses with ValueError."""
 
     columns: Mapping[str, Parse]
+    optional: frozenset[str] = frozenset()
 
     def rows(self, file: str, data: bytes) -> Iterator[Row | Flaw]:
         """Each line as a row, or as its flaws."""
@@ -60,7 +61,7 @@ class Table:
         except csv.Error as error:
             return Flaw(file, 1, "", f"not comma-separated values: {error}")
         for name in self.columns:
-            if name not in header:
+            if name not in header and name not in self.optional:
                 return Flaw(file, 1, name, "this column is missing")
         for name in header:
             if name not in self.columns or header.count(name) > 1:

@@ -93,6 +93,7 @@ class CheckDocument(_Part):
     first_visit: bool | None = None
     earlier_diagnoses: list[str] | None = None
     long_term: bool | None = None
+    continued: bool | None = Field(default=None, description="rxCotnFlag: not the first long one")
     long_term_reason: str | None = None
     patient_confirmed_long_term: bool | None = None
     diagnoses: list[str | dict[str, Any]] | None = Field(

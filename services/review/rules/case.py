@@ -118,6 +118,8 @@ class Drug:
     antimicrobial: bool = False
     grade: str | None = None
     skin_test: bool = False
+    # What hangs on the four before is worth no more than this; empty: as much as the rule.
+    class_standing: str = ""
     cold_chain: bool = False
     unit: str = ""
     units_per_pack: Fraction | None = None
@@ -360,6 +362,7 @@ class Case:
     first_visit: bool | None = None
     earlier_diagnoses: tuple[str, ...] | None = None
     long_term: bool | None = None
+    continued: bool | None = None
     long_term_reason: str = ""
     patient_confirmed_long_term: bool | None = None
     diagnoses: tuple[Diagnosed, ...] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from services.catalogue import Catalogue, Kind, Product, Substance
+from services.catalogue import Catalogue, Kind, Product, Standing, Substance
 from services.catalogue.uses import codes_for, is_local
 from services.review.rules.case import Amount, Caution, Drug, Limit, Part, Yardstick
 from services.review.rules.subject import Sets
@@ -60,6 +60,7 @@ class _Makeup:
     indications: tuple[str, ...]
     grade: str | None
     skin_test: bool
+    class_standing: str
 
 
 class Drugs:
@@ -139,6 +140,7 @@ class Drugs:
             antimicrobial=product.antimicrobial,
             grade=makeup.grade,
             skin_test=makeup.skin_test,
+            class_standing=makeup.class_standing,
             cold_chain=product.cold_chain,
             unit=product.unit,
             units_per_pack=Fraction(product.units_per_pack),
@@ -208,6 +210,7 @@ class Drugs:
             antimicrobial=any(item.antimicrobial for item in substances),
             grade=makeup.grade,
             skin_test=makeup.skin_test,
+            class_standing=makeup.class_standing,
             limits=makeup.limits,
             yardsticks=makeup.yardsticks,
             cautions=makeup.cautions,
@@ -275,6 +278,7 @@ class Drugs:
             indications=_indications(substances) if len(substances) == len(names) else (),
             grade=max(grades, key=("non_restricted", "restricted", "special").index, default=None),
             skin_test=not topical and any(item.skin_test for item in substances),
+            class_standing=_class_standing(substances),
         )
 
     def _codes(self, name: str) -> tuple[str, ...]:
@@ -319,6 +323,13 @@ class Drugs:
         for product in self.catalogue.products.values():
             found.update(product.ingredients)
         return frozenset(found)
+
+
+def _class_standing(substances: Iterable[Substance]) -> str:
+    """Empty where every class was read in its source; else it is said to be verified."""
+    known = (Standing.VERIFIED, Standing.DERIVED)
+    sure = all(item.class_standing in known for item in substances)
+    return "" if sure else Standing.TO_BE_VERIFIED.value.replace("_", " ")
 
 
 def _agreed(values: Iterable[bool | None]) -> bool | None:

@@ -83,6 +83,7 @@ class Reader(Fields):
             first_visit=self.flag(sheet, "first_visit"),
             earlier_diagnoses=self.texts(sheet, "earlier_diagnoses"),
             long_term=self.flag(sheet, "long_term"),
+            continued=self.flag(sheet, "continued"),
             long_term_reason=self.text(sheet, "long_term_reason") or "",
             patient_confirmed_long_term=self.flag(sheet, "patient_confirmed_long_term"),
             diagnoses=self._diagnoses(sheet),

@@ -100,6 +100,14 @@ def test_a_drug_that_two_rules_forbid_has_both_findings() -> None:
     assert verdict.kind is Kind.REJECT
 
 
+def test_what_rests_on_a_class_nobody_followed_to_its_source_says_so() -> None:
+    """The ban was read in the law; that diazepam is a psychotropic was not read in its list."""
+    verdict = examine(PACK, a_sheet(line("diazepam")), a_patient(), NOW)
+    standing = {finding.rule_id: finding.standing for finding in verdict.decisive}
+    assert rule("I04").standing == rule("N02-law").standing == "verified"
+    assert standing == {"I04": "to be verified", "N02-law": "to be verified"}
+
+
 def test_a_refusal_outweighs_a_doubt_and_hides_none() -> None:
     written = a_sheet(line(frequency="99", quantity=1), line("warfarin"))
     verdict = examine(PACK, written, a_patient(), NOW)

@@ -261,7 +261,7 @@ class Pieces(Figures):
     rows: tuple[PieceRow, ...]
 
 
-def _is_piece(drug: Drug, figures: Pieces) -> bool:
+def _is_piece(drug: Drug, figures: Figures) -> bool:
     return drug.herbal
 
 
@@ -296,9 +296,41 @@ def _pieces(subject: Subject) -> Iterator[tuple[Line, Fraction | None]]:
             yield line, grams * rate
 
 
+class NoteRow(Figures):
+    """Pieces that are decocted in their own way, and the words for it."""
+
+    names: frozenset[str]
+    words: tuple[str, ...]
+
+
+class Notes(Figures):
+    """Rows of ways to decoct."""
+
+    rows: tuple[NoteRow, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, tuple[str, ...]]:
+        """The words of each piece."""
+        return {name: row.words for row in self.rows for name in row.names}
+
+
+def piece_notes(subject: Subject, figures: Notes) -> Hits:
+    """Whoever writes such a piece writes how it is decocted."""
+    for line in subject.case.lines:
+        words = figures.by_name.get(line.drug.zh) if line.drug.herbal else None
+        if words is not None and not any(word in line.usage for word in words):
+            yield Hit(
+                f"{line.name}: the note {words[0]} is missing",
+                f"{line.name}：未注明{words[0]}等特殊煎服要求",
+                (line.number,),
+                inputs=(("note", words[0]),),
+            )
+
+
 CHECKS = {
     "daily_maximum": Check(DailyMaxima, daily_maximum),
     "within_band": Check(Band, within_band),
     "route_fits_form": Check(FormRoutes, route_fits_form),
+    "piece_notes": Check(Notes, piece_notes, _is_piece),
     "piece_maximum": Check(Pieces, piece_maximum, _is_piece),
 }

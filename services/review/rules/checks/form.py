@@ -268,6 +268,7 @@ def prescriber_has_right(subject: Subject, figures: RightsNeeded) -> Hits:
                 f"{line.name}: the prescriber lacks the right {right}",
                 f"{line.name}：医师无{right}处方权",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
 
 

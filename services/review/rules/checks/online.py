@@ -28,6 +28,7 @@ def banned_by_law(subject: Subject, figures: ByLaw) -> Hits:
                 f"{line.name}: may not be sold online by law",
                 f"{line.name}：法律法规规定不得网络销售",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
 
 
@@ -106,6 +107,7 @@ def banned_doping(subject: Subject, figures: Doping) -> Hits:
                 f"{line.name}: anabolic agent or peptide hormone",
                 f"{line.name}：兴奋剂目录所列蛋白同化制剂、肽类激素（胰岛素除外）",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
 
 
@@ -218,6 +220,7 @@ def uncontrolled_online(subject: Subject, figures: OnlineControls) -> Hits:
                 f"{line.name}: {line.drug.control} from an internet hospital",
                 f"{line.name}：互联网医院不得开具特殊管理药品",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
 
 

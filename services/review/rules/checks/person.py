@@ -365,6 +365,7 @@ def skin_test(subject: Subject, figures: SkinTests) -> Hits:
                 f"{line.name}: the skin test is positive",
                 f"{line.name}：皮试阳性",
                 (line.number,),
+                standing=line.drug.class_standing,
                 severity=Severity.PRESCRIBER,
             )
         elif result not in figures.clear:
@@ -421,6 +422,7 @@ def antibacterial_grade(subject: Subject, figures: Graded) -> Hits:
                 f"{line.name}: antibacterial of the {line.drug.grade} grade for an out-patient",
                 f"{line.name}：门诊不得使用特殊使用级抗菌药物",
                 (line.number,),
+                standing=line.drug.class_standing,
                 inputs=(("grade", line.drug.grade or ""),),
             )
 

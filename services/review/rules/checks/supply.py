@@ -91,12 +91,14 @@ def fit_for_long_term(subject: Subject, figures: NeverLong) -> Hits:
                 f"{line.name}: never on a long prescription",
                 f"{line.name}：不得开具长期处方",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
         elif drug.antimicrobial and not _excused(case, line, figures):
             yield Hit(
                 f"{line.name}: antimicrobial on a long prescription",
                 f"{line.name}：抗微生物药物不得开具长期处方（慢性感染除外）",
                 (line.number,),
+                standing=line.drug.class_standing,
             )
 
 
@@ -119,6 +121,9 @@ class ControlDays(Figures):
     except_inn: frozenset[str] = frozenset()
     only_inn: frozenset[str] = frozenset()
     reason_lengthens: bool = False
+    injection_days: int | None = None
+    diagnosed: tuple[str, ...] = Field(default=(), description="only with one of these")
+    not_diagnosed: tuple[str, ...] = Field(default=(), description="with these another rule holds")
 
 
 def _controlled(drug: Drug, figures: ControlDays) -> bool:
@@ -132,6 +137,10 @@ def controlled_supply(subject: Subject, figures: ControlDays) -> Hits:
     case = subject.case
     if figures.reason_lengthens and case.long_term_reason.strip():
         return
+    if figures.diagnosed and not case.has_diagnosis(figures.diagnosed):
+        return
+    if figures.not_diagnosed and case.has_diagnosis(figures.not_diagnosed):
+        return
     for line in case.known:
         drug = line.drug
         if not _controlled(drug, figures):
@@ -142,10 +151,13 @@ def controlled_supply(subject: Subject, figures: ControlDays) -> Hits:
                     f"{line.name}: injections of this class are for one single dose",
                     f"{line.name}：该类注射剂每张处方为一次常用量",
                     (line.number,),
+                    standing=drug.class_standing,
                 )
             continue
-        slow = (drug.form or "") in figures.slow_words
+        slow = (line.form or drug.form or "") in figures.slow_words
         limit = figures.slow_days if slow else figures.other_days
+        if drug.injection and figures.injection_days is not None:
+            limit = figures.injection_days
         if line.days is None:
             yield unknown(f"{line.name}: days of supply", f"{line.name}：用药天数", line.number)
         elif line.exceeds(limit):
@@ -153,7 +165,53 @@ def controlled_supply(subject: Subject, figures: ControlDays) -> Hits:
                 f"{line.name}: over {limit} days of a controlled drug",
                 f"{line.name}：特殊管理药品超过{limit}日用量",
                 (line.number,),
+                standing=drug.class_standing,
             )
+
+
+class InsideOnly(Figures):
+    """Drugs that do not leave the institution that prescribes them."""
+
+    inn: frozenset[str]
+
+
+def _inside(drug: Drug, figures: InsideOnly) -> bool:
+    return not figures.inn.isdisjoint(drug.ingredients)
+
+
+def used_inside_only(subject: Subject, figures: InsideOnly) -> Hits:
+    """What is given in the institution is not carried to a door."""
+    for line in subject.case.known:
+        if _inside(line.drug, figures):
+            yield Hit(
+                f"{line.name}: given inside the institution only",
+                f"{line.name}：仅限医疗机构内使用",
+                (line.number,),
+            )
+
+
+class Initiation(Figures):
+    """The right that the first long prescription asks for."""
+
+    right: str
+
+
+def long_term_begun_by_whom(subject: Subject, figures: Initiation) -> Hits:
+    """The first one by an attending doctor or above; a continuation by anybody."""
+    case = subject.case
+    if not case.long_term or case.continued:
+        return
+    rights = case.prescriber.proof.rights if case.prescriber else None
+    if rights is None or case.continued is None:
+        yield unknown(
+            "whether the first long prescription is by an attending doctor",
+            "首次长期处方是否由主治医师以上开具",
+        )
+    elif figures.right not in rights:
+        yield Hit(
+            "the first long prescription is by no attending doctor",
+            "首次长期处方应由二级以上医疗机构或主治医师以上开具",
+        )
 
 
 class Frequencies(Figures):
@@ -234,6 +292,8 @@ CHECKS = {
     "long_supply_is_looked_at": Check(Maximum, supply_at_most),
     "fit_for_long_term": Check(NeverLong, fit_for_long_term),
     "controlled_supply": Check(ControlDays, controlled_supply, _controlled),
+    "used_inside_only": Check(InsideOnly, used_inside_only, _inside),
+    "long_term_begun_by_whom": Check(Initiation, long_term_begun_by_whom),
     "frequency_is_known": Check(Frequencies, frequency_is_known),
     "dose_is_known": Check(Figures, dose_is_known),
     "quantity_fits": Check(Figures, quantity_fits),
