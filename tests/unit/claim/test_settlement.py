@@ -24,6 +24,7 @@ from services.claim.domain.settlement import (
     SupplementKind,
     YearFigures,
     after,
+    arithmetic,
     broken,
     china_day,
     in_force,
@@ -529,6 +530,22 @@ claims = st.builds(
 @settings(max_examples=150, deadline=None)
 def test_the_identities_hold_for_every_claim(policy: Policy, person: Person, claim: Claim) -> None:
     assert broken(policy, quote(policy, person, claim)) == []
+
+
+@given(policies, persons, claims)
+@settings(max_examples=60, deadline=None)
+def test_lines_apart_are_the_same_as_lines_together(
+    policy: Policy, person: Person, claim: Claim
+) -> None:
+    read = replace(
+        policy.reading,
+        round_parts_at=PartsRoundedAt.LINE,
+        dedc_order=DeductibleOrder.FIRST_SELF_PAY,
+    )
+    benefits = arithmetic._benefits(policy, person, claim)
+    used = person.years[2026]
+    apart = arithmetic._parts(read, claim, benefits, used)
+    assert apart == arithmetic._parts_together(read, claim, benefits, used)
 
 
 @given(policies, persons, claims)

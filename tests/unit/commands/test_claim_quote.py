@@ -94,7 +94,7 @@ def test_without_a_policy_the_one_in_force_in_the_area_counts() -> None:
 def test_an_area_without_a_policy_is_refused_by_its_field() -> None:
     request = a_request()
     del request["policy"]
-    request["druginfo"]["mdtrtarea_admvs"] = "999002"
+    request["druginfo"]["mdtrtarea_admvs"] = "110101"
     error = one(request)["error"]
     assert (error["code"], error["field"]) == ("no_policy", "druginfo.mdtrtarea_admvs")
 

@@ -73,7 +73,12 @@ def day_in_china(moment: datetime) -> date:
 
 def _benefits(policy: Policy, person: Person, claim: Claim) -> list[Benefit | None]:
     """The rule of each line; None is a line that the fund does not share in."""
-    return [_benefit(policy, person, claim, line) for line in claim.lines]
+    # Lines of one claim differ only in whether they are dual-channel.
+    by_dual: dict[bool, Benefit | None] = {}
+    for line in claim.lines:
+        if line.dual_channel not in by_dual:
+            by_dual[line.dual_channel] = _benefit(policy, person, claim, line)
+    return [by_dual[line.dual_channel] for line in claim.lines]
 
 
 def _benefit(policy: Policy, person: Person, claim: Claim, line: Line) -> Benefit | None:
@@ -101,10 +106,48 @@ def _benefit(policy: Policy, person: Person, claim: Claim, line: Line) -> Benefi
 def _parts(
     reading: Reading, claim: Claim, benefits: Sequence[Benefit | None], used: YearFigures
 ) -> list[LineParts]:
-    amounts = [_amount(reading, line) for line in claim.lines]
-    if claim.declared_fen is not None and claim.declared_fen != sum(amounts):
-        detail = f"declared {claim.declared_fen} fen, the lines sum to {sum(amounts)}"
+    at_line = reading.round_parts_at is PartsRoundedAt.LINE
+    if at_line and reading.dedc_order is DeductibleOrder.FIRST_SELF_PAY:
+        parts = [_line_parts(reading, *pair) for pair in zip(claim.lines, benefits, strict=True)]
+        _check_total(claim, sum(part.amount_fen for part in parts))
+        return parts
+    return _parts_together(reading, claim, benefits, used)
+
+
+def _check_total(claim: Claim, total_fen: int) -> None:
+    if claim.declared_fen is not None and claim.declared_fen != total_fen:
+        detail = f"declared {claim.declared_fen} fen, the lines sum to {total_fen}"
         raise ClaimRefused("total_differs", "medfee_sumamt", detail)
+
+
+def _line_parts(reading: Reading, line: Line, benefit: Benefit | None) -> LineParts:
+    """One line by itself: the usual reading, in which no line depends on another."""
+    amount = _amount(reading, line)
+    alone = benefit is None or line.charge_class is ChargeClass.C
+    over = first = 0
+    limit_counts = not alone or reading.class_c_limit is ClassCLimit.LIMIT_FIRST
+    if line.limit_e4 is not None and limit_counts:
+        over = min(reading.fen(_over(reading, line, amount)), amount)
+    within = 0 if alone else amount - over
+    if within and line.first_self_pay_ppm:
+        first = min(reading.fen(_first_self_pay(reading, line, amount, within)), within)
+    return LineParts(
+        line.feedetl_sn,
+        amount,
+        amount - over if alone else 0,
+        over,
+        first,
+        within - first,
+        (benefit or ORDINARY_C).kind,
+    )
+
+
+def _parts_together(
+    reading: Reading, claim: Claim, benefits: Sequence[Benefit | None], used: YearFigures
+) -> list[LineParts]:
+    """All lines at once, where a rounding or a deductible goes over all of them."""
+    amounts = [_amount(reading, line) for line in claim.lines]
+    _check_total(claim, sum(amounts))
     full = [
         amount if benefit is None or line.charge_class is ChargeClass.C else 0
         for line, benefit, amount in zip(claim.lines, benefits, amounts, strict=True)
@@ -211,17 +254,23 @@ def _pooled(
 ) -> tuple[list[LineParts], list[BenefitParts]]:
     fund = [0] * len(parts)
     groups: list[BenefitParts] = []
-    for benefit in dict.fromkeys(b for b in benefits if b is not None):
-        mine = [i for i, b in enumerate(benefits) if b is benefit and parts[i].in_scope_fen]
-        if not mine:
+    for benefit in dict.fromkeys(benefits):
+        if benefit is None:
             continue
-        group, paid = _one_benefit(
-            reading, benefit, [parts[i].in_scope_fen for i in mine], used, groups
-        )
+        # A line without anything in scope has no weight, so it gets nothing of the share either.
+        scopes = [
+            part.in_scope_fen if rule is benefit else 0
+            for part, rule in zip(parts, benefits, strict=True)
+        ]
+        if not any(scopes):
+            continue
+        group, paid = _one_benefit(reading, benefit, scopes, used, groups)
         groups.append(group)
-        for i, part in zip(mine, paid, strict=True):
-            fund[i] = part
-    lines = [line._replace(fund_fen=part) for line, part in zip(parts, fund, strict=True)]
+        fund = [before + more for before, more in zip(fund, paid, strict=True)]
+    lines = [
+        LineParts(*line[:-1], part) if part else line
+        for line, part in zip(parts, fund, strict=True)
+    ]
     return lines, groups
 
 
@@ -233,16 +282,19 @@ def _one_benefit(
     before: Sequence[BenefitParts],
 ) -> tuple[BenefitParts, list[int]]:
     """Deductible, bands and ceiling; benefits of one pool use up the same year's figures."""
-    same = [group for group in before if group.pool == benefit.pool]
-    in_scope = sum(scopes)
-    borne = used.deductible.get(benefit.pool, 0) + sum(g.deductible_fen for g in same)
+    pool, in_scope = benefit.pool, sum(scopes)
+    borne, start = used.deductible.get(pool, 0), used.past_deductible.get(pool, 0)
+    paid, scoped = used.fund.get(pool, 0), used.in_scope.get(pool, 0)
+    for group in before:
+        if group.pool == pool:
+            borne += group.deductible_fen
+            start += group.past_deductible_fen
+            paid += group.fund_fen
+            scoped += group.in_scope_fen
     deductible = min(_left(benefit.deductible_fen, borne), in_scope)
     past = in_scope - deductible
-    start = 0
-    if reading.band_basis is BandBasis.YEAR:
-        start = used.past_deductible.get(benefit.pool, 0) + sum(g.past_deductible_fen for g in same)
-    paid = used.fund.get(benefit.pool, 0) + sum(g.fund_fen for g in same)
-    scoped = used.in_scope.get(benefit.pool, 0) + sum(g.in_scope_fen for g in same)
+    if reading.band_basis is BandBasis.CLAIM:
+        start = 0
     payable = past
     if reading.ceiling_basis is CeilingBasis.IN_SCOPE and benefit.ceiling_fen is not None:
         payable = min(past, max(0, _left(benefit.ceiling_fen, scoped) - deductible))
@@ -381,4 +433,4 @@ def _settled(
 
 
 def _left(limit: int, used: int) -> int:
-    return max(0, limit - used)
+    return limit - used if limit > used else 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
-from services.claim.domain.settlement.rounding import ROUND, Rounding, half_up
+from services.claim.domain.settlement.rounding import MILLION, ROUND, Rounding
 
 
 class PartsRoundedAt(StrEnum):
@@ -182,7 +182,7 @@ class Reading:
     def fen(self, exact: int) -> int:
         """Whole fen of an exact figure of millionths of a fen."""
         if self.rounding is Rounding.HALF_UP:
-            return half_up(exact)
+            return (exact + MILLION // 2) // MILLION
         return ROUND[self.rounding](exact)
 
 

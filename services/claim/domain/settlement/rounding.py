@@ -58,10 +58,16 @@ def spread(total: int, exact: Sequence[int]) -> list[int]:
 def share(total: int, weights: Sequence[int]) -> list[int]:
     """`total` fen by weights that sum to at least it: largest remainder, ties first."""
     whole = sum(weights)
+    if total == whole:
+        return list(weights)
     if not total or not whole:
         return [0] * len(weights)
+    if len(weights) == 1:
+        return [total]
     parts = [total * weight // whole for weight in weights]
     missing = total - sum(parts)
+    if not missing:
+        return parts
     by_rest = sorted(range(len(parts)), key=lambda i: (-(total * weights[i] % whole), i))
     for i in by_rest[:missing]:
         parts[i] += 1
