@@ -1,6 +1,7 @@
 """One process of one service: faust, HTTP, relay, sweeper and completer on one uvloop."""
 
 import asyncio
+import gc
 import importlib
 import logging
 import os
@@ -82,6 +83,7 @@ def create_api(
             async with _running(service, settings, health, workers) as inside:
                 app.state.inside = inside
                 health.ready()
+                _keep_for_good()
                 yield
         except Exception as error:
             log.critical("service_failed", error=error)
@@ -163,6 +165,12 @@ async def _background(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await watchdog.leave()
+
+
+def _keep_for_good() -> None:
+    """What a worker has loaded stays: the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _fatal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
