@@ -120,6 +120,8 @@ def _parameters(settings: Settings, role: str) -> dict[str, Any]:
             "search_path": f"{role},kit",
             "application_name": f"yaoda-{role}",
             "timezone": "UTC",
+            # A plan is made once and kept: one for empty tables would read all of them when full.
+            "enable_seqscan": "off",
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S_MAX}s",
         },
     }

@@ -70,14 +70,17 @@ DELETE FROM waiting WHERE seq = ANY($1::bigint[])
 SELECT DISTINCT order_id, tenant_id FROM waiting WHERE deadline <= $1 LIMIT 100
 
 -- name: due_timers
+-- Laterally, so that no plan can begin with the states: there is one for every order there ever was.
 SELECT t.id, t.order_id, s.tenant_id, t.kind, t.ref, t.due_at, t.data
-FROM timer t JOIN state s USING (order_id)
+FROM timer t CROSS JOIN LATERAL (
+    SELECT tenant_id, blocked_by FROM state WHERE order_id = t.order_id OFFSET 0) s
 WHERE t.due_at <= kit.now() AND s.blocked_by IS NULL AND t.kind <> ALL($1::text[])
 ORDER BY t.due_at, t.id LIMIT $2
 
 -- name: due_timers_of_kind
 SELECT t.id, t.order_id, s.tenant_id, t.kind, t.ref, t.due_at, t.data
-FROM timer t JOIN state s USING (order_id)
+FROM timer t CROSS JOIN LATERAL (
+    SELECT tenant_id, blocked_by FROM state WHERE order_id = t.order_id OFFSET 0) s
 WHERE t.kind = $1 AND t.ref = $2 AND t.due_at <= kit.now() AND s.blocked_by IS NULL
 ORDER BY t.due_at, t.id LIMIT $3
 
