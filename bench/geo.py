@@ -41,6 +41,7 @@ KM_PER_DEGREE = 111.195
 WINDOW = 24
 ZONE = "Asia/Shanghai"
 CODES = tuple(f"GEO{n:05d}" for n in range(PRODUCTS))
+NUMBERS = {code: number for number, code in enumerate(CODES)}
 
 
 @dataclass
@@ -50,10 +51,23 @@ class Shelves(Supply):
     table: npt.NDArray[np.int32] | None = None
 
     def columns(self, index: CityIndex) -> dict[str, Counts]:
-        """All products at once; nothing has to be read."""
+        """Nothing has to be read."""
         assert self.table is not None
-        wide = self.table.astype(np.int64)
-        return {code: wide[:, number] for number, code in enumerate(CODES)}
+        return _Columns(self.table)
+
+
+class _Columns(dict[str, Counts]):
+    """A product's column is made when it is first asked for."""
+
+    def __init__(self, table: npt.NDArray[np.int32]) -> None:
+        super().__init__()
+        self._table = table
+
+    def get(self, product: str, default: Any = None) -> Any:
+        """The free packs of a product in every pharmacy."""
+        if product not in self:
+            self[product] = self._table[:, NUMBERS[product]].astype(np.int64)
+        return self[product]
 
 
 @dataclass(frozen=True)
@@ -182,7 +196,10 @@ def _violations(place: Place, seed: int, count: int) -> int:
 
 
 def _redis(places: Sequence[Place]) -> dict[str, Any] | str:
-    """The nearest within the radius by Redis, then the same gates over those."""
+    """The nearest within the radius by Redis, then the same gates over those.
+
+    Orders a processor second of both programs together, as ours are counted.
+    """
     if shutil.which("redis-server") is None:
         return "not run: no program redis-server here"
     with Redis() as redis:
@@ -191,7 +208,7 @@ def _redis(places: Sequence[Place]) -> dict[str, Any] | str:
         told: dict[str, Any] = {}
         for name, batch in (("alone", 1), ("in_batches", 200)):
             orders = 0
-            began = time.perf_counter()
+            began = time.process_time() + redis.cpu_s()
             for number, place in enumerate(places):
                 chosen = place.orders if batch > 1 else place.orders[: len(place.orders) // 10]
                 for start in range(0, len(chosen), batch):
@@ -200,7 +217,7 @@ def _redis(places: Sequence[Place]) -> dict[str, Any] | str:
                     near = redis.near(number, points, RADIUS_KM[1], 96)
                     _filtered(place, part, near)
                     orders += len(part)
-            told[name] = round(orders / (time.perf_counter() - began))
+            told[name] = round(orders / (time.process_time() + redis.cpu_s() - began))
         return told
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 START_S_MAX = 10.0
 
 
@@ -36,6 +38,11 @@ class Redis:
         self._server.terminate()
         self._server.wait(START_S_MAX)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def cpu_s(self) -> float:
+        """Processor seconds that the server has taken so far."""
+        times = psutil.Process(self._server.pid).cpu_times()
+        return float(times.user + times.system)
 
     def add(self, city: int, points: Sequence[tuple[float, float]]) -> None:
         """Pharmacies of one city by their numbers."""

@@ -24,7 +24,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "backup": ("services.commands.backup", "Back the database up, or rehearse its loss."),
     "restore": ("services.commands.restore", "Make a new instance from a backup."),
     "contract": ("services.commands.contract", "Write schemas and samples from the models."),
-    "city": ("services.commands.city", "Check a city's folder."),
+    "city": ("services.commands.city", "Check and load packs of cities, import pharmacies."),
     "review": ("services.commands.review", "Run the rule engine over prescriptions, no server."),
     "catalogue": ("services.commands.catalogue", "Check, search and grow the drug catalogue."),
     "claim": ("services.commands.claim", "Run the settlement arithmetic over claims, no server."),

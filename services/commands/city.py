@@ -1,14 +1,23 @@
-"""`yaoda city check DIR` and `yaoda city load DIR`: the packs of cities, in a folder."""
+"""`yaoda city check|load DIR` for the packs of cities, `yaoda city import FILE` for pharmacies."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
 
 from services.claim.quoting import policies
 from services.commands import client
 from services.local.paths import default_home
 from services.network import packs
+
+# A part is answered well within the edge's patience, and few rows wait for one that is refused.
+PART_BYTES = 2_000_000
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
         one = verbs.add_parser(verb, help=purpose, description=purpose)
         one.add_argument("folder", type=Path, nargs="?", default=packs.INSTALLED, metavar="DIR")
     verbs.choices["load"].add_argument("--home", type=Path, default=default_home())
+    _offer_import(verbs)
     asked = parser.parse_args(list(argv))
+    if asked.verb == "import":
+        return _import(asked)
     found = packs.read(asked.folder, payer_areas())
     for flaw in found.flaws:
         print(flaw, file=sys.stderr)
@@ -33,6 +45,64 @@ def main(argv: Sequence[str]) -> int:
     if asked.verb == "load" and not found.flaws:
         _load(asked.home.resolve(), found)
     return 1 if found.flaws else 0
+
+
+def _offer_import(verbs: Any) -> None:
+    purpose = "Send files of pharmacies (NDJSON) or of stock (CSV) to the running system."
+    one = verbs.add_parser("import", help=purpose, description=purpose)
+    one.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    one.add_argument("--tenant", default="chain-a", help="whose pharmacies they are")
+    one.add_argument("--home", type=Path, default=default_home())
+
+
+def _import(asked: argparse.Namespace) -> int:
+    """1 when a row was refused; each is named with file, line and field."""
+    bad = taken = 0
+    total = sum(file.stat().st_size for file in asked.files)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeLeft())
+    with (
+        client.reaching(),
+        client.connect(asked.home.resolve(), asked.tenant) as http,
+        Progress(*columns, console=Console(stderr=True)) as shown,
+    ):
+        bar = shown.add_task("import", total=total)
+        for part in parts_of(asked.files):
+            headers = {"Content-Type": part.media_type}
+            answer = http.post("/v1/pharmacies/import", content=part.content, headers=headers)
+            told = client.body_of(answer)
+            taken += told["taken"]
+            bad += told["bad"]
+            for row in told["bad_rows"]:
+                line = row["line"] + part.lines_before
+                print(f"{part.file}:{line}: {row['column']}: {row['detail']}", file=sys.stderr)
+            shown.update(bar, advance=part.size, description=f"{taken} rows taken, {bad} bad")
+    print(f"{taken} rows taken, {bad} bad")
+    return 1 if bad else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a file that can stand alone; `lines_before` it in the file."""
+
+    file: Path
+    content: bytes
+    media_type: str
+    lines_before: int
+    size: int
+
+
+def parts_of(files: Sequence[Path], size: int = PART_BYTES) -> Iterator[Part]:
+    """Whole rows, about `size` bytes at a time; each part of a CSV repeats the first line."""
+    for file in files:
+        csv = file.suffix == ".csv"
+        media_type = "text/csv" if csv else "application/x-ndjson"
+        with file.open("rb") as opened:
+            head = opened.readline() if csv else b""
+            before = 0
+            while rows := opened.readlines(size):
+                content = head + b"".join(rows)
+                yield Part(file, content, media_type, before, sum(map(len, rows)))
+                before += len(rows)
 
 
 def payer_areas() -> frozenset[str]:

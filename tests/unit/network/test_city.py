@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from schemas.datum import from_wgs84, to_wgs84
 from schemas.network import (
     CityAreaInput,
     CityRulesInput,
@@ -17,7 +18,6 @@ from schemas.values import Tier
 from services.kit.spec import facts_for, given
 from services.network import domain
 from services.network.domain.city import city_flaws
-from schemas.datum import from_wgs84, to_wgs84
 from tests.unit.network.samples import CHAIN, CITY, LAT, LON, OPERATOR, ZONE, put_pharmacy
 
 ROUND = ((LON, LAT), (LON + 0.1, LAT), (LON + 0.1, LAT + 0.1), (LON, LAT + 0.1), (LON, LAT))

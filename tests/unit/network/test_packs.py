@@ -87,3 +87,18 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
     assert "990101 Synthetic city of rivers" in capsys.readouterr().out
     assert city.main(["check", str(written(tmp_path, SOUND.replace("km_h", "kmh", 1)))]) == 1
     assert "unknown_key" in capsys.readouterr().err
+
+
+def test_a_file_is_sent_in_parts_that_stand_alone(tmp_path: Path) -> None:
+    rows = [f"{n},DRUG00001,{n}\n" for n in range(100)]
+    stock = tmp_path / "stock.csv"
+    stock.write_text("pharmacy_id,product_code,count\n" + "".join(rows))
+    shops = tmp_path / "shops.ndjson"
+    shops.write_text('{"a": 1}\n{"a": 2}')
+    *counts, last = city.parts_of([stock, shops], size=300)
+    assert len(counts) > 3
+    assert all(part.content.startswith(b"pharmacy_id,") for part in counts)
+    assert b"".join(p.content.split(b"\n", 1)[1] for p in counts).decode() == "".join(rows)
+    assert [part.lines_before for part in counts][1] == counts[0].content.count(b"\n") - 1
+    assert (last.content, last.media_type) == (shops.read_bytes(), "application/x-ndjson")
+    assert sum(part.size for part in counts) == sum(map(len, rows))
