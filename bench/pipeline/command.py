@@ -20,7 +20,7 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
-from bench.pipeline import report
+from bench.pipeline import batches, report
 from bench.pipeline.load import DELIVERED, Load, bench_world
 from bench.pipeline.report import Measured
 from bench.pipeline.ways import Intake, TwoWays
@@ -42,6 +42,8 @@ SINGLE = frozenset({"payer", "payment", "edge"})
 CONNECTIONS = 256
 PATIENCE_S = 60.0
 QUIET_S = 3.0
+IDLE_S = 5.0
+TURNS = 200_000
 WRITTEN = """
 SELECT (SELECT sum(xact_commit) FROM pg_stat_database)::bigint AS commits,
        pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS wal_bytes
@@ -185,13 +187,15 @@ class Run:
             details = await self._closed()
             _say("Waiting until nothing moves")
             details["left_waiting"] = await load.drain()
+            details["idle_cores"] = await self._idle()
+            _say("Checking the invariants")
+            await asyncio.sleep(QUIET_S)
+            checked = await check(self._system.home)
+            figures = self._figures
         finally:
             await load.crew.stop()
-        _say("Checking the invariants")
-        await asyncio.sleep(QUIET_S)
-        checked = await check(self._system.home)
         broken = [name for name, row in checked["invariants"].items() if not row["ok"]]
-        delivered, seconds, cpu_s = self._figures
+        delivered, seconds, cpu_s = figures
         more = {
             **details,
             "commands": dict(self._post.ways),
@@ -221,12 +225,14 @@ class Run:
         drawn = load.draw(options.orders + 2 * ramp)
         _say(f"Closed loop: {options.orders} orders, {options.in_flight} at a time")
         await load.closed(drawn[:ramp], options.in_flight, ramp // 2)
-        pids = {row["name"]: row["pid"] for row in self._system.status()}
-        before, written = cpu_seconds({**pids, "robots": None}), await self._written()
+        turns = [turn_ns()]
+        before, written = self._cpu_seconds(), await self._written()
+        gathered = await batches.read(self._system)
         since, began = time.time(), time.monotonic()
         await load.closed(drawn[ramp:], options.in_flight, options.orders)
         until, seconds = time.time(), time.monotonic() - began
-        after = cpu_seconds({**pids, "robots": None})
+        after = self._cpu_seconds()
+        turns.append(turn_ns())
         commits, wal_bytes = (b - a for a, b in zip(written, await self._written(), strict=True))
         outcomes = load.marks.outcomes(since, until)
         spent = {name: after[name] - before.get(name, 0.0) for name in after}
@@ -240,9 +246,25 @@ class Run:
                 "outcomes": dict(outcomes),
                 "commits_an_order": round(commits / max(1, outcomes.total()), 1),
                 "wal_kb_an_order": round(wal_bytes / 1024 / max(1, outcomes.total()), 1),
+                "turn_ns": turns,
                 "load_average": [round(part, 2) for part in os.getloadavg()],
             },
+            "batches": batches.between(
+                gathered, await batches.read(self._system), outcomes.total()
+            ),
         }
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        pids = {row["name"]: row["pid"] for row in self._system.status()}
+        return cpu_seconds({**pids, "robots": None})
+
+    async def _idle(self) -> dict[str, float]:
+        """Cores that each process takes while nothing moves."""
+        before = self._cpu_seconds()
+        await asyncio.sleep(IDLE_S)
+        after = self._cpu_seconds()
+        taken = {name: (after[name] - before.get(name, 0.0)) / IDLE_S for name in after}
+        return {name: round(cores, 3) for name, cores in taken.items()}
 
     async def _written(self) -> tuple[int, int]:
         """Commits and bytes of log of the database so far."""
@@ -253,6 +275,14 @@ class Run:
             return int(row["commits"]), int(row["wal_bytes"])
         finally:
             await conn.close()
+
+
+def turn_ns() -> float:
+    """Nanoseconds of processor time for a turn of a loop: how much the machine gives just now."""
+    total, began = 0, time.thread_time_ns()
+    for turn in range(TURNS):
+        total += turn
+    return round((time.thread_time_ns() - began) / TURNS, 1)
 
 
 def processes(workers: int) -> list[str]:

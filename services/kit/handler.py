@@ -319,6 +319,7 @@ class Shell:
             else:
                 unit = await park_inner(self, conn, now, items[0], recheck, guilt)
         self._wake(unit)
+        telemetry.observe("batch_messages", len(items), source=items[0].source.value)
 
     async def _still_due(
         self, conn: Connection, now: datetime, items: Sequence[Item]
@@ -358,6 +359,7 @@ class Shell:
             await idempotency.store(conn, todo, results)
         if unit is not None:
             self._wake(unit)
+        telemetry.observe("batch_messages", len(batch), source=Source.HTTP.value)
         fault.point("P0")
         known |= {incoming.id: result for incoming, result in zip(todo, results, strict=True)}
         known |= {again: known[first] for again, first in repeats.items()}
