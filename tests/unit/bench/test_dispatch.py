@@ -1,0 +1,66 @@
+"""The benchmark of dispatch and the simulator's command on a generated day."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import dispatch
+from services.commands import simulate
+from services.dispatch.whatif.policies import GreedyCapacity
+from services.sandbox.days import write_day
+
+
+class Bold(GreedyCapacity):
+    """A policy of somebody else."""
+
+    name = "bold"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_day(tmp_path_factory.mktemp("day"), 1, 30)
+
+
+def bench(folder: Path, report: Path, *more: str) -> int:
+    common = ["--orders", str(folder), "--load", "0.96", "--refusal", "0.13", "--seeds", "1"]
+    return dispatch.main([*common, "--report", str(report), *more])
+
+
+def test_every_policy_is_measured_and_breaks_no_gate(folder: Path, tmp_path: Path) -> None:
+    mine = f"{__name__}:Bold"
+    assert bench(folder, tmp_path / "a.json", "--policy", mine) == 0
+    report = json.loads((tmp_path / "a.json").read_text())
+    (cell,) = report["runs"]
+    assert set(cell["policies"]) == {*dispatch.MAKERS, mine}
+    assert report["violations"] == 0
+    assert set(report["not_run"]) == {"postgis", "redis"}
+    for shares in cell["policies"].values():
+        assert 0 <= shares["on_time"] <= shares["assigned"] <= 1
+    assert cell["against_rival"][mine]["assigned"][0] == 0
+    assert cell["gap_to_oracle"]["ours"]["assigned"][0] <= 0
+
+
+@pytest.mark.parametrize("more", [("--policies", "magic"), ("--policy", "bench.dispatch:None")])
+def test_an_unknown_policy_is_refused(folder: Path, tmp_path: Path, more: tuple[str, str]) -> None:
+    assert bench(folder, tmp_path / "a.json", *more) == 2
+
+
+def test_a_day_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert dispatch.main(["--orders", str(tmp_path / "nowhere")]) == 2
+    assert simulate.main(["--day", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_whole_day_is_simulated_twice_alike(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name in ("a", "b"):
+        report = tmp_path / name
+        asked = ["--day", str(folder), "--change", "couriers=-20%", "--seeds", "1"]
+        assert simulate.main([*asked, "--report", str(report)]) == 0
+        said.append((capsys.readouterr().out, report.read_bytes()))
+    assert said[0] == said[1]
+    assert "couriers=-20%" in said[0][0]
+    assert simulate.main(["--day", str(folder), "--change", "wind=1"]) == 2
+    assert simulate.main(["--day", str(folder), "--city", str(tmp_path)]) == 2
