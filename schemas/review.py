@@ -7,6 +7,7 @@ from pydantic import Field
 
 from schemas import message
 from schemas.message import Command, OrderEvent
+from schemas.prescription import SignatureInput
 from schemas.values import (
     CancelCause,
     CityCode,
@@ -33,6 +34,7 @@ class ReviewAct(Value):
     seen: str = Field(description="SHA-256 of version, findings, pack and the acts before")
     rule_pack: str = Field(description="the pack whose policy allowed it")
     code: str = ""
+    proved: bool = Field(default=False, description="by an electronic signature over `acted_text`")
 
 
 class Rejected(Value):
@@ -145,6 +147,7 @@ class DecideCase(Command):
     code: str = Field(default="", description="official reason code, 1-1 to 3-4")
     reason: str = Field(default="", max_length=500)
     seen: str = Field(default="", max_length=64, description="as the case showed it")
+    signature: SignatureInput | None = Field(default=None, description="over `acted_text`")
 
 
 class EscalateCase(Command):
@@ -160,6 +163,7 @@ class EscalateCase(Command):
     to: Literal["second", "senior"]
     reason: str = Field(min_length=1, max_length=500)
     seen: str = Field(default="", max_length=64, description="as the case showed it")
+    signature: SignatureInput | None = Field(default=None, description="over `acted_text`")
 
 
 class GiveBackCase(Command):

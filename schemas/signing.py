@@ -1,9 +1,11 @@
-"""What a signature of a prescription covers, byte for byte, for who signs and who checks."""
+"""What a signature covers, byte for byte, for who signs and who checks."""
 
 import json
 from datetime import datetime
+from typing import Any
 
 from schemas.prescription import PrescriptionSheet
+from schemas.review import DecideCase, EscalateCase
 
 
 def signed_text(
@@ -22,4 +24,18 @@ def signed_text(
         "signer": signer,
         "signed_at": signed_at.isoformat(),
     }
+    return _canonical(body)
+
+
+def acted_text(command: DecideCase | EscalateCase, signed_at: datetime) -> bytes:
+    """A pharmacist's act without its signature, and when he signed; written in the same way."""
+    body = {
+        "type": command.TYPE,
+        "act": command.model_dump(mode="json", exclude={"signature"}, exclude_defaults=True),
+        "signed_at": signed_at.isoformat(),
+    }
+    return _canonical(body)
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
     return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from schemas.prescription import ClinicalOrder, PrescriptionCorrected, PrescriptionIssued
+from schemas.review import DecideCase, EscalateCase
 from services.kit import guard
 from services.kit.decision import TimerFired
 from services.kit.guard import Guard
@@ -22,7 +23,7 @@ from services.review.domain.state import CorrectionExamined, Examined, Holding, 
 from services.review.domain.watch import Load
 from services.review.rules import Severity, Supplied
 from services.review.rules.case import RANK
-from services.review.trust import proofs_of
+from services.review.trust import proof_of_act, proofs_of
 
 QUERIES = load(__package__)
 # A prescription may be as old as it is valid, and a rule looks back from the day of its issue.
@@ -40,7 +41,7 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
         for item in context.messages
         if isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
     ]
-    looks = await _loads(context)
+    looks = await _loads(context) | _proofs(context)
     if not wanted:
         return looks
     sealed = [event.clinical for _, event in wanted]
@@ -70,6 +71,18 @@ async def _loads(context: LookupContext) -> dict[UUID, Any]:
     (row,) = await context.conn.fetch(QUERIES["desk_load"], context.now)
     load = Load(row["waiting"], row["in_hand"])
     return dict.fromkeys(looks, load)
+
+
+def _proofs(context: LookupContext) -> dict[UUID, Any]:
+    """What is proved of the acts that came signed."""
+    profile = trust.standing()
+    return {
+        item.id: proof_of_act(profile, item.message, context.now)
+        for item in context.messages
+        if profile is not None
+        and isinstance(item.message, DecideCase | EscalateCase)
+        and item.message.signature is not None
+    }
 
 
 def _is_look(item: Incoming) -> bool:

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from schemas.prescription import ClinicalOrder, PrescriptionSheet, Signature
-from schemas.signing import signed_text
-from services.review.rules.case import Proof, Proofs
+from schemas.review import DecideCase, EscalateCase
+from schemas.signing import acted_text, signed_text
+from services.review.rules.case import UNPROVED, Proof, Proofs
 
 T = TypeVar("T")
 FOLDER, ANCHORS, REVOKED, REGISTER = "trust", "anchors.pem", "revoked.pem", "register.json"
@@ -359,3 +360,11 @@ def proofs_of(
         )
         for sheet in sheets
     }
+
+
+def proof_of_act(profile: Profile, command: DecideCase | EscalateCase, now: datetime) -> Proof:
+    """What is proved of a pharmacist's signature over his act."""
+    signature = command.signature
+    if signature is None:
+        return UNPROVED
+    return profile.prove(signature, acted_text(command, signature.signed_at), PHARMACIST, now)

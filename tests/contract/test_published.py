@@ -30,7 +30,8 @@ SAMPLES = sorted(path.stem for path in (files.ROOT / "golden").glob("*.json"))
 DROPPED: dict[str, frozenset[str]] = {}
 # Optional fields that came after the sample was frozen: name → fields.
 GREW: dict[str, frozenset[str]] = {
-    "review.DecideCase.v1": frozenset({"seen"}),
+    "review.DecideCase.v1": frozenset({"seen", "signature"}),
+    "review.EscalateCase.v1": frozenset({"signature"}),
     "review.ReviewApproved.v1": frozenset({"acts"}),
     "review.ReviewRejected.v1": frozenset({"acts"}),
     "review.TakeCase.v1": frozenset({"title"}),

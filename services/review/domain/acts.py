@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from schemas.review import DecideCase, EscalateCase
 from services.kit.decision import Actor, Decision, Facts, invalid
 from services.review.domain.reading import hashed, rules_for
 from services.review.domain.state import Act, Lease, Sheet, State, Step
 from services.review.rules import Pack, pack
+from services.review.rules.case import UNPROVED, Proof
 from services.review.rules.policy import ASSISTANT, TITLES, Desk
 
 Word = Literal["approve", "return", "reject", "second", "senior"]
@@ -43,8 +45,9 @@ def act_of(
     decision: Word,
     code: str = "",
     reason: str = "",
+    found: object = None,
 ) -> Act:
-    """The signed act of whoever has the case in hand."""
+    """The signed act of whoever has the case in hand; `found` is what was proved of it."""
     return Act(
         prescription_id=sheet.prescription_id,
         version=sheet.version,
@@ -57,6 +60,7 @@ def act_of(
         rule_pack=rules.id,
         code=code,
         reason=reason,
+        proved=isinstance(found, Proof) and found.genuine is True,
         lease=held.lease,
     )
 
@@ -132,6 +136,33 @@ def unseen(sheet: Sheet, shown: str) -> Decision | None:
     if shown != seen(sheet):
         detail = "it has changed since it was seen: look at the case again"
         return invalid("seen_changed", detail, field="seen")
+    return None
+
+
+def unsigned(
+    rules: Pack, command: DecideCase | EscalateCase, now: datetime, facts: Facts
+) -> Decision | None:
+    """A signature that came must hold; where the policy wants one, it must be proved."""
+    signature, wanted = command.signature, rules.desk.signed_acts
+    if signature is None:
+        detail = "sign the act electronically"
+        missing = invalid("signature_missing", detail, field="signature", status=422)
+        return missing if wanted else None
+    if signature.signer != command.pharmacist or signature.automatic:
+        detail = "the pharmacist signs in person"
+        return invalid("signature_refused", detail, field="signature.signer")
+    if abs(now - signature.signed_at) > rules.lease:
+        detail = "an act is signed as it is done"
+        return invalid("signature_refused", detail, field="signature.signed_at")
+    proof = facts.found if isinstance(facts.found, Proof) else UNPROVED
+    if proof.genuine is None:
+        detail = proof.flaw or "nobody proves signatures here"
+        unproved = invalid("signature_unproved", detail, field="signature")
+        return unproved if wanted else None
+    if not proof.genuine:
+        return invalid("signature_refused", proof.flaw, field="signature.value")
+    if proof.licensed is False:
+        return invalid("licence_refused", proof.licence_flaw, field="pharmacist", status=403)
     return None
 
 

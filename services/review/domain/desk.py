@@ -22,6 +22,7 @@ from services.review.domain.acts import (
     rules_of,
     seen,
     unseen,
+    unsigned,
     untitled,
     wants_second,
 )
@@ -75,9 +76,11 @@ def decide_case(state: State, command: DecideCase, now: datetime, facts: Facts) 
         return found
     sheet, held = found
     rules = rules_of(state)
-    if refusal := _not_now(rules, sheet, held, command) or _undecidable(rules, sheet, command, now):
+    refusal = _not_now(rules, sheet, held, command) or _undecidable(rules, sheet, command, now)
+    if refusal := refusal or unsigned(rules, command, now, facts):
         return refusal
-    act = act_of(rules, sheet, held, now, command.decision, command.code, command.reason)
+    words = (command.decision, command.code, command.reason)
+    act = act_of(rules, sheet, held, now, *words, found=facts.found)
     if command.decision == "approve" and wants_second(rules.desk, sheet):
         return _passed_on(rules, state, sheet, act.model_copy(update={"wants": "second"}))
     return _decided(rules, state, sheet, act)
@@ -90,9 +93,10 @@ def escalate_case(state: State, command: EscalateCase, now: datetime, facts: Fac
         return found
     sheet, held = found
     rules = rules_of(state)
-    if refusal := _not_now(rules, sheet, held, command):
+    refusal = _not_now(rules, sheet, held, command) or unsigned(rules, command, now, facts)
+    if refusal:
         return refusal
-    act = act_of(rules, sheet, held, now, command.to, reason=command.reason)
+    act = act_of(rules, sheet, held, now, command.to, reason=command.reason, found=facts.found)
     return _passed_on(rules, state, sheet, act.model_copy(update={"wants": command.to}))
 
 

@@ -56,6 +56,7 @@ class Desk(_Policy):
     senior: tuple[str, ...] = ("2.1", "2.2", "2.3")
     roster: dict[str, str] = Field(default={}, description="licence → title, as somebody verified")
     only_roster: bool = False
+    signed_acts: bool = Field(default=False, description="only with a signature that is proved")
     reviewers: tuple[str, ...] = Field(default=(), description="the home desk; empty: every one")
     pools: tuple[Pool, ...] = ()
     second: tuple[str, ...] = Field(default=(), description="rules that two pharmacists must pass")
