@@ -131,9 +131,9 @@ class Plan:
         for line in subject.case.lines:
             touched |= self._about(line.drug)
         found = [*self._always, *(self._by_drug[number][0] for number in touched)]
-        members = subject.members
-        for left in self._by_pair.keys() & members.keys():
-            found += [asked for right, asked in self._by_pair[left] if right in members]
+        present = subject.present
+        for left in self._by_pair.keys() & present:
+            found += [asked for right, asked in self._by_pair[left] if right in present]
         return found
 
     def _about(self, drug: Drug) -> frozenset[int]:

@@ -105,16 +105,20 @@ class Subject:
         return (*lines, *beside, *(Taken(drug, None, True) for drug in self.case.current or ()))
 
     @lazy
-    def members(self) -> dict[str, list[Taken]]:
-        """For each class that occurs, who is in it; lines first."""
-        found: dict[str, list[Taken]] = {}
-        for taken in self.taken:
-            for name in self.sets.of(taken.drug):
-                if name in found:
-                    found[name].append(taken)
-                else:
-                    found[name] = [taken]
-        return found
+    def classes(self) -> tuple[frozenset[str], ...]:
+        """The classes of each that is taken."""
+        of = self.sets.of
+        return tuple([of(taken.drug) for taken in self.taken])
+
+    @lazy
+    def present(self) -> frozenset[str]:
+        """All classes that occur."""
+        return frozenset().union(*self.classes)
+
+    def members(self, name: str) -> list[Taken]:
+        """Who is in a class; lines first."""
+        pairs = zip(self.taken, self.classes, strict=True)
+        return [taken for taken, classes in pairs if name in classes]
 
     @lazy
     def systemic(self) -> tuple[Taken, ...]:
@@ -127,6 +131,6 @@ class Subject:
 
     def lines_in(self, name: str) -> Iterator[Line]:
         """The lines whose drug is in a class."""
-        for taken in self.members.get(name, ()):
+        for taken in self.members(name):
             if taken.line is not None:
                 yield taken.line

@@ -143,7 +143,7 @@ def _banded(subject: Subject, figures: Cautions, value: Fraction | None, what: H
     """The pack's rows; where they are silent on a drug, the catalogue's own cautions."""
     spoken: set[int] = set()
     for row in figures.rows:
-        if row.drugs not in subject.members:
+        if row.drugs not in subject.present:
             continue
         for line in subject.lines_in(row.drugs):
             spoken.add(line.number)
@@ -332,7 +332,7 @@ def disease(subject: Subject, figures: Cautions) -> Hits:
     """A diagnosis or known condition that forbids a class."""
     case = subject.case
     for row in figures.rows:
-        if row.drugs in subject.members and case.has_diagnosis(row.conditions):
+        if row.drugs in subject.present and case.has_diagnosis(row.conditions):
             for line in subject.lines_in(row.drugs):
                 yield _speaks(row, line)
     for line in case.known:
@@ -385,9 +385,9 @@ class Indications(Figures):
 def indicated(subject: Subject, figures: Indications) -> Hits:
     """A diagnosis for which the drug is given; without data on the drug, that is said."""
     case = subject.case
-    codes = case.diagnosis_codes
     if case.diagnoses is None:
         return
+    codes = sorted(set(case.diagnosis_codes))
     for line in case.known:
         wanted = line.drug.indications
         if line.drug.herbal or line.drug.patent:
@@ -396,12 +396,16 @@ def indicated(subject: Subject, figures: Indications) -> Hits:
             yield unknown(
                 f"{line.name}: whether the diagnosis fits", f"{line.name}：适应证", line.number
             )
-        elif not any(code.startswith(wanted + figures.always) for code in codes):
+        elif not _begin(codes, wanted + figures.always):
             yield Hit(
-                f"{line.name}: none of the diagnoses {', '.join(sorted(set(codes)))} calls for it",
-                f"{line.name}：临床诊断（{'、'.join(sorted(set(codes)))}）与药品适应证不符",
+                f"{line.name}: none of the diagnoses {', '.join(codes)} calls for it",
+                f"{line.name}：临床诊断（{'、'.join(codes)}）与药品适应证不符",
                 (line.number,),
             )
+
+
+def _begin(codes: list[str], prefixes: tuple[str, ...]) -> bool:
+    return any(code.startswith(prefixes) for code in codes)
 
 
 class Graded(Figures):

@@ -39,9 +39,9 @@ def class_pair(subject: Subject, figures: ClassPair) -> Hits:
 
 def _pairs(subject: Subject, left: str, right: str) -> list[tuple[Taken, Taken]]:
     """Pairs of two different drugs of which at least one is on the prescription."""
-    first, second = subject.members.get(left), subject.members.get(right)
-    if not first or not second:
+    if left not in subject.present or right not in subject.present:
         return []
+    first, second = subject.members(left), subject.members(right)
     found: list[tuple[Taken, Taken]] = []
     seen: set[frozenset[int]] = set()
     for one, other in product(first, second):
@@ -66,7 +66,7 @@ class LoggedPairs(Figures):
 
 def logged_pairs(subject: Subject, figures: LoggedPairs) -> Hits:
     """Shown in the record, stops nothing."""
-    present = subject.members
+    present = subject.present
     for left, right in figures.pairs:
         if left in present and right in present:
             for one, other in _pairs(subject, left, right):
