@@ -15,6 +15,8 @@ from services.kit.handler import Shell
 POLL_S = 0.2
 ORDERS_MAX = 200
 PAUSE_AFTER_FAULT_S = 1.0
+# Orders that come one after the other are matched together.
+TOGETHER_S = 0.05
 
 log = telemetry.logger(__name__)
 
@@ -29,7 +31,9 @@ async def run(shell: Shell, settings: Settings, desk: Any) -> None:
             except FAULTS as error:
                 log.warning("tick_failed", error=error)
                 await asyncio.sleep(PAUSE_AFTER_FAULT_S)
-            if not matched:
+            if matched:
+                await asyncio.sleep(TOGETHER_S)
+            else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(shell.wakes.tick.wait(), POLL_S)
             shell.wakes.tick.clear()

@@ -18,12 +18,15 @@ from schemas.envelope import Attributes, headers_of
 from services.kit import fault, guard, telemetry
 from services.kit.config import Settings
 from services.kit.db import FAULTS, connect
+from services.kit.gather import Flow
 from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.store import SQL
 
 ROWS_MAX = 1000
-POLL_S = 0.05
+POLL_S = 0.2
+# Where much is written, what several transactions leave goes out together.
+BUSY_PER_S, LINGER_S = 50.0, 0.030
 CLAIM_S = 1.0
 BEAT_STALE_S = 10.0
 LOCK_CLASS = 7001
@@ -55,6 +58,7 @@ class Relay:
         self.owned: frozenset[int] = frozenset()
         self._claimed_at = 0.0
         self._backlog = Backlog()
+        self._flow = Flow(BUSY_PER_S)
 
     @property
     def channel(self) -> str:
@@ -115,6 +119,9 @@ class Relay:
             self._say_age(rows)
             if rows:
                 await self._publish(conn, producer, rows)
+                self._flow.came(len(rows))
+                if self._flow.busy and len(rows) < ROWS_MAX:
+                    await asyncio.sleep(LINGER_S)
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_S)

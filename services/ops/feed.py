@@ -15,7 +15,7 @@ from services.kit.http import Problem
 from services.ops.store import QUERIES
 
 POLL_S = 0.1
-REST_S = 0.02
+REST_S = 0.1
 WAIT_S_MAX = 30.0
 OPERATOR = "operator"
 
@@ -63,6 +63,8 @@ class Feed:
     async def read(self, after: Cursor, limit: int, wait_s: float = 0) -> list[Entry]:
         """Up to `limit` entries after the cursor; waits so long for the first one."""
         end = time.monotonic() + min(wait_s, WAIT_S_MAX)
+        # Facts may come by the hundred a second: who waits for more hears of them some at a time.
+        await asyncio.sleep(min(wait_s, REST_S))
         while True:
             entries = await self._fetch(after, limit)
             left = end - time.monotonic()
@@ -88,11 +90,9 @@ class Feed:
         return [_entry(row, self._actor.tenant_id) for row in rows]
 
     async def _pause(self, seconds: float) -> None:
-        # Commits may come by the hundred a second: readers look at most once in this time.
-        await asyncio.sleep(min(seconds, REST_S))
         # A commit of this process wakes; one of another process is found by polling.
         try:
-            await asyncio.wait_for(self._woken.wait(), max(seconds - REST_S, 0))
+            await asyncio.wait_for(self._woken.wait(), seconds)
         except TimeoutError:
             return
         self._woken.clear()
