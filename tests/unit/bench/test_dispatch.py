@@ -8,6 +8,7 @@ import pytest
 from bench import dispatch
 from services.commands import simulate
 from services.dispatch.whatif.policies import GreedyCapacity
+from services.network import packs
 from services.sandbox.days import write_day
 
 
@@ -63,4 +64,7 @@ def test_a_whole_day_is_simulated_twice_alike(
     assert said[0] == said[1]
     assert "couriers=-20%" in said[0][0]
     assert simulate.main(["--day", str(folder), "--change", "wind=1"]) == 2
+    pack = ["--city", str(packs.INSTALLED / "990101"), "--limit", "3", "--seeds", "1"]
+    assert simulate.main(["--day", str(folder), *pack]) == 0
+    assert "3 orders" in capsys.readouterr().out
     assert simulate.main(["--day", str(folder), "--city", str(tmp_path)]) == 2
