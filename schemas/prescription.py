@@ -106,6 +106,9 @@ class PrescriptionSheet(Value):
         default=None, description="ICD-10 codes of a physical institution; absent when unknown"
     )
     signed_again: tuple[SignedAgain, ...] = ()
+    continued: bool | None = Field(
+        default=None, description="rxCotnFlag: goes on with an earlier long prescription"
+    )
 
 
 class DiagnosisInput(Diagnosis, CommandValue):

@@ -258,6 +258,7 @@ class _Draft:
             first_visit=self.must_reject == "first_visit",
             issued_at=issued,
             long_term=kind != "acute",
+            continued=None if kind == "acute" else True,
             long_term_reason="" if kind == "acute" else LONG_REASON,
             patient_confirmed_long_term=kind != "acute",
             diagnoses=_diagnoses(kind, lines),

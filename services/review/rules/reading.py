@@ -57,6 +57,7 @@ def case_of(
         first_visit=sheet.first_visit,
         earlier_diagnoses=sheet.earlier_diagnoses,
         long_term=sheet.long_term,
+        continued=sheet.continued,
         long_term_reason=sheet.long_term_reason,
         patient_confirmed_long_term=sheet.patient_confirmed_long_term,
         diagnoses=tuple(Diagnosed(found.code, found.text) for found in sheet.diagnoses),
