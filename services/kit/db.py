@@ -56,11 +56,23 @@ _PASSING_CODES = frozenset(
 
 
 async def create_pool(
-    settings: Settings, role: str, *, min_size: int = 1, max_size: int = 4
+    settings: Settings,
+    role: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 4,
+    plan_each: bool = False,
 ) -> asyncpg.Pool:
-    """A pool whose connections see the role's own schema first; json and jsonb stay text."""
+    """A pool whose connections see the role's own schema first; json and jsonb stay text.
+
+    Statements are planned once, or for each set of parameters where `plan_each`.
+    """
+    parameters = _parameters(settings, role)
+    if not plan_each:
+        # Left to itself, the planner may plan anew whatever takes a list, each time.
+        parameters["server_settings"]["plan_cache_mode"] = "force_generic_plan"
     return await asyncpg.create_pool(
-        min_size=min_size, max_size=max_size, reset=_as_it_is, **_parameters(settings, role)
+        min_size=min_size, max_size=max_size, reset=_as_it_is, **parameters
     )
 
 

@@ -34,7 +34,8 @@ from services.kit.timers import Guard, Sweeper
 from services.kit.vault import Vault
 from services.kit.watchdog import Watchdog
 
-POOL_MAX = 8
+# Each connection has caches and plans of its own to fill.
+POOL_MAX = 5
 STOP_S_MAX = 8
 
 log = telemetry.logger(__name__)
@@ -98,7 +99,9 @@ async def _running(
     service: Service, settings: Settings, health: Health, workers: Sequence[Worker]
 ) -> AsyncIterator[Inside]:
     async with AsyncExitStack() as stack:
-        pool = await create_pool(settings, service.name, min_size=2, max_size=POOL_MAX)
+        pool = await create_pool(
+            settings, service.name, min_size=2, max_size=POOL_MAX, plan_each=service.searched
+        )
         stack.push_async_callback(_close_pool, pool)
         await guard.enter(pool)
         vault = Vault.load(settings.master_key_file)

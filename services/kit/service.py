@@ -157,6 +157,8 @@ class Service:
     topic_for: Callable[[Event], str] = topic_for_event
     early_deadline: timedelta = timedelta(minutes=10)
     tick_kinds: frozenset[str] = field(default_factory=frozenset)
+    # Its reads have filters that may be left out, and each choice of them wants a plan of its own.
+    searched: bool = False
 
     @property
     def consumed(self) -> frozenset[type[Event]]:

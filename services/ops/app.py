@@ -14,4 +14,5 @@ SERVICE = Service(
     project=store.project,
     extras=extras,
     topic_for=store.topic_for,
+    searched=True,
 )
