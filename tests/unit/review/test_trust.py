@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
 
-from schemas.prescription import ClinicalOrder, SheetInput
+from schemas.prescription import ClinicalOrder, CorrectPrescription, SheetInput, SubmitOrder
+from services.kit.ids import new_id
 from services.kit.spec import NOW, facts_for, given
 from services.review import domain, trust
 from services.review.domain.reading import Known
@@ -17,6 +18,11 @@ from services.review.domain.state import Step
 from services.review.rules.case import Proof
 from services.review.trust import TrustError, TrustWatch, X509Profile, proofs_of, read
 from services.sandbox import authority
+from services.sandbox.days import read_day, write_day
+from services.sandbox.fates import Fates
+from services.sandbox.profile import PROFILES, load
+from services.sandbox.scripts import scripts_of
+from services.sandbox.world import world_of
 from tests.unit.prescription.examples import clinical, issued, line, sheet, submission
 
 DAY = timedelta(days=1)
@@ -234,6 +240,29 @@ def test_what_becomes_of_it(
     (read_,) = given(domain).when(issued(submission()), facts=facts).state.sheets
     assert read_.step is step
     assert {(r.rule_id, r.code) for r in read_.reasons} == ({(rule, code)} if rule else set())
+
+
+def test_what_the_sandbox_submits_is_proved_after_its_way(
+    profile: X509Profile, tmp_path: Path
+) -> None:
+    """Over HTTP as JSON, then sealed as JSON again; and its corrections."""
+    profile_of_day = load(PROFILES / "standard.toml")
+    day = read_day(write_day(tmp_path / "day", 1, orders=12))
+    scripts = scripts_of(world_of(day, profile_of_day, 1), Fates(profile_of_day, 1))
+    for script in scripts:
+        at = script.spec.placed_at
+        sent = SubmitOrder.model_validate_json(script.submit.model_dump_json())
+        first = sent.prescriptions[0]
+        fixed = script.correction(new_id(), first.prescription_id, 2, at).model_dump_json()
+        newer = CorrectPrescription.model_validate_json(fixed).prescription
+        order = clinical(sent).model_copy(update={"prescriptions": (*sent.prescriptions, newer)})
+        order = ClinicalOrder.model_validate_json(order.model_dump_json())
+        assert order.prescriptions[-1].version == 2
+        for found in order.prescriptions:
+            (both,) = proofs_of(profile, order, (found,), at).values()
+            assert both.pharmacist is not None
+            for one in (both.prescriber, both.pharmacist):
+                assert (one.genuine, one.licensed) == (True, True), one
 
 
 def test_the_instance_of_the_sandbox_trusts_it() -> None:
