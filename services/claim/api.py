@@ -1,13 +1,16 @@
 """Claim over HTTP: the patient's answers, one claim, and the ledger's totals."""
 
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict
 
 from schemas.claim import AnswerAsk, DecideDispute
-from services.claim import store
+from services.claim import ports, reconciling, store
 from services.claim.domain import State
+from services.claim.nhsa import isolation
 from services.kit.http import Door, Problem, door
 
 router = APIRouter(tags=["claim"])
@@ -34,6 +37,42 @@ async def disputes(gate: Annotated[Door, Depends(door("operator"))]) -> list[dic
         return await store.open_disputes(conn)
 
 
+class Reconcile(BaseModel):
+    """One day in China; with `repair`, what can be mended by itself is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date: date
+    repair: bool = False
+
+
+@router.post("/v1/reconciliations")
+async def reconcile(
+    wish: Reconcile, gate: Annotated[Door, Depends(door("operator"))]
+) -> dict[str, Any]:
+    """A day's settlements against the payers' and the payment provider's books."""
+    async with gate.pool.acquire() as conn:
+        slips = await store.slips_of_day(conn, *reconciling.span(wish.date))
+        orders = sorted({str(slip["order_id"]) for slip in slips})
+        paid = await store.paid_by_patients(conn, orders)
+        known = await store.known_groups(conn)
+    async with ports.lines(gate.settings) as (line, payment):
+        payers = await reconciling.with_payers(line, wish.date, slips, known, repair=wish.repair)
+        provider = await reconciling.with_provider(payment, slips, paid)
+    return {
+        "date": wish.date.isoformat(),
+        **payers,
+        "provider": provider,
+        "unmatched": reconciling.unmatched(payers, provider),
+    }
+
+
+@router.get("/v1/payers")
+async def payers(gate: Annotated[Door, Depends(door("operator"))]) -> list[dict[str, object]]:
+    """Each area's payer as this worker sees it: breaker, messages in flight."""
+    return isolation.AREAS.shown()
+
+
 @router.get("/v1/claims/{order_id}")
 async def claim(
     order_id: UUID, gate: Annotated[Door, Depends(door("hospital", "operator"))]
@@ -44,7 +83,9 @@ async def claim(
         state = await store.load_claim(conn, order_id, tenant_id)
         if state is None:
             raise Problem(404, "not_found", "no such order")
-        return {**_shown(order_id, state), "transfers": await store.load_transfers(conn, order_id)}
+        transfers = await store.load_transfers(conn, order_id)
+        papers = await store.load_papers(conn, order_id)
+        return {**_shown(order_id, state), "transfers": transfers, **papers}
 
 
 @router.get("/v1/ledger/summary")

@@ -1,20 +1,21 @@
-"""The payer and the payment provider: small JSON interfaces over HTTP, one client for each call.
+"""The payer and the payment provider over HTTP, one client for each kind of call.
 
-Both answer a call in two levels: the transport's status, and `result` (done or refused) in the
-body. Whatever cannot be read as one of the two, a sum that does not add up included, is an
-unknown outcome: the shell queries it by its idempotency key, and the domain reverses it.
+Both answer in two levels: the transport's status, and done or refused in the body. Whatever cannot
+be read as one of the two, a sum that does not add up included, is an unknown outcome: the shell
+queries it by its key, and the domain reverses it. The payer's messages are those of `nhsa`.
 Personal data is opened for the moment of sending; the stored request holds it sealed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Protocol
 
 import asyncpg
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.values import Sealed, Voucher
-from services.claim.domain.checking import Bill
+from services.claim.nhsa import edge
 from services.kit import outbound
 from services.kit.calls import CallUnknown, Reply
 from services.kit.config import Settings
@@ -55,39 +56,6 @@ class Done(_Strict):
     result: Literal["done"]
 
 
-class PayerSplit(_Strict):
-    """Who bears what, as the payer says, in fen."""
-
-    total_fen: int = Field(ge=0)
-    fund_fen: int = Field(ge=0)
-    account_fen: int = Field(ge=0)
-    cash_fen: int = Field(ge=0)
-
-    def adds_up_to(self, total_fen: int) -> bool:
-        """Whether the parts are the total, and the total is ours."""
-        parts = self.fund_fen + self.account_fen + self.cash_fen
-        return parts == self.total_fen == total_fen
-
-
-class Priced(Done):
-    """A split, with the bill it rests on."""
-
-    split: PayerSplit
-    bill: Bill | None = None
-
-
-class Presettled(Priced):
-    """Computed, and kept at the payer for the settlement; no money moved."""
-
-    presettlement_id: str = Field(min_length=1)
-
-
-class Settled(Priced):
-    """The fund and the personal account have paid."""
-
-    settlement_id: str = Field(min_length=1)
-
-
 class BadVoucher(Exception):
     """The sealed voucher cannot be opened, and never will be."""
 
@@ -113,11 +81,28 @@ class VoucherBox:
 
 
 Body = Callable[[Request, str], Awaitable[dict[str, Any]]]
-Check = Callable[[Request, Any], bool]
+
+
+class Caller(Protocol):
+    """A client that is closed at the end."""
+
+    timeout_s: float
+
+    async def send(self, request: Request, key: str) -> Reply:
+        """Make the call. Raises CallUnknown when its outcome is not known."""
+        ...
+
+    async def query(self, request: Request, key: str) -> Reply | None:
+        """What the far side knows of `key`, None for nothing. Raises CallUnknown."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        ...
 
 
 class OutsideCall:
-    """One kind of call to one far side."""
+    """One kind of call to the payment provider."""
 
     timeout_s = TIMEOUT_S
 
@@ -126,21 +111,14 @@ class OutsideCall:
         client: httpx.AsyncClient,
         kind: str,
         body: Body,
-        model: type[Done] = Done,
-        check: Check = lambda request, reply: True,
     ) -> None:
         self._client = client
         self._path = f"/v1/{kind}"
         self._body = body
-        self._check = check
-        self._model = model
 
     async def send(self, request: Request, key: str) -> Reply:
         """Make the call. Raises CallUnknown when its outcome is not known."""
-        try:
-            body = await self._body(request, key)
-        except BadVoucher as error:
-            return Reply(CallOutcome.REFUSED, {"code": "voucher_unreadable", "message": str(error)})
+        body = await self._body(request, key)
         try:
             response = await self._client.post(
                 self._path, json=body, headers={"Idempotency-Key": key}
@@ -150,7 +128,7 @@ class OutsideCall:
         if response.status_code in REFUSING:
             code = f"http_{response.status_code}"
             return Reply(CallOutcome.REFUSED, {"code": code, "message": response.text[:200]})
-        return self._read(request, response)
+        return self._read(response)
 
     async def query(self, request: Request, key: str) -> Reply | None:
         """What the far side knows of `key`, None for nothing. Raises CallUnknown."""
@@ -160,59 +138,74 @@ class OutsideCall:
             raise CallUnknown(repr(error)) from error
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
-        return self._read(request, response)
+        return self._read(response)
 
     async def close(self) -> None:
         """Let go of the connections, which the calls to one far side share."""
         await self._client.aclose()
 
-    def _read(self, request: Request, response: httpx.Response) -> Reply:
+    def _read(self, response: httpx.Response) -> Reply:
         if response.status_code != httpx.codes.OK:
             raise CallUnknown(f"HTTP {response.status_code}")
         try:
-            return self._parse(request, response.content)
+            return self._parse(response.content)
         except ValidationError as error:
             where = [".".join(str(part) for part in item["loc"]) for item in error.errors()]
             raise CallUnknown(f"unreadable reply: {', '.join(where)[:200]}") from None
 
-    def _parse(self, request: Request, content: bytes) -> Reply:
+    def _parse(self, content: bytes) -> Reply:
         if Head.model_validate_json(content).result == "refused":
             refused = Refused.model_validate_json(content)
             told = {"code": refused.code, "message": refused.message}
             return Reply(CallOutcome.REFUSED, told)
-        reply = self._model.model_validate_json(content)
-        if not self._check(request, reply):
-            raise CallUnknown("the reply does not add up")
-        return Reply(CallOutcome.DONE, reply.model_dump(mode="json", exclude={"result"}))
+        Done.model_validate_json(content)
+        return Reply(CallOutcome.DONE)
 
 
-def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str, OutsideCall]:
+def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str, Caller]:
     """The clients of this process, by kind of call."""
-    payer, payment = _client(settings.payer_url), _client(settings.payment_url)
-    box = VoucherBox(vault, pool)
-
-    async def person(request: Request, key: str) -> dict[str, Any]:
-        names = ("order_number", "payer_area")
-        return {name: request[name] for name in names} | await box.open(request)
-
-    async def sale(request: Request, key: str) -> dict[str, Any]:
-        names = ("attempt", "pharmacy_id", "fee_at", "lines")
-        return await person(request, key) | {name: request[name] for name in names}
-
-    async def settlement(request: Request, key: str) -> dict[str, Any]:
-        names = ("presettlement_id", "codes")
-        return await sale(request, key) | {name: request[name] for name in names}
-
+    payment = _client(settings.payment_url)
     return {
-        "eligibility": OutsideCall(payer, "eligibility", person),
-        "presettle": OutsideCall(payer, "presettle", sale, Presettled, _adds_up),
-        "settle": OutsideCall(payer, "settle", settlement, Settled, _adds_up),
-        "undo": OutsideCall(payer, "undo", _fields("order_number", "settlement_id")),
-        "reverse": OutsideCall(payer, "reverse", _original),
+        **_payer(_client(settings.payer_url), VoucherBox(vault, pool), vault),
         "hold": OutsideCall(payment, "hold", _fields("order_number", "attempt", "amount_fen")),
         "capture": OutsideCall(payment, "capture", _of_hold),
         "release": OutsideCall(payment, "release", _of_hold),
         "refund": OutsideCall(payment, "refund", _of_hold),
+    }
+
+
+@asynccontextmanager
+async def lines(settings: Settings) -> AsyncIterator[tuple[edge.PayerLine, httpx.AsyncClient]]:
+    """The wires to the payers and to the payment provider, for a statement."""
+    payer, payment = _client(settings.payer_url), _client(settings.payment_url)
+    try:
+        yield edge.PayerLine(payer), payment
+    finally:
+        await payer.aclose()
+        await payment.aclose()
+
+
+def _payer(client: httpx.AsyncClient, box: VoucherBox, vault: Vault) -> dict[str, edge.PayerCall]:
+    async def opened(request: Request) -> dict[str, str]:
+        try:
+            return await box.open(request)
+        except BadVoucher as error:
+            if "settlement_id" in request or "original_kind" in request:
+                # What is taken back has to go back, whether or not the person is still known.
+                return {}
+            raise edge.Refused("voucher_unreadable", str(error)) from error
+
+    line, persons = edge.PayerLine(client), edge.Persons(opened, vault.blind)
+    kinds: dict[str, tuple[edge.Content, edge.Take]] = {
+        "eligibility": (edge.person_content, edge.take_person),
+        "presettle": (edge.sale_content, edge.take_presettlement),
+        "settle": (edge.settlement_content, edge.take_settlement),
+        "undo": (edge.undo_content, edge.take_undo),
+        "reverse": (edge.reversal_content, edge.take_reversal),
+    }
+    return {
+        kind: edge.PayerCall(line, persons, kind, content, take, TIMEOUT_S)
+        for kind, (content, take) in kinds.items()
     }
 
 
@@ -232,11 +225,6 @@ def _fields(*names: str) -> Body:
     return body
 
 
-async def _original(request: Request, key: str) -> dict[str, Any]:
-    original = key_of(key, request["original_kind"], request["original_ref"])
-    return {"order_number": request["order_number"], "original_key": original}
-
-
 async def _of_hold(request: Request, key: str) -> dict[str, Any]:
     body = {
         "order_number": request["order_number"],
@@ -244,8 +232,3 @@ async def _of_hold(request: Request, key: str) -> dict[str, Any]:
     }
     amount = request.get("amount_fen")
     return body if amount is None else {**body, "amount_fen": amount}
-
-
-def _adds_up(request: Request, reply: Priced) -> bool:
-    total = sum(line["unit_price_fen"] * line["quantity"] for line in request["lines"])
-    return reply.split.adds_up_to(total)

@@ -36,3 +36,52 @@ ORDER BY t.id LIMIT 100;
 SELECT order_id, state -> 'dispute' AS dispute, state -> 'case' ->> 'order_number' AS order_number
 FROM state WHERE state ->> 'dispute' IS NOT NULL
 ORDER BY order_id LIMIT 1000;
+
+-- name: add_slips
+INSERT INTO slip
+SELECT * FROM jsonb_populate_recordset(NULL::slip, $1::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: undo_slips
+INSERT INTO slip_undone
+SELECT settlement_id, $2 FROM slip WHERE settlement_id = ANY($1::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: add_invoices
+INSERT INTO invoice
+SELECT * FROM jsonb_populate_recordset(NULL::invoice, $1::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: redden_invoices
+INSERT INTO invoice
+SELECT 'R' || substr(number, 2), order_id, tenant_id, attempt, true, -total_fen, -fund_fen,
+       -account_fen, -cash_fen, $3
+FROM invoice
+JOIN unnest($1::uuid[], $2::int[]) AS gone (of_order, of_attempt)
+    ON order_id = of_order AND attempt = of_attempt
+WHERE NOT red
+ON CONFLICT DO NOTHING;
+
+-- name: load_invoices
+SELECT number, attempt, red, total_fen, fund_fen, account_fen, cash_fen, issued_at
+FROM invoice WHERE order_id = $1 ORDER BY issued_at, red;
+
+-- name: load_slips
+SELECT s.settlement_id, s.attempt, s.insutype, s.clr_type, s.msgid, s.settled_at, s.total_fen,
+       s.fund_fen, s.account_fen, s.cash_fen, u.at AS undone_at
+FROM slip s LEFT JOIN slip_undone u USING (settlement_id)
+WHERE s.order_id = $1 ORDER BY s.settled_at;
+
+-- name: slips_of_day
+SELECT s.* FROM slip s LEFT JOIN slip_undone u USING (settlement_id)
+WHERE s.settled_at >= $1 AND s.settled_at < $2 AND u.settlement_id IS NULL
+ORDER BY s.payer_area, s.settlement_id;
+
+-- name: patients_of_orders
+SELECT t.order_id::text AS order_id, -sum(e.amount_fen)::bigint AS paid_fen
+FROM transfer t JOIN entry e ON e.transfer_id = t.id
+WHERE e.account = 'patient' AND t.order_id = ANY($1::uuid[])
+GROUP BY t.order_id;
+
+-- name: known_groups
+SELECT DISTINCT insutype, clr_type, clr_optins, left(payer_area, 4) || '00' AS area FROM slip;

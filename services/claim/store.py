@@ -1,13 +1,17 @@
 """Claim's own tables: the ledger, written in bulk beside the state."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from schemas.claim import ClaimSettled, ClaimUndone
 from services.claim.book import book
 from services.claim.domain import State
+from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
 from services.claim.ledger import Transfer, transfer_of
 from services.kit import queries
 from services.kit.db import Connection
@@ -29,9 +33,9 @@ class _Row:
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """The rules with which the payer's amounts are checked, for the orders that got some."""
+    """The rules with which the payer's amounts are checked, for the answers that have some."""
     return {
-        item.key: book()
+        item.id: book()
         for item in context.messages
         if isinstance(item.message, CallAnswered)
         and item.message.kind in PRICED_BY_PAYER
@@ -41,6 +45,7 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
 
 async def project(context: ProjectContext) -> None:
     """Every movement of money of this batch becomes a transfer with its entries."""
+    await _add_papers(context)
     rows = [
         _Row(new_id(), change, transfer)
         for change in context.changes
@@ -69,6 +74,86 @@ async def project(context: ProjectContext) -> None:
     )
 
 
+async def _add_papers(context: ProjectContext) -> None:
+    """Slips of what was settled, invoices of what was sold, and both once more for the undone."""
+    slips: list[dict[str, Any]] = []
+    undone: list[str] = []
+    invoices: list[dict[str, Any]] = []
+    gone: list[tuple[UUID, int]] = []
+    for change in context.changes:
+        owner = {"order_id": str(change.key), "tenant_id": str(change.tenant_id)}
+        for fact in change.events:
+            match fact:
+                case SettlementMade(slip=Slip() as slip):
+                    slips.append(owner | _slip_row(fact, slip))
+                case SettlementUndone():
+                    undone.append(fact.settlement_id)
+                case ClaimSettled():
+                    number = invoice_number(change.key, fact.attempt)
+                    told = {"number": number, "attempt": fact.attempt, "red": False}
+                    told |= fact.split.model_dump()
+                    invoices.append(owner | told | {"issued_at": context.now.isoformat()})
+                case ClaimUndone():
+                    gone.append((change.key, fact.attempt))
+                case _:
+                    pass
+    run = context.conn.execute
+    if slips:
+        await run(QUERIES["add_slips"], json.dumps(slips))
+    if undone:
+        await run(QUERIES["undo_slips"], undone, context.now)
+    if invoices:
+        await run(QUERIES["add_invoices"], json.dumps(invoices))
+    if gone:
+        columns = [key for key, _ in gone], [attempt for _, attempt in gone]
+        await run(QUERIES["redden_invoices"], *columns, context.now)
+
+
+def invoice_number(order_id: UUID, attempt: int) -> str:
+    """20 characters: B for the sale, R for what takes it back, and digits of their own."""
+    digest = hashlib.blake2b(f"{order_id}.{attempt}".encode(), digest_size=8).digest()
+    return f"B{int.from_bytes(digest) % 10**19:019}"
+
+
+def _slip_row(fact: SettlementMade, slip: Slip) -> dict[str, Any]:
+    parts = {
+        "fund_fen": fact.fund_fen,
+        "account_fen": fact.account_fen,
+        "cash_fen": fact.cash_fen,
+    }
+    return {
+        **slip.model_dump(mode="json"),
+        **parts,
+        "attempt": fact.attempt,
+        "settlement_id": fact.settlement_id,
+        "total_fen": sum(parts.values()),
+    }
+
+
+async def load_papers(conn: Connection, order_id: UUID) -> dict[str, list[dict[str, Any]]]:
+    """The settlement slips and invoices of one order."""
+    return {
+        name: [dict(row) for row in await conn.fetch(QUERIES[f"load_{name}"], order_id)]
+        for name in ("slips", "invoices")
+    }
+
+
+async def slips_of_day(conn: Connection, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+    """What was settled between two moments and is not undone."""
+    return [dict(row) for row in await conn.fetch(QUERIES["slips_of_day"], begin, end)]
+
+
+async def known_groups(conn: Connection) -> list[dict[str, str]]:
+    """Everything that was ever cleared; a payer may have what we have not on any day."""
+    return [dict(row) for row in await conn.fetch(QUERIES["known_groups"])]
+
+
+async def paid_by_patients(conn: Connection, orders: Sequence[str]) -> dict[str, int]:
+    """What the patients of these orders have paid by our ledger, in fen."""
+    rows = await conn.fetch(QUERIES["patients_of_orders"], [UUID(order) for order in orders])
+    return {row["order_id"]: row["paid_fen"] for row in rows}
+
+
 async def load_claim(conn: Connection, order_id: UUID, tenant_id: UUID | None) -> State | None:
     """The claim of one order; None when there is none, or it is of another tenant."""
     text = await conn.fetchval(QUERIES["load_claim"], order_id, tenant_id)
@@ -77,10 +162,17 @@ async def load_claim(conn: Connection, order_id: UUID, tenant_id: UUID | None) -
 
 async def load_transfers(conn: Connection, order_id: UUID) -> list[dict[str, Any]]:
     """The movements of one order in order, each with its entries by account."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
+    found: dict[tuple[int, str, str], dict[str, Any]] = {}
     for row in await conn.fetch(QUERIES["load_transfers"], order_id):
-        name = (row["attempt"], row["kind"])
-        empty = {"attempt": name[0], "kind": name[1], "at": row["at"], "entries": {}}
+        name = (row["attempt"], row["kind"], row["call_ref"])
+        empty = {
+            "attempt": row["attempt"],
+            "kind": row["kind"],
+            "at": row["at"],
+            "call_ref": row["call_ref"],
+            "caused_by": row["caused_by"],
+            "entries": {},
+        }
         found.setdefault(name, empty)["entries"][row["account"]] = row["amount_fen"]
     return list(found.values())
 

@@ -1,26 +1,38 @@
-"""`yaoda claim quote FILE`: the settlement arithmetic over claims in a file, without any server."""
+"""`yaoda claim`: quotes over claims in a file, without any server; a day's books reconciled."""
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from services.claim.domain.settlement import ClaimRefused
 from services.claim.quoting import QuoteRequest, answer
+from services.commands.client import body_of, connect, reaching
 from services.commands.files import text_of
 from services.kit.documents import NoJson, documents
+from services.local.paths import default_home
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 when every claim was quoted, 1 when one was refused. Raises Unreadable."""
+    """0 when every claim was quoted and every figure matched, else 1. Raises Unreadable."""
     parser = argparse.ArgumentParser(prog="yaoda claim", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     quoting = actions.add_parser("quote", help="one JSON line a claim on stdout")
     quoting.add_argument("file", nargs="?", help="JSON, a JSON list or NDJSON; - for stdin")
     quoting.add_argument("--schema", action="store_true", help="print the schema of a claim")
+    daily = actions.add_parser("reconcile", help="a day against payers and payment provider")
+    daily.add_argument("--date", type=date.fromisoformat, required=True, help="a day in China")
+    daily.add_argument("--report", type=Path, metavar="FILE", help="instead of stdout")
+    daily.add_argument("--repair", action="store_true", help="mend what can be mended by itself")
+    daily.add_argument("--home", type=Path, default=default_home())
     options = parser.parse_args(list(argv))
+    if options.action == "reconcile":
+        return reconcile(options.home, options.date, options.repair, options.report)
     if options.schema:
         print(schema())
         return 0
@@ -31,6 +43,19 @@ def main(argv: Sequence[str]) -> int:
         refused |= "error" in row
         print(json.dumps(row, ensure_ascii=False))
     return int(refused)
+
+
+def reconcile(home: Path, day: date, repair: bool, report: Path | None) -> int:
+    """0 when nothing is left unmatched. Raises NotRunning, Refused."""
+    with connect(home) as client, reaching():
+        wish = {"date": day.isoformat(), "repair": repair}
+        told = body_of(client.post("/v1/reconciliations", json=wish))
+    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    if report is None:
+        sys.stdout.write(text)
+    else:
+        report.write_text(text)
+    return int(told["unmatched"] > 0)
 
 
 def schema() -> str:

@@ -38,6 +38,7 @@ OWNERS: dict[bytes, str] = {
     b"claims": "claim",
     b"ledger": "claim",
     b"disputes": "claim",
+    b"payers": "claim",
     b"reconciliations": "claim",
     b"pharmacies": "network",
     b"offers": "dispatch",

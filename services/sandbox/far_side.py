@@ -30,7 +30,9 @@ from services.sandbox.profile import DEMO, Profile, draw, load
 SILENCE_S_MAX = 60.0
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 KNOWN = "SELECT request_hash, reply FROM call WHERE key = $1"
-REMEMBER = "INSERT INTO call (key, kind, request_hash, reply) VALUES ($1, $2, $3, $4)"
+REMEMBER = """
+INSERT INTO call (key, kind, request_hash, reply, body) VALUES ($1, $2, $3, $4, $5)
+"""
 KILL = """
 INSERT INTO call (key, kind, request_hash, reply) VALUES ($1, 'dead', '', $2)
 ON CONFLICT (key) DO UPDATE SET kind = 'dead', request_hash = '', reply = excluded.reply
@@ -136,7 +138,10 @@ class FarSide:
         self._ledger = ledger
         self._faults = faults
         self._misbehave = Misbehave()
+        self.doors: list[APIRouter] = []
         self._seen: Counter[str] = Counter()
+        # The calls of one kind for one order, in the order they came: names for the draws.
+        self._nth: dict[tuple[str, str], dict[str, int]] = {}
 
     @property
     def role(self) -> str:
@@ -173,16 +178,16 @@ class FarSide:
                 raise HTTPException(503, "out of order")
             await _silence(request)
 
-    async def receive(self, kind: str, key: str, request: Request) -> Reply:
-        """One call, with everything that may go wrong. Raises HTTPException."""
+    async def receive(self, kind: str, key: str, content: bytes, request: Request) -> Reply:
+        """One call, with everything that may go wrong. Raises HTTPException, Refusal."""
         if kind not in self._kinds:
             raise HTTPException(404, "no such call")
-        content = await request.body()
         try:
             body = self._kinds[kind].body.model_validate_json(content)
         except ValidationError as error:
             raise HTTPException(422, error.errors(include_url=False, include_input=False)) from None
-        fate = (body.order_number, key.partition(":")[2])
+        nth = self._nth.setdefault((body.order_number, kind), {})
+        fate = (body.order_number, f"{kind}:{nth.setdefault(key, len(nth))}")
         self._seen[key] += 1
         await asyncio.sleep(self.profile.payer.latency.seconds(self.draw("latency", *fate)))
         fault = self._fault(kind, fate, self._seen[key])
@@ -202,6 +207,12 @@ class FarSide:
             raise HTTPException(404, "no such call")
         answer: Reply = json.loads(row["reply"])
         return answer
+
+    async def asked(self, key: str) -> dict[str, Any]:
+        """The body of an answered call."""
+        body = await self.pool.fetchval("SELECT body FROM call WHERE key = $1", key)
+        asked: dict[str, Any] = json.loads(body) if body else {}
+        return asked
 
     async def ledger(self) -> dict[str, Any]:
         """What was moved and not given back, in all and by order."""
@@ -244,7 +255,8 @@ class FarSide:
                 reply = refusal.reply
             if wrong:
                 reply = _misstated(reply)
-            await conn.execute(REMEMBER, key, kind, request_hash, json.dumps(reply))
+            told = (json.dumps(reply), content.decode())
+            await conn.execute(REMEMBER, key, kind, request_hash, *told)
             return reply
 
 
@@ -267,7 +279,7 @@ async def _silence(request: Request) -> None:
 
 
 def routes(side: FarSide) -> APIRouter:
-    """The institution's interface."""
+    """The institution's interface; an insurer has its provinces' doors besides."""
     router = APIRouter()
     router.get("/ledger")(side.ledger)
 
@@ -281,7 +293,7 @@ def routes(side: FarSide) -> APIRouter:
         key = request.headers.get("Idempotency-Key", "")
         if not key:
             raise HTTPException(400, "send an Idempotency-Key")
-        return await side.receive(kind, key, request)
+        return await side.receive(kind, key, await request.body(), request)
 
     @router.post("/misbehave")
     async def misbehave(fault: Misbehave) -> Misbehave:
@@ -311,7 +323,7 @@ def create_app(side: FarSide, settings: Settings) -> FastAPI:
             pool.terminate()
 
     app = FastAPI(title=f"Yaoda sandbox: {side.name}", version="1", lifespan=lifespan)
-    for router in (routes(side), health.router):
+    for router in (*side.doors, routes(side), health.router):
         app.include_router(router)
     return app
 

@@ -77,8 +77,16 @@ async def meet(conn: Connection, seed: int, certificate_number: str) -> str:
 
 async def person(conn: Connection, psn_no: str, *, locked: bool = False) -> Row:
     """A person in the books; locked, nobody else uses their year until the commit."""
+    row = await find(conn, psn_no, locked=locked)
+    assert row is not None
+    return row
+
+
+async def find(conn: Connection, psn_no: str, *, locked: bool = False) -> Row | None:
+    """The same, None for somebody unknown."""
     found = await conn.fetchrow(PERSON + (" FOR UPDATE" if locked else ""), psn_no)
-    assert found is not None
+    if found is None:
+        return None
     years = {year: loaded(used) for year, used in json.loads(found["years"]).items()}
     first = loaded(found["first_used"])
     names = ("insutype", "psn_type", "balance_fen")

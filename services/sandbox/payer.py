@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.values import Fen, TraceCode
 from services.kit.db import Connection
-from services.sandbox import arithmetic, insured
+from services.sandbox import arithmetic, clearing, insured
 from services.sandbox.arithmetic import Drug, Insured, NoRule, Shares
 from services.sandbox.far_side import (
     Body,
@@ -31,6 +31,7 @@ from services.sandbox.far_side import (
 )
 from services.sandbox.insured import fen, yuan
 from services.sandbox.profile import Profile, draw
+from services.sandbox.provinces import doors
 
 # A purchase at a designated pharmacy.
 PHARMACY_PURCHASE = "41"
@@ -50,9 +51,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open')
 SETTLE = """
 INSERT INTO settlement (id, key, presettlement_id, order_ref, order_number, attempt, pharmacy_id,
                         total_fen, fund_fen, account_fen, cash_fen, state, psn_no, year, uses,
-                        settled_at)
+                        settled_at, payer_area, visit_id)
 SELECT $1, $2, id, order_ref, $4, $5, $6, total_fen, fund_fen, account_fen, cash_fen, 'settled',
-       psn_no, $7, $8, $9
+       psn_no, $7, $8, $9, $10, id
 FROM presettlement WHERE id = $3
 """
 TOTALS = """
@@ -92,17 +93,19 @@ class Codes(BaseModel):
 
 
 class Person(Body):
-    """Who asks."""
+    """Who asks; without a token somebody is only looked up."""
 
     payer_area: str
-    token: str
+    token: str | None
     person_name: str
     certificate_number: str
 
 
-class Sale(Person):
-    """What is bought where."""
+class Sale(Body):
+    """What is bought where, by whom."""
 
+    payer_area: str
+    psn_no: str
     attempt: int
     pharmacy_id: str
     fee_at: AwareDatetime
@@ -166,29 +169,39 @@ class Payer:
         }
         self._profile, self._seed = profile, seed
         self.side = FarSide("payer", profile, seed, kinds, Ledger(TOTALS, ORDERS), faults)
+        self.side.doors += [doors(self.side), clearing.routes(self.side)]
 
     async def eligibility(self, conn: Connection, key: str, body: Person) -> Reply:
         """Whether the voucher is good and its holder insured."""
-        if not body.token:
+        if body.token is not None:
+            self._check_token(body.token)
+        psn_no = await insured.meet(conn, self._seed, body.certificate_number)
+        row = await insured.person(conn, psn_no)
+        told = {"psn_no": psn_no, "insutype": row.insutype, "psn_type": row.psn_type}
+        return {"result": "done", **told, "balance_fen": row.balance_fen}
+
+    def _check_token(self, token: str) -> None:
+        if not token:
             raise Refusal("token_unknown", "no voucher was presented")
-        if expired(self._profile, self._seed, body.token):
+        if expired(self._profile, self._seed, token):
             raise Refusal("token_expired", "the voucher is too old")
-        if declines(self._profile, self._seed, body.token):
+        if declines(self._profile, self._seed, token):
             raise Refusal("not_insured", "no insurance in force")
-        return {"result": "done", "payer_area": body.payer_area}
 
     async def presettle(self, conn: Connection, key: str, body: Sale) -> Reply:
         """Compute who bears what; the settlement must be of the same sale."""
         presettlement_id = short_id("PS", key)
-        psn_no = await insured.meet(conn, self._seed, body.certificate_number)
-        who = (await insured.person(conn, psn_no)).insured(arithmetic.year_of(body.fee_at))
+        row = await insured.find(conn, body.psn_no)
+        if row is None:
+            raise Refusal("person_unknown", "no such person is insured here")
+        who = row.insured(arithmetic.year_of(body.fee_at))
         shares = shares_of(body.payer_area, body.fee_at, who, body.lines)
         await conn.execute(
             PRESETTLE,
             presettlement_id,
             order_of(key),
             _lines_json(body.lines),
-            psn_no,
+            body.psn_no,
             *split_of(shares).values(),
         )
         reply = told(body.fee_at, who, shares)
@@ -199,6 +212,8 @@ class Payer:
         row = await conn.fetchrow(TAKE_PRESETTLEMENT, body.presettlement_id)
         if row is None or row["order_ref"] != order_of(key):
             raise Refusal("no_presettlement", "this sale was not presettled")
+        if row["psn_no"] != body.psn_no:
+            raise Refusal("another_person", "presettled for somebody else")
         if row["state"] != "open":
             raise Refusal("presettlement_used", f"this presettlement is {row['state']}")
         if json.loads(row["lines"]) != json.loads(_lines_json(body.lines)):
@@ -223,11 +238,13 @@ class Payer:
             year,
             insured.dumped(shares.uses),
             body.fee_at,
+            body.payer_area,
         )
         await _sell(conn, settlement_id, body)
         await insured.move(conn, person, year, shares.uses, fen(shares.account), 1)
         await conn.execute("UPDATE presettlement SET state = 'settled' WHERE id = $1", row["id"])
-        return {"result": "done", "settlement_id": settlement_id} | told(body.fee_at, who, shares)
+        ids = {"settlement_id": settlement_id, "presettlement_id": body.presettlement_id}
+        return {"result": "done", **ids, **told(body.fee_at, who, shares)}
 
     async def undo(self, conn: Connection, key: str, body: Undo) -> Reply:
         """All three parts go back; undone twice is undone once."""
@@ -235,21 +252,19 @@ class Payer:
         if row is None or row["order_ref"] != order_of(key):
             raise Refusal("no_settlement", "this settlement is unknown here")
         await _undo(conn, row["id"])
-        return {"result": "done"}
+        names = ("total_fen", "fund_fen", "account_fen", "cash_fen")
+        return {"result": "done", "split": {name: row[name] for name in names}}
 
     async def reverse(self, conn: Connection, key: str, body: Reverse) -> Reply:
         """What the call did is undone, and it can no longer do anything."""
         if order_of(body.original_key) != order_of(key):
             raise Refusal("not_yours", "the call belongs to another order")
+        if ":settle:" not in body.original_key:
+            raise Refusal("not_reversible", "only what settles can be reversed")
         await lock(conn, body.original_key)
         settlement_id = await conn.fetchval(SETTLEMENT_OF_KEY, body.original_key)
         if settlement_id is not None:
             await _undo(conn, settlement_id)
-        presettlement_id = short_id("PS", body.original_key)
-        await conn.execute(
-            "UPDATE presettlement SET state = 'void' WHERE id = $1 AND state = 'open'",
-            presettlement_id,
-        )
         await kill(conn, body.original_key)
         return {"result": "done", "reversed": settlement_id is not None}
 
@@ -274,6 +289,8 @@ def told(at: datetime, who: Insured, shares: Shares) -> Reply:
             "over_limit_fen": fen(cut.over_limit),
             "first_self_pay_fen": fen(cut.first_self_pay),
             "in_scope_fen": fen(cut.in_scope),
+            "level": cut.level,
+            "self_pay_ratio": str(cut.self_pay_ratio),
         }
         for cut in shares.cuts
     ]
@@ -290,6 +307,7 @@ def told(at: datetime, who: Insured, shares: Shares) -> Reply:
         "lines": cuts,
         "deductible_fen": fen(shares.deductible),
         "pooled_fen": fen(shares.pooled),
+        "behind": {name: fen(paid) for name, paid in shares.behind},
     }
     return {"split": split_of(shares), "bill": bill}
 

@@ -24,13 +24,21 @@ from services.claim.domain.notes import (
     Requoted,
     SettlementMade,
     SettlementUndone,
+    Slip,
 )
 from services.claim.domain.state import (
     Attempt,
     Phase,
     State,
 )
-from services.claim.domain.work import Work, authorise, carry_on, decline, without_payer
+from services.claim.domain.work import (
+    Work,
+    authorise,
+    carry_on,
+    decline,
+    self_paid_split,
+    without_payer,
+)
 from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, TimerFired, stale
 
 SETTLE_TRIES_MAX = 2
@@ -105,7 +113,13 @@ def _disputed(work: Work, kind: str, response: Response, payer_id: str) -> bool:
         return False
     ours, differs = compared.split, compared.differs
     dispute = Dispute(
-        kind=kind, ref=work.cause, ours=ours, theirs=told, differs=differs, payer_id=payer_id
+        kind=kind,
+        ref=work.cause,
+        ours=ours,
+        theirs=told,
+        differs=differs,
+        payer_id=payer_id,
+        slip=_slip(work, response) if kind == "settle" else None,
     )
     work.record(Disputed(dispute=dispute))
     return True
@@ -114,6 +128,8 @@ def _disputed(work: Work, kind: str, response: Response, payer_id: str) -> bool:
 def _compared(work: Work, response: Response, told: Split) -> Compared:
     """Against our own arithmetic where the area's rules are known, and what was presettled."""
     attempt, book, bill = _attempt(work), work.given.found, response.get("bill")
+    if told.total_fen != attempt.total_fen:
+        return Compared(self_paid_split(attempt.total_fen), ("total_fen",))
     if attempt.split is not None and attempt.split != told:
         return Compared(attempt.split, ("presettled",))
     own = None
@@ -149,9 +165,26 @@ def _settled(work: Work, response: Response) -> None:
                 settlement_id=settlement_id,
                 fund_fen=attempt.split.fund_fen,
                 account_fen=attempt.split.account_fen,
+                cash_fen=attempt.split.cash_fen,
+                slip=_slip(work, response),
             )
         )
     carry_on(work)
+
+
+def _slip(work: Work, response: Response) -> Slip | None:
+    if response.get("bill") is None or "msgid" not in response:
+        return None
+    bill = Bill.model_validate(response["bill"])
+    return Slip(
+        payer_area=work.case.payer_area,
+        insutype=bill.insutype,
+        clr_type=bill.clr_type,
+        clr_optins=bill.clr_optins,
+        visit_id=_attempt(work).presettlement_id,
+        msgid=response["msgid"],
+        settled_at=bill.settled_at,
+    )
 
 
 def _captured(work: Work, response: Response) -> None:
@@ -198,9 +231,7 @@ def _reversed(work: Work, response: Response) -> None:
         carry_on(work)
         return
     tries = work.state.tries.get(doubt.kind, 0)
-    if doubt.kind == "presettle":
-        without_payer(work, DeclineReason.PAYER_UNAVAILABLE, "presettlement unanswered")
-    elif doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
+    if doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
         decline(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
     elif doubt.kind == "hold" and tries >= HOLD_TRIES_MAX:
         decline(work, DeclineReason.PAYMENT_FAILED, "hold unanswered")
@@ -251,11 +282,16 @@ def _try_again(kind: str) -> Callable[[Work, object], None]:
     return again
 
 
-def _eligibility_unknown(work: Work, ref: str) -> None:
-    if _undecided(work):
-        without_payer(work, DeclineReason.PAYER_UNAVAILABLE, "eligibility unanswered")
-    else:
-        carry_on(work)
+def _unanswered(what: str) -> Callable[[Work, str], None]:
+    """Nothing was moved, so nothing is in doubt."""
+
+    def unknown(work: Work, ref: str) -> None:
+        if _undecided(work):
+            without_payer(work, DeclineReason.PAYER_UNAVAILABLE, f"{what} unanswered")
+        else:
+            carry_on(work)
+
+    return unknown
 
 
 def _doubtful(kind: str) -> Callable[[Work, str], None]:
@@ -299,8 +335,8 @@ REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
     "refund": _try_again("refund"),
 }
 UNKNOWN: Mapping[str, Callable[[Work, str], None]] = {
-    "eligibility": _eligibility_unknown,
-    "presettle": _doubtful("presettle"),
+    "eligibility": _unanswered("eligibility"),
+    "presettle": _unanswered("presettlement"),
     "hold": _doubtful("hold"),
     "settle": _doubtful("settle"),
     "capture": _capture_unknown,

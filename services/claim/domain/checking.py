@@ -64,6 +64,8 @@ class Bill(Part):
     lines: tuple[BillLine, ...]
     deductible_fen: int
     pooled_fen: int
+    clr_type: str = ""
+    clr_optins: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,6 +264,8 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
                     settlement_id=dispute.payer_id,
                     fund_fen=theirs.fund_fen,
                     account_fen=theirs.account_fen,
+                    cash_fen=theirs.cash_fen,
+                    slip=dispute.slip,
                 ),
             )
         case DisputeDecision.ASK_AGAIN:

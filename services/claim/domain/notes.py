@@ -1,5 +1,6 @@
 """Claim's private facts: they change the state and are audited, but never leave the service."""
 
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +30,18 @@ class Assignment(Part):
         return sum(line.unit_price_fen * line.quantity for line in self.prices)
 
 
+class Slip(Part):
+    """What a settlement is reconciled by."""
+
+    payer_area: str
+    insutype: str
+    clr_type: str
+    clr_optins: str
+    visit_id: str
+    msgid: str
+    settled_at: datetime
+
+
 class Dispute(Part):
     """Both sides' figures of one answer, and in which of them they differ."""
 
@@ -39,6 +52,7 @@ class Dispute(Part):
     differs: tuple[str, ...]
     # Of a presettlement or settlement that the payer has in its books.
     payer_id: str
+    slip: Slip | None = None
 
 
 class Opened(Note):
@@ -178,6 +192,9 @@ class SettlementMade(MoneyNote):
     settlement_id: str
     fund_fen: int
     account_fen: int
+    cash_fen: int = 0
+    # None where the payer told nothing but the split.
+    slip: Slip | None = None
 
 
 class SettlementUndone(MoneyNote):

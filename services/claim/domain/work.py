@@ -310,19 +310,23 @@ _FORWARD: Mapping[Step, Callable[[Work, Attempt], None]] = {
 
 
 def _sale(work: Work, attempt: Attempt) -> dict[str, Any]:
-    voucher = work.case.voucher
-    assert voucher is not None
     return {
-        "payer_area": work.case.payer_area,
-        "voucher": voucher.model_dump(mode="json"),
+        **_payer(work),
         "pharmacy_id": str(attempt.pharmacy_id),
         "fee_at": work.now.isoformat(),
         "lines": [line.model_dump(mode="json") for line in attempt.prices],
     }
 
 
+def _payer(work: Work) -> dict[str, Any]:
+    voucher = work.case.voucher
+    assert voucher is not None
+    area = work.case.payer_area
+    return {"payer_area": area, "voucher": voucher.model_dump(mode="json")}
+
+
 def _clear_doubt(work: Work, attempt: Attempt) -> None:
-    """Presettlement and settlement are reversed by their original key, a hold is released by its.
+    """A settlement is reversed by its original key, a hold is released by its.
 
     A capture is idempotent at the provider: going forward it is simply asked again.
     """
@@ -334,7 +338,9 @@ def _clear_doubt(work: Work, attempt: Attempt) -> None:
         assert attempt.split is not None
         work.call("capture", hold_ref=attempt.hold_ref, amount_fen=attempt.split.cash_fen)
     else:
-        work.call("reverse", original_kind=doubt.kind, original_ref=doubt.ref)
+        original = {"original_kind": doubt.kind, "original_ref": doubt.ref}
+        pharmacy_id = str(attempt.pharmacy_id)
+        work.call("reverse", **_payer(work), pharmacy_id=pharmacy_id, **original)
 
 
 def _take_back(work: Work, attempt: Attempt) -> None:
@@ -342,7 +348,7 @@ def _take_back(work: Work, attempt: Attempt) -> None:
     if doubt and doubt.kind != "capture":
         _clear_doubt(work, attempt)
     elif attempt.settlement_id:
-        work.call("undo", settlement_id=attempt.settlement_id)
+        work.call("undo", **_payer(work), settlement_id=attempt.settlement_id)
     elif attempt.hold_ref:
         # `refund` gives back whatever was taken under the hold, so it also settles a doubt.
         kind = "refund" if attempt.captured or doubt else "release"

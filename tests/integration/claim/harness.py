@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from services.claim import api
 from services.claim.app import SERVICE
 from services.claim.book import book
 from services.claim.domain import State
+from services.claim.nhsa import isolation
 from services.claim.ports import callers
 from services.kit import clock
 from services.kit.calls import Calls
@@ -216,6 +217,29 @@ class Claim:
         body = command.model_dump(mode="json")
         return await self.client.post("/v1/asks/answer", json=body, headers=self._as(tenant))
 
+    async def decide(self, order_id: UUID, ref: str, decision: str) -> httpx.Response:
+        """The operator's word on amounts that differ."""
+        reason = "compared with the payer"
+        body = {"order_id": str(order_id), "ref": ref, "decision": decision, "reason": reason}
+        return await self.client.post(
+            "/v1/disputes/decide", json=body, headers=self._as("operations")
+        )
+
+    async def reconcile(self, day: date, *, repair: bool = False) -> dict[str, Any]:
+        """The operator's statement of one day."""
+        body = {"date": day.isoformat(), "repair": repair}
+        answer = await self.client.post(
+            "/v1/reconciliations", json=body, headers=self._as("operations")
+        )
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def tamper(self, do: str, settlement_id: str) -> None:
+        """Somebody has been at the payer's books."""
+        async with httpx.AsyncClient(base_url=self.outside.payer_url) as client:
+            wish = {"do": do, "settlement_id": settlement_id}
+            assert (await client.post("/tamper", json=wish)).is_success
+
     def misbehave(self, fault: Any, *kinds: str) -> None:
         """From now on the payer does this."""
         self.outside.payer.side.misbehave(Misbehave(fault=fault, kinds=kinds))
@@ -246,7 +270,8 @@ async def outside_on(database: Database, profile: Profile) -> AsyncIterator[Outs
             stack.push_async_callback(pool.close)
             side.open(pool)
             app = FastAPI()
-            app.include_router(far_side.routes(side))
+            for router in (*side.doors, far_side.routes(side)):
+                app.include_router(router)
             urls.append(await stack.enter_async_context(serving(app)))
             pools.append(pool)
         yield Outside(payer, payment, urls[0], urls[1], pools[0], pools[1])
@@ -256,6 +281,8 @@ async def outside_on(database: Database, profile: Profile) -> AsyncIterator[Outs
 async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]:
     """A process with positions at zero, and time standing still."""
     await stand_still(database, "claim")
+    # What other tests did to a payer is not of this one.
+    isolation.AREAS.areas.clear()
     async with AsyncExitStack() as stack:
         outside = await stack.enter_async_context(outside_on(database, profile))
         urls = {"payer_url": outside.payer_url, "payment_url": outside.payment_url}

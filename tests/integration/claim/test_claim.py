@@ -1,7 +1,9 @@
 """The money of an order on a real database, against a payer and a provider over HTTP."""
 
+import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,8 +14,11 @@ from schemas.message import OrderEvent
 from schemas.values import Order
 from services.claim import ports
 from services.claim.domain.state import Phase, State, Step
+from services.claim.nhsa.dialects import CHINA
 from services.kit import calls
 from services.kit.ids import new_id
+from services.sandbox.arithmetic import ZERO
+from services.sandbox.insured import loaded, number_of
 from tests.databases import Database
 from tests.integration.claim.harness import CANARY, Claim, calm, claim_on
 from tests.unit.claim import story
@@ -92,6 +97,9 @@ async def test_a_returned_parcel_leaves_no_money_anywhere(claim: Claim) -> None:
     await claim.tell(of(story.returned(), order))
     await claim.until(order.order_id, closed)
     await check_home(claim, order.order_id)
+    shown = (await claim.get(f"/v1/claims/{order.order_id}", "operations")).json()
+    assert shown["slips"][0]["undone_at"] is not None
+    assert [item["total_fen"] for item in shown["invoices"]] == [TOTAL_FEN, -TOTAL_FEN]
     assert (await claim.published(order.order_id))[-2:] == ["ClaimUndone", "OrderClosed"]
     again = await settled(claim)
     assert again.order_id != order.order_id, "the codes of an undone sale may be sold again"
@@ -117,6 +125,64 @@ async def test_a_code_sold_before_stops_the_parcel(claim: Claim) -> None:
     state = await claim.until(order.order_id, closed)
     assert state.outcome == "settlement_refused"
     await check_home(claim, order.order_id)
+
+
+async def test_two_orders_of_one_person_never_use_the_same_money_twice(claim: Claim) -> None:
+    # Given two orders of one person at once, both presettled with 50.00 on the account
+    await claim.insure("CANARY-one-person", balance_fen=5_000)
+    orders = [await claim.order(certificate="CANARY-one-person") for _ in range(2)]
+    for order in orders:
+        await claim.approve(order)
+        await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+        await claim.tell(claim.assigned(order))
+        state = await claim.until(order.order_id, at(Step.PRICED))
+        assert state.attempt is not None
+        assert state.attempt.split is not None
+        assert (state.attempt.split.account_fen, state.attempt.split.cash_fen) == (4_000, 0)
+    # When both are sealed at once
+    sealed = [claim.sealed(order, first=10 * n) for n, order in enumerate(orders)]
+    await claim.tell(*sealed)
+    for order in orders:
+        await claim.until(order.order_id, at(Step.SETTLED))
+    # Then one had the account's money, the other what was left of it, and cash for the rest
+    books = [await claim.accounts(order.order_id) for order in orders]
+    assert sorted(-book["personal_account"] for book in books) == [1_000, 4_000]
+    assert sorted(-book.get("patient", 0) for book in books) == [0, 3_000]
+    for order, book in zip(orders, books, strict=True):
+        theirs = await claim.theirs(order.order_id)
+        assert theirs["account_fen"] == -book["personal_account"]
+        assert theirs["captured_fen"] == -book.get("patient", 0)
+    # And after both came back the person is as before
+    for order in orders:
+        await claim.tell(of(story.returned(), order))
+        await claim.until(order.order_id, closed)
+        await check_home(claim, order.order_id)
+    sql = "SELECT balance_fen, years FROM person WHERE psn_no = $1"
+    row = await claim.outside.payer_pool.fetchrow(sql, number_of("CANARY-one-person"))
+    assert row is not None
+    assert row["balance_fen"] == 5_000
+    year = loaded(next(iter(json.loads(row["years"]).values())))
+    assert year.deductible == {"ordinary": Decimal(300)}
+    assert (year.fund["ordinary"], year.burden) == (ZERO, ZERO)
+
+
+async def test_wrong_amounts_are_never_booked_and_a_person_decides(claim: Claim) -> None:
+    order = await claim.order()
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    claim.misbehave("wrong", "presettle")
+    await claim.tell(claim.assigned(order))
+    await claim.until(order.order_id, lambda state: state.dispute is not None)
+    claim.misbehave("none")
+    [shown] = (await claim.get("/v1/disputes", "operations")).json()
+    assert (shown["order_id"], shown["kind"]) == (str(order.order_id), "presettle")
+    assert (shown["ours"]["fund_fen"], shown["theirs"]["fund_fen"]) == (FUND_FEN, FUND_FEN + 1)
+    assert await claim.accounts(order.order_id) == {}
+    assert (await claim.get("/v1/disputes", "hospital-a")).status_code == 403
+    taken = await claim.decide(order.order_id, shown["ref"], "ask_again")
+    assert taken.status_code == 200
+    await claim.until(order.order_id, at(Step.PRICED))
+    assert (await claim.get("/v1/disputes", "operations")).json() == []
 
 
 async def test_a_silent_payer_is_queried_and_settles_once(claim: Claim) -> None:
@@ -220,6 +286,10 @@ async def test_a_claim_is_shown_to_its_hospital_and_to_the_operator(claim: Claim
         shown = (await claim.get(path, tenant)).json()
         assert (shown["phase"], shown["attempt"]["step"]) == ("open", "settled")
         assert [item["kind"] for item in shown["transfers"]][-1] in ("capture", "settlement")
+        assert all(item["caused_by"] and item["call_ref"] for item in shown["transfers"])
+        [slip], [invoice] = shown["slips"], shown["invoices"]
+        assert (slip["fund_fen"], len(slip["msgid"]), slip["undone_at"]) == (FUND_FEN, 30, None)
+        assert (invoice["total_fen"], len(invoice["number"])) == (TOTAL_FEN, 20)
     assert (await claim.get(path, "hospital-b")).status_code == 404
     assert (await claim.get(f"/v1/claims/{new_id()}", "operations")).status_code == 404
     assert (await claim.get(path, "chain-a")).status_code == 403
@@ -240,6 +310,37 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     assert shown["transfers"]["settlement"]["count"] == 2
     assert (payer["settled"], payer["undone"]) == (1, 1)
     assert (await claim.get("/v1/ledger/summary", "hospital-a")).status_code == 403
+
+
+async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(claim: Claim) -> None:
+    # Given four settled orders of one day, one of them undone
+    orders = [await settled(claim, first=10 * n) for n in range(4)]
+    await claim.tell(of(story.returned(), orders[3]))
+    await claim.until(orders[3].order_id, closed)
+    shown = [
+        (await claim.get(f"/v1/claims/{order.order_id}", "operations")).json() for order in orders
+    ]
+    ids = [item["slips"][0]["settlement_id"] for item in shown]
+    day = datetime.fromisoformat(shown[0]["slips"][0]["settled_at"]).astimezone(CHINA).date()
+    # When nobody did any harm, then all is equal
+    told = await claim.reconcile(day)
+    assert (told["unmatched"], told["differences"], told["provider"]["result"]) == (0, [], "equal")
+    assert [row["settlements"] for row in told["groups"]] == [3]
+    # When the payer loses one, doubles another and alters the third
+    for do, settlement_id in zip(("lose", "double", "alter"), ids[:3], strict=True):
+        await claim.tamper(do, settlement_id)
+    # Then exactly these are found, each by its code
+    told = await claim.reconcile(day)
+    found = {row["settlement_id"]: row["code"] for row in told["differences"]}
+    assert found == {ids[0]: "000102", f"{ids[1]}-2": "000101", ids[2]: "000103"}
+    assert told["unmatched"] == 3
+    # And the one that only the payer has can be reversed by itself
+    mended = await claim.reconcile(day, repair=True)
+    assert [row["code"] for row in mended["differences"] if row["repaired"]] == ["000101"]
+    codes = {row["code"] for row in (await claim.reconcile(day))["differences"]}
+    assert codes == {"000102", "000103"}
+    quiet = await claim.reconcile(day - timedelta(days=1))
+    assert quiet["unmatched"] == 0
 
 
 @pytest.mark.parametrize("entries", [[], [("fund", -5)], [("fund", -5), ("pharmacy", 4)]])

@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from services.sandbox.insured import number_of
 from tests.databases import Database
 from tests.integration.claim.harness import AREA, CLASS_A, Outside, calm, outside_on
 
@@ -19,7 +20,6 @@ PERSON = {
     "payer_area": AREA,
     "token": "EV-H-1",
     "person_name": "Synthetic",
-    "certificate_number": "000000000000000001",
 }
 NOON = "2026-03-02T04:00:00+00:00"
 LINE = {"line_id": "1", "product_code": CLASS_A, "quantity": 2, "unit_price_fen": 5_000}
@@ -44,6 +44,8 @@ class Caller:
         return response.json() if response.status_code == 200 else response.status_code
 
     async def presettle(self, ref: str = "1.1") -> Any:
+        who = PERSON | {"certificate_number": self.certificate}
+        assert (await self.call("eligibility", **who))["result"] == "done"
         return await self.call("presettle", ref, **self.sale())
 
     async def settle(self, presettlement_id: str, *codes: str, ref: str = "1.1") -> Any:
@@ -56,8 +58,9 @@ class Caller:
         return await self.call("reverse", ref, order_number="H-1", original_key=key)
 
     def sale(self) -> dict[str, Any]:
+        psn_no = number_of(self.certificate)
         sale = {"attempt": 1, "pharmacy_id": "P", "fee_at": NOON, "lines": [LINE]}
-        return PERSON | {"certificate_number": self.certificate} | sale
+        return {"order_number": "H-1", "payer_area": AREA, "psn_no": psn_no} | sale
 
 
 @pytest.fixture
@@ -152,8 +155,11 @@ async def test_a_reversed_call_is_undone_and_dead(payer: Caller, outside: Outsid
 
 
 async def test_a_call_reversed_before_it_arrives_is_dead_too(payer: Caller) -> None:
-    assert (await payer.reverse("presettle"))["reversed"] is False
-    assert (await payer.presettle())["code"] == "reversed"
+    presettled = await payer.presettle()
+    assert (await payer.reverse("settle"))["reversed"] is False
+    late = await payer.settle(presettled["presettlement_id"], code(1), code(2))
+    assert late["code"] == "reversed"
+    assert (await payer.reverse("presettle", "1.2"))["code"] == "not_reversible"
 
 
 async def test_nobody_reaches_into_another_order(payer: Caller, outside: Outside) -> None:

@@ -23,7 +23,6 @@ from tests.unit.claim.story import Story
 VOUCHER = Voucher(token="EV-1", person_name="Synthetic", certificate_number="000000000000000001")
 ORDER = "01950000-0000-7000-8000-000000000001"
 KEY = f"{ORDER}:settle:1.1"
-SPLIT = {"total_fen": 10_000, "fund_fen": 8_000, "account_fen": 500, "cash_fen": 1_500}
 
 
 class FakeVault:
@@ -37,6 +36,9 @@ class FakeVault:
             raise VaultError(self._code, "for the test")
         assert sealed.ciphertext == s.SEALED.ciphertext
         return VOUCHER
+
+    def blind(self, text: str) -> str:
+        return f"blind-{len(text)}"
 
 
 class FakePool:
@@ -69,7 +71,7 @@ def requests() -> dict[str, Any]:
         Story().apply(s.approved()),
         s.authorised().apply(s.assigned()),
         s.authorised().apply(s.assigned()).answer("presettle"),
-        s.authorised().apply(s.assigned()).unknown("presettle"),
+        s.priced().apply(s.sealed()).unknown("settle"),
         s.priced().apply(s.failed()),
         s.priced().apply(s.sealed()),
         s.priced().apply(s.sealed()).answer("settle"),
@@ -95,6 +97,9 @@ async def check(
             assert await ask(requests()[kind], KEY) == expected
 
 
+PROVIDER = ("hold", "capture", "release", "refund")
+
+
 def reply(**body: Any) -> httpx.Response:
     return httpx.Response(200, json=body)
 
@@ -107,7 +112,7 @@ def test_every_call_of_the_domain_has_a_client_and_every_client_a_use(
     assert HANDLERS
 
 
-async def test_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_sent_to_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -116,23 +121,15 @@ async def test_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         return reply(result="refused", code="no")
 
     for kind, call in callers(monkeypatch, answer).items():
-        await call.send(requests()[kind], KEY)
-    person = {"token", "person_name", "certificate_number", "order_number", "payer_area"}
-    sale = person | {"attempt", "pharmacy_id", "fee_at", "lines"}
+        if kind in PROVIDER:
+            await call.send(requests()[kind], KEY)
     assert {path: set(body) for path, body in seen.items()} == {
-        "/v1/eligibility": person,
-        "/v1/presettle": sale,
-        "/v1/settle": sale | {"presettlement_id", "codes"},
-        "/v1/undo": {"order_number", "settlement_id"},
-        "/v1/reverse": {"order_number", "original_key"},
         "/v1/hold": {"order_number", "attempt", "amount_fen"},
         "/v1/capture": {"order_number", "hold_key", "amount_fen"},
         "/v1/release": {"order_number", "hold_key"},
         "/v1/refund": {"order_number", "hold_key"},
     }
-    assert seen["/v1/reverse"]["original_key"] == f"{ORDER}:presettle:1.1"
     assert seen["/v1/capture"]["hold_key"] == f"{ORDER}:hold:1.1"
-    assert seen["/v1/eligibility"]["token"] == VOUCHER.token
 
 
 def test_another_calls_key_is_made_as_the_shell_makes_it() -> None:
@@ -141,49 +138,21 @@ def test_another_calls_key_is_made_as_the_shell_makes_it() -> None:
     assert ports.key_of(own.key, "hold", "2.1") == row.key
 
 
-async def test_a_settlement_that_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    response = reply(result="done", settlement_id="S-1", split=SPLIT, more="ignored")
-    told = {"settlement_id": "S-1", "split": SPLIT, "bill": None}
-    expected = Reply(CallOutcome.DONE, told)
-    await check(monkeypatch, "settle", response, expected)
+async def test_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    await check(monkeypatch, "hold", reply(result="done", more="ignored"), Reply(CallOutcome.DONE))
 
 
 async def test_a_business_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    response = reply(result="refused", code="code_sold", message="sold before")
-    told = {"code": "code_sold", "message": "sold before"}
-    await check(monkeypatch, "settle", response, Reply(CallOutcome.REFUSED, told))
+    response = reply(result="refused", code="not_paid", message="no money")
+    told = {"code": "not_paid", "message": "no money"}
+    await check(monkeypatch, "hold", response, Reply(CallOutcome.REFUSED, told))
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"result": "done"},
-        {"result": "done", "settlement_id": "", "split": SPLIT},
-        {"result": "done", "settlement_id": "S-1", "split": {**SPLIT, "cash_fen": 1_499}},
-        {"result": "done", "settlement_id": "S-1", "split": {**SPLIT, "cash_fen": "1500"}},
-        {"result": "done", "settlement_id": "S-1", "split": {**SPLIT, "fund_fen": -8_000}},
-        {"result": "refused"},
-        {"result": "perhaps"},
-        [],
-    ],
-)
+@pytest.mark.parametrize("body", [{"result": "refused"}, {"result": "perhaps"}, []])
 async def test_a_reply_that_cannot_be_trusted_is_no_outcome(
     monkeypatch: pytest.MonkeyPatch, body: Any
 ) -> None:
-    await check(monkeypatch, "settle", httpx.Response(200, json=body), CallUnknown)
-
-
-async def test_a_presettlement_of_another_total_is_no_outcome(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    smaller = {"total_fen": 9_999, "fund_fen": 8_000, "account_fen": 500, "cash_fen": 1_499}
-    for split, expected in ((SPLIT, Reply), (smaller, CallUnknown)):
-        response = reply(result="done", presettlement_id="P-1", split=split)
-        if expected is Reply:
-            told = {"presettlement_id": "P-1", "split": split, "bill": None}
-            await check(monkeypatch, "presettle", response, Reply(CallOutcome.DONE, told))
-        else:
-            await check(monkeypatch, "presettle", response, CallUnknown)
+    await check(monkeypatch, "hold", httpx.Response(200, json=body), CallUnknown)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 409, 429, 500, 502, 503, 504])

@@ -1,0 +1,1 @@
+"""The payer's messages in the standard's field names, and what differs by province."""

@@ -1,0 +1,366 @@
+"""The insurer's two provincial doors: the same standard, spoken in two ways, side by side.
+
+Each has one address for all messages. What comes in is put into the insurer's own terms, what goes
+out into the province's. Whoever uses the wrong door, or has not signed in, is told so.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SM3, Hash
+from fastapi import APIRouter, HTTPException, Request
+
+from services.sandbox import clearing
+from services.sandbox.far_side import FarSide, Refusal, Reply, short_id
+
+BEIJING = timezone(timedelta(hours=8))
+KINDS = {"1101": "eligibility", "2101": "presettle", "2102": "settle"}
+KINDS |= {"2103": "undo", "2601": "reverse"}
+SIGN_IN, SIGN_OUT, QUERY = "9001", "9002", "6301"
+MSGID_LENGTH = 30
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Province:
+    """One province's habits."""
+
+    path: str
+    areas: tuple[str, ...]
+    okay: Any
+    bad: Any
+    error: str
+    when: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    numbers: bool = False
+    text_output: bool = False
+    signed: bool = False
+
+
+EAST = Province(
+    path="/mbs/fmi/fsi/api/callFsiService/callService",
+    areas=("990", "991", "992", "993", "994"),
+    okay="0",
+    bad="-1",
+    error="{code}^{text}",
+    when="%Y-%m-%d %H:%M:%S",
+)
+WEST = Province(
+    path="/isp/api/ybService",
+    areas=("995", "996", "997", "998", "999"),
+    okay=0,
+    bad=-1,
+    error="[{code}] {text}",
+    when="%Y%m%d%H%M%S",
+    names={
+        "psn_cash_pay": "cash_payamt",
+        "mdtrtarea_admvs": "mdtrtarea_admdvs",
+        "drug_trac_info": "drugtracinfo",
+        "med_list_codg": "hilist_code",
+    },
+    numbers=True,
+    text_output=True,
+    signed=True,
+)
+PROVINCES = (EAST, WEST)
+
+
+def doors(side: FarSide) -> APIRouter:
+    """Both provinces' addresses."""
+    router = APIRouter()
+    signed_in: set[str] = set()
+    for province in PROVINCES:
+        router.post(province.path)(_door(side, province, signed_in))
+    return router
+
+
+def _door(side: FarSide, province: Province, signed_in: set[str]) -> Callable[..., Any]:
+    async def call(request: Request) -> Reply:
+        message = _standard(province, await request.body())
+        msgid = str(message.get("msgid"))
+        try:
+            output = await _answer(side, province, signed_in, message, request)
+            return _envelope(province, msgid, output)
+        except Refusal as refusal:
+            return _refused(province, msgid, refusal.reply)
+
+    return call
+
+
+async def _answer(
+    side: FarSide, province: Province, signed_in: set[str], message: Message, request: Request
+) -> Message:
+    infno, content = message["infno"], message["input"]
+    area = str(message.get("insuplc_admdvs", ""))
+    if not area.startswith(province.areas):
+        raise Refusal("wrong_door", f"area {area} is not of this province")
+    if len(message["msgid"]) != MSGID_LENGTH:
+        raise Refusal("bad_msgid", "a msgid has 30 characters")
+    if infno == SIGN_IN:
+        sign_no = short_id("SN", f"{area} {message.get('opter')}")
+        signed_in.add(sign_no)
+        return {"sign_no": sign_no}
+    if message.get("sign_no") not in signed_in:
+        raise Refusal("not_signed_in", "send 9001 first")
+    if infno == SIGN_OUT:
+        signed_in.discard(message["sign_no"])
+        return {"sign_no": message["sign_no"]}
+    if infno in clearing.MESSAGES:
+        try:
+            return await clearing.answer(side.pool, infno, content)
+        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+            raise HTTPException(422, f"{infno}: {error!r}") from error
+    try:
+        ours = content["exp_content"]
+        order_ref, number = ours["medins_setl_id"], ours["mdtrt_sn"]
+        if infno == QUERY:
+            return await _found(side, province, order_ref, content["data"], request)
+        if infno not in KINDS:
+            raise Refusal("not_offered_yet", f"{infno} is not simulated")
+        body = _BODIES[infno](province, message, content, order_ref)
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise HTTPException(422, f"{infno}: {error!r}") from error
+    kind = KINDS[infno]
+    key = f"{order_ref}:{kind}:{message['msgid']}"
+    text = json.dumps({"order_number": number, **body}, sort_keys=True).encode()
+    reply = await side.receive(kind, key, text, request)
+    if reply["result"] == "refused":
+        raise Refusal(reply["code"], reply["message"])
+    return _output(kind, body, reply)
+
+
+async def _found(
+    side: FarSide, province: Province, order_ref: str, data: Message, request: Request
+) -> Message:
+    kind = KINDS[data["oinfno"]]
+    key = f"{order_ref}:{kind}:{data['omsgid']}"
+    await side.falter("query", key, request)
+    try:
+        reply, body = await side.query(key), await side.asked(key)
+    except HTTPException:
+        return {"found": "0"}
+    if reply["result"] == "refused":
+        return {"found": "1", "origin": _refused(province, data["omsgid"], reply)}
+    origin = {"infcode": province.okay, "err_msg": "", "output": _output(kind, body, reply)}
+    return {"found": "1", "origin": origin}
+
+
+def _person(province: Province, message: Message, content: Message, order: str) -> Message:
+    data = content["data"]
+    by_token = data["mdtrt_cert_type"] == "01"
+    return {
+        "payer_area": message["insuplc_admdvs"],
+        "token": data["mdtrt_cert_no"] if by_token else None,
+        "person_name": data["psn_name"],
+        "certificate_number": data["certno"],
+    }
+
+
+def _sale(province: Province, message: Message, content: Message, order: str) -> Message:
+    head, at = content["druginfo"], content["druginfo"]["begntime"]
+    lines = [_line(row) for row in content["drugdetail"]]
+    total = sum(row["unit_price_fen"] * row["quantity"] for row in lines)
+    if total != _fen(head["medfee_sumamt"]):
+        raise Refusal("total_differs", "medfee_sumamt is not what the lines sum to")
+    return {
+        "payer_area": message["insuplc_admdvs"],
+        "psn_no": head["psn_no"],
+        "attempt": int(content["exp_content"]["attempt"]),
+        "pharmacy_id": message["fixmedins_code"],
+        "fee_at": datetime.strptime(at, province.when).replace(tzinfo=BEIJING).isoformat(),
+        "lines": lines,
+    }
+
+
+def _line(row: Message) -> Message:
+    count, price = Decimal(str(row["cnt"])), _fen(row["pric"])
+    if count != int(count) or _fen(row["det_item_fee_sumamt"]) != price * int(count):
+        raise Refusal("amount_differs", f"line {row['feedetl_sn']}: price times count differs")
+    return {
+        "line_id": row["feedetl_sn"],
+        "product_code": row["med_list_codg"],
+        "quantity": int(count),
+        "unit_price_fen": price,
+    }
+
+
+def _settlement(province: Province, message: Message, content: Message, order: str) -> Message:
+    sale = _sale(province, message, content, order)
+    codes: dict[str, list[str]] = {line["line_id"]: [] for line in sale["lines"]}
+    for row in content["drug_trac_info"]:
+        codes[row["feedetl_sn"]].append(row["drug_trac_codg"])
+    scanned = [
+        {**{name: line[name] for name in ("line_id", "product_code")}, "codes": found}
+        for line in sale["lines"]
+        if (found := codes[line["line_id"]])
+    ]
+    visit = content["druginfo"]["mdtrt_id"]
+    return {**sale, "presettlement_id": visit, "codes": scanned}
+
+
+def _undo(province: Province, message: Message, content: Message, order: str) -> Message:
+    return {"settlement_id": content["data"]["setl_id"]}
+
+
+def _reverse(province: Province, message: Message, content: Message, order: str) -> Message:
+    data = content["data"]
+    return {"original_key": f"{order}:{KINDS[data['oinfno']]}:{data['omsgid']}"}
+
+
+_BODIES: Mapping[str, Callable[[Province, Message, Message, str], Message]] = {
+    "1101": _person,
+    "2101": _sale,
+    "2102": _settlement,
+    "2103": _undo,
+    "2601": _reverse,
+}
+
+
+def _output(kind: str, body: Message, reply: Reply) -> Message:
+    match kind:
+        case "eligibility":
+            insurance = {
+                "insutype": reply["insutype"],
+                "psn_type": reply["psn_type"],
+                "psn_insu_stas": "1",
+                "balc": _yuan(reply["balance_fen"]),
+                "insuplc_admdvs": body["payer_area"],
+            }
+            who = {"psn_no": reply["psn_no"], "psn_cert_type": "01"}
+            return {"baseinfo": who, "insuinfo": [insurance], "idetinfo": []}
+        case "presettle" | "settle":
+            return _priced(body["payer_area"], reply)
+        case "undo":
+            back = reply["split"]
+            info = {"setl_id": body["settlement_id"], **_shares(back)}
+            return {"setlinfo": info}
+        case _:
+            return {"revs_rslt": "1" if reply["reversed"] else "0"}
+
+
+def _shares(split: Mapping[str, int]) -> Message:
+    return {
+        "medfee_sumamt": _yuan(split["total_fen"]),
+        "fund_pay_sumamt": _yuan(split["fund_fen"]),
+        "acct_pay": _yuan(split["account_fen"]),
+        "psn_cash_pay": _yuan(split["cash_fen"]),
+        "psn_part_amt": _yuan(split["account_fen"] + split["cash_fen"]),
+    }
+
+
+def _priced(area: str, reply: Reply) -> Message:
+    split, bill = reply["split"], reply["bill"]
+    lines, used = bill["lines"], bill["used"]
+
+    def total(name: str) -> Decimal:
+        return _yuan(sum(line[name] for line in lines))
+
+    funds = {name: _yuan(fen) for name, fen in bill["behind"].items()}
+    info = {
+        "setl_id": reply.get("settlement_id"),
+        "mdtrt_id": reply["presettlement_id"],
+        "insutype": bill["insutype"],
+        "psn_type": bill["psn_type"],
+        "setl_time": datetime.fromisoformat(bill["settled_at"]),
+        "med_type": "41",
+        "fulamt_ownpay_amt": total("fully_self_paid_fen"),
+        "overlmt_selfpay": total("over_limit_fen"),
+        "preselfpay_amt": total("first_self_pay_fen"),
+        "inscp_scp_amt": total("in_scope_fen"),
+        "act_pay_dedc": _yuan(bill["deductible_fen"]),
+        "hifp_pay": _yuan(split["fund_fen"] - sum(bill["behind"].values())),
+        **funds,
+        **_shares(split),
+        "balc": _yuan(bill["balance_fen"] - split["account_fen"]),
+        "acct_mulaid_pay": _yuan(0),
+        "hosp_part_amt": _yuan(0),
+        "clr_optins": f"{area[:4]}00",
+        "clr_way": "01",
+        "clr_type": "41",
+    }
+    cut = [
+        {
+            "feedetl_sn": line["line_id"],
+            "det_item_fee_sumamt": _yuan(line["amount_fen"]),
+            "fulamt_ownpay_amt": _yuan(line["fully_self_paid_fen"]),
+            "overlmt_amt": _yuan(line["over_limit_fen"]),
+            "preselfpay_amt": _yuan(line["first_self_pay_fen"]),
+            "inscp_scp_amt": _yuan(line["in_scope_fen"]),
+            "chrgitm_lv": line["level"],
+            "selfpay_prop": Decimal(line["self_pay_ratio"]),
+        }
+        for line in lines
+    ]
+    year = str(datetime.fromisoformat(bill["settled_at"]).astimezone(BEIJING).year)
+    pools = {name: fens for name, fens in used.items() if isinstance(fens, dict)}
+    flat = {f"{name}.{pool}": fen for name, fens in pools.items() for pool, fen in fens.items()}
+    flat["burden"] = used["burden_fen"]
+    cum = [{"year": year, "cum_type_code": n, "cum": _yuan(fen)} for n, fen in flat.items()]
+    return {"setlinfo": info, "detlcutinfo": cut, "setldetail": [], "cuminfo": cum}
+
+
+def _standard(province: Province, text: bytes) -> Message:
+    try:
+        message = json.loads(text, parse_float=Decimal)
+        content = message["input"]
+        if province.signed and message["cainfo"] != _digest(content):
+            raise HTTPException(400, "the signature is not of this content")
+    except (ValueError, KeyError, TypeError) as error:
+        raise HTTPException(400, f"no message: {error!r}") from error
+    back = {theirs: ours for ours, theirs in province.names.items()}
+    return {str(name): value for name, value in _renamed(message, back).items()}
+
+
+def _digest(content: Message) -> str:
+    plain = json.dumps(
+        content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=float
+    )
+    digest = Hash(SM3())
+    digest.update(plain.encode())
+    return base64.b64encode(digest.finalize()).decode()
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {names.get(name, name): _renamed(part, names) for name, part in value.items()}
+    return [_renamed(part, names) for part in value] if isinstance(value, list) else value
+
+
+def _plain(province: Province, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {province.names.get(k, k): _plain(province, part) for k, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(province, part) for part in value]
+    if isinstance(value, Decimal):
+        return float(value) if province.numbers else str(value)
+    if isinstance(value, datetime):
+        return value.astimezone(BEIJING).strftime(province.when)
+    return value
+
+
+def _envelope(province: Province, msgid: str, output: Message) -> Reply:
+    plain = _plain(province, output)
+    told = json.dumps(plain) if province.text_output else plain
+    return {"infcode": province.okay, "inf_refmsgid": msgid, "err_msg": "", "output": told}
+
+
+def _refused(province: Province, msgid: str, reply: Reply) -> Reply:
+    text = province.error.format(code=reply["code"], text=reply["message"])
+    return {"infcode": province.bad, "inf_refmsgid": msgid, "err_msg": text, "output": None}
+
+
+def _yuan(fen: int) -> Decimal:
+    return Decimal(fen) / 100
+
+
+def _fen(amount: Any) -> int:
+    exact = Decimal(str(amount)) * 100
+    if exact != int(exact):
+        raise ValueError(f"{amount} is no sum of whole fen")
+    return int(exact)
