@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from datetime import time as clock
 from math import cos, pi, radians, sin
 from pathlib import Path
 from random import Random
@@ -22,10 +21,11 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import psutil
 
 from bench.geo_redis import Redis
-from schemas.network import Opening, Pharmacy
+from schemas.network import Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import CityIndex, Counts, Finder, Rung, Supply, Wanted
@@ -40,6 +40,7 @@ SIDE_KM, RADIUS_KM, CORNERS = 20.0, (2.0, 4.0), 16
 KM_PER_DEGREE = 111.195
 WINDOW = 24
 ZONE = "Asia/Shanghai"
+FIRST_ID = 0x01950000_0000_7000_8000_000000000000
 CODES = tuple(f"GEO{n:05d}" for n in range(PRODUCTS))
 NUMBERS = {code: number for number, code in enumerate(CODES)}
 
@@ -239,31 +240,31 @@ def _bodies(seed: int, city: int, count: int) -> Iterator[str]:
         at_lat = lat + dice.random() * across
         at_lon = lon + dice.random() * across / cos(radians(lat))
         weekly = _week(dice)
-        record = Pharmacy(
-            pharmacy_id=UUID(int=0x01950000_0000_7000_8000_000000000000 + (city << 32) + number),
-            tenant_id=UUID(int=1 + dice.randrange(200)),
-            name=f"Pharmacy {city}-{number}",
-            city=f"{990_000 + city}",
-            timezone=ZONE,
-            point=GeoPoint(lat=at_lat, lon=at_lon),
-            area=_ring(dice, at_lat, at_lon),
-            open_24h=not weekly,
-            openings=weekly,
-            pharmacist_on_duty=dice.random() < 0.97,
-            duties=weekly if dice.random() < 0.5 else (),
-            designated=dice.random() < 0.75,
-            cold_chain=dice.random() < 0.6,
-            capacity_per_slot=dice.randrange(1, 6),
-            prices=dict(zip(CODES, draw.integers(300, 20_000, PRODUCTS).tolist(), strict=True)),
-        )
-        yield record.model_dump_json()
+        record = {
+            "pharmacy_id": str(UUID(int=FIRST_ID + (city << 32) + number)),
+            "tenant_id": str(UUID(int=1 + dice.randrange(200))),
+            "name": f"Pharmacy {city}-{number}",
+            "city": f"{990_000 + city}",
+            "timezone": ZONE,
+            "point": {"lat": at_lat, "lon": at_lon},
+            "area": _ring(dice, at_lat, at_lon),
+            "open_24h": not weekly,
+            "openings": weekly,
+            "pharmacist_on_duty": dice.random() < 0.97,
+            "duties": weekly if dice.random() < 0.5 else (),
+            "designated": dice.random() < 0.75,
+            "cold_chain": dice.random() < 0.6,
+            "capacity_per_slot": dice.randrange(1, 6),
+            "prices": dict(zip(CODES, draw.integers(300, 20_000, PRODUCTS).tolist(), strict=True)),
+        }
+        yield orjson.dumps(record).decode()
 
 
-def _week(dice: Random) -> tuple[Opening, ...]:
+def _week(dice: Random) -> list[dict[str, Any]]:
     if dice.random() < 0.3:
-        return ()
-    opens, closes = clock(7 + dice.randrange(3)), clock(20 + dice.randrange(4))
-    return tuple(Opening(weekday=day, opens=opens, closes=closes) for day in range(1, 8))
+        return []
+    times = {"opens": f"{7 + dice.randrange(3):02}:00", "closes": f"{20 + dice.randrange(4)}:00"}
+    return [{"weekday": day, **times} for day in range(1, 8)]
 
 
 def _ring(dice: Random, lat: float, lon: float) -> tuple[tuple[float, float], ...]:

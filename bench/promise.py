@@ -86,29 +86,19 @@ def covered(
     model = StageModel()
     memory = Experience(model)
     for day in earlier:
-        for order in sorted(day, key=lambda o: o.at_s + min(o.seconds, DAY_S)):
-            memory.learn(Done(order.trip, order.seconds))
+        for _ in _lived(day, memory, -DAY_S):
+            pass
     kept, plain, bounds, unsaid = ([0.0] * len(targets) for _ in range(4))
     spares: list[float] = []
-    running: dict[int, float] = {}
-    ends: list[tuple[float, int]] = []
-    for number, order in enumerate(orders):
-        while ends and ends[0][0] <= order.at_s:
-            ended = heapq.heappop(ends)[1]
-            del running[ended]
-            memory.learn(Done(orders[ended].trip, orders[ended].seconds))
+    for number, (order, expected, running) in enumerate(_lived(orders, memory, 0.0)):
         if number % REFRESHED == 0:
             late = [order.at_s - due for due in running.values()]
             spares = [memory.spare(target, late) or 0.0 for target in targets]
-        expected = memory.expected(order.trip)
         for place, target in enumerate(targets):
             kept[place] += order.seconds <= expected + spares[place]
             plain[place] += order.seconds <= model.seconds(target, order.trip)
             unsaid[place] += spares[place] == inf
             bounds[place] += 0 if spares[place] == inf else expected + spares[place]
-        running[number] = order.at_s + expected
-        # What was given up is heard of when nobody waits for it any more.
-        heapq.heappush(ends, (order.at_s + min(order.seconds, GIVEN_UP_S), number))
     count = len(orders)
     return [
         {
@@ -121,6 +111,37 @@ def covered(
         }
         for place, target in enumerate(targets)
     ]
+
+
+def _lived(
+    orders: Sequence[Recorded], memory: Experience, shift_s: float
+) -> Iterator[tuple[Recorded, float, dict[int, float]]]:
+    """A day as it goes by: each order with what is expected of it and of those on their way."""
+    running: dict[int, float] = {}
+    ends: list[tuple[float, int]] = []
+    for number, order in enumerate(orders):
+        while ends and ends[0][0] <= order.at_s:
+            _end(heapq.heappop(ends), orders, running, memory, shift_s)
+        expected = memory.expected(order.trip)
+        yield order, expected, running
+        running[number] = order.at_s + expected
+        # What was given up is heard of when nobody waits for it any more.
+        heapq.heappush(ends, (order.at_s + min(order.seconds, GIVEN_UP_S), number))
+    while ends:
+        _end(heapq.heappop(ends), orders, running, memory, shift_s)
+
+
+def _end(
+    at: tuple[float, int],
+    orders: Sequence[Recorded],
+    running: dict[int, float],
+    memory: Experience,
+    shift_s: float,
+) -> None:
+    ended_s, number = at
+    order = orders[number]
+    expected = running.pop(number) - order.at_s
+    memory.learn(Done(order.trip, order.seconds, ended_s + shift_s, expected))
 
 
 def recorded(folder: Path, seed: int) -> Iterator[Recorded]:

@@ -62,6 +62,7 @@ class Promises:
         self._model = StageModel()
         self._everywhere: dict[Tier, Experience] = {}
         self._cities: dict[tuple[str, Tier], Experience] = {}
+        self._expected: dict[UUID, float] = {}
         self._read_to: dict[Tier, datetime] = {}
         self._asked: dict[Tier, float] = {}
         self._known: dict[tuple[str, Tier], tuple[float, Promise]] = {}
@@ -76,10 +77,12 @@ class Promises:
         await self._learn(conn, city, tier, rules)
         own = self._cities.get((city, tier), Experience(self._model))
         rows = await conn.fetch(SQL["trips_open"], city, tier.value, WINDOW)
-        late = [
-            (now - row["authorised_at"]).total_seconds() - own.expected(_trip(row, rules))
-            for row in rows
-        ]
+        late = []
+        for row in rows:
+            # What is expected of an order is what was when it was first seen on its way.
+            expected = own.expected(_trip(row, rules))
+            expected = self._expected.setdefault(row["order_id"], expected)
+            late.append((now - row["authorised_at"]).total_seconds() - expected)
         levels = [(own, late)]
         if (everywhere := self._everywhere.get(tier)) is not None:
             levels.append((everywhere, []))
@@ -97,7 +100,8 @@ class Promises:
         for row in reversed(rows):
             there = rules if row["city"] == city else City()
             seconds = math.inf if row["seconds"] is None else row["seconds"]
-            done = Done(_trip(row, there), seconds)
+            expected = self._expected.pop(row["order_id"], None)
+            done = Done(_trip(row, there), seconds, row["ended_at"].timestamp(), expected)
             everywhere.learn(done)
             own = self._cities.setdefault((row["city"], tier), Experience(self._model))
             own.learn(done)

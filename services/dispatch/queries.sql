@@ -224,14 +224,14 @@ WHERE trip.order_id = done.order_id AND (done.delivered OR trip.due_at < $3)
 
 -- name: trips_ended
 -- The last so many of all cities that ended after a moment, the newest first.
-SELECT city, pharmacy_id, authorised_at, metres, lines, cold, ended_at, seconds
+SELECT order_id, city, pharmacy_id, authorised_at, metres, lines, cold, ended_at, seconds
 FROM trip
 WHERE tier = $1 AND ended_at > $2
 ORDER BY ended_at DESC
 LIMIT $3;
 
 -- name: trips_open
-SELECT pharmacy_id, authorised_at, metres, lines, cold
+SELECT order_id, pharmacy_id, authorised_at, metres, lines, cold
 FROM trip
 WHERE city = $1 AND tier = $2 AND ended_at IS NULL
 LIMIT $3;

@@ -14,9 +14,12 @@ from statistics import NormalDist
 
 from services.dispatch.domain.scoring import PRIOR, Stages
 
-# As many of the last orders count; with fewer than the least, what all cities have shown, or the
-# model alone.
+# As many of the last orders count, or those of the last hours where these are more; with fewer
+# than the least, what all cities have shown, or the model alone.
 WINDOW = 2_000
+WINDOW_S = 6 * 3_600.0
+WINDOW_MAX = 20_000
+SURGE_MAX = 40
 LEAST = 200
 HOURS = 24
 # How fast what is older fades, and how far what rests on few orders is drawn to the whole.
@@ -44,14 +47,17 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An order that ended: seconds from authorisation to the door.
+    """An order that ended at a Unix time: seconds from authorisation to the door.
 
     Infinite for one that was given up after its promise: it counts as missed, else the share that
-    was kept would look better than it is.
+    was kept would look better than it is. `expected_s` is what was expected when it was on its way:
+    what was learnt since would make the past look better known than it was.
     """
 
     trip: Trip
     seconds: float
+    ended_s: float = 0.0
+    expected_s: float | None = None
 
 
 class StageModel:
@@ -86,7 +92,7 @@ class Experience:
         self._hour_sums = [0.0] * HOURS
         self._hour_counts = [0.0] * HOURS
         self._pharmacies: dict[Hashable, tuple[float, float]] = {}
-        self._turn: deque[float] = deque()
+        self._turn: deque[tuple[float, float]] = deque()
         self._sorted: list[float] = []
 
     def __len__(self) -> int:
@@ -94,7 +100,8 @@ class Experience:
 
     def learn(self, done: Done) -> None:
         """One more order ended: in the order of their ends."""
-        self._remember(done.seconds - self.expected(done.trip))
+        expected = self.expected(done.trip) if done.expected_s is None else done.expected_s
+        self._remember(done.seconds - expected, done.ended_s)
         if done.seconds == inf:
             return
         trip = done.trip
@@ -130,7 +137,8 @@ class Experience:
         if found is None:
             return None
         missed = sum(one > found for one in late)
-        return self._rank(target, missed) if missed else found
+        # A surge moves the quantile, but not beyond what the ended orders can speak for.
+        return self._rank(target, min(missed, len(self) // SURGE_MAX)) if missed else found
 
     def _rank(self, target: float, missed: int) -> float | None:
         count = len(self._sorted)
@@ -139,11 +147,13 @@ class Experience:
         rank = ceil((count + missed + 1) * target)
         return self._sorted[rank - 1] if rank <= count else inf
 
-    def _remember(self, off: float) -> None:
-        self._turn.append(off)
+    def _remember(self, off: float, ended_s: float) -> None:
+        self._turn.append((off, ended_s))
         insort(self._sorted, off)
-        if len(self._turn) > self._window:
-            del self._sorted[bisect_left(self._sorted, self._turn.popleft())]
+        while len(self._turn) > self._window and (
+            ended_s - self._turn[0][1] > WINDOW_S or len(self._turn) > WINDOW_MAX
+        ):
+            del self._sorted[bisect_left(self._sorted, self._turn.popleft()[0])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,19 @@ Own geometry, own calendar, own policy figures: a fault in the match cannot hide
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from math import asin, cos, hypot, pi, radians, sin, sqrt
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from schemas.network import Opening, Pharmacy
-from schemas.values import GateCode, GeoPoint, OrderLine, Tier
+from schemas.claim import Basis, ClaimAuthorised, OrderClosed
+from schemas.delivery import AttemptFailed, ParcelSealed
+from schemas.dispatch import OfferDeclined, OfferExpired, OfferMade, OfferWithdrawn
+from schemas.message import Event
+from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCounted
+from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
 
 RADIUS_OF_EARTH_KM = 6371.0088
 DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
@@ -223,3 +227,129 @@ def _within(openings: Sequence[Opening], timezone: str, moment: datetime) -> boo
         and (at < opening.closes or opening.closes >= END_OF_DAY)
         for opening in openings
     )
+
+
+class Referee:
+    """Follows facts as dispatch took and told them, and checks each offer when it is made.
+
+    Of what stands in tables it knows nothing: shelves, slots and refusals are its own sums.
+    """
+
+    def __init__(self, drug_of: Mapping[str, object] | None = None) -> None:
+        self._drug_of = {} if drug_of is None else drug_of
+        self._pharmacies: dict[UUID, Pharmacy] = {}
+        self._orders: dict[UUID, ClaimAuthorised] = {}
+        self._counts: dict[tuple[UUID, str], tuple[int, datetime, date | None]] = {}
+        self._held: dict[UUID, _Held] = {}
+        self._gone: list[tuple[UUID, str, int, datetime]] = []
+        self._out: dict[UUID, set[UUID]] = {}
+
+    def see(self, event: Event, at: datetime) -> list[Violation]:
+        """What is wrong with it; only an offer can be."""
+        match event:
+            case PharmacyChanged():
+                self._pharmacies[event.pharmacy.pharmacy_id] = event.pharmacy
+            case StockCounted():
+                self._count(event)
+            case ClaimAuthorised():
+                self._orders[event.order_id] = event
+            case OfferMade():
+                return self._offered(event, at)
+            case OfferDeclined() | OfferExpired():
+                self._let_go(event.order_id, refused=True)
+            case AttemptFailed() if event.order_id in self._held:
+                self._let_go(event.order_id, refused=True)
+            case OfferWithdrawn():
+                self._let_go(event.order_id, refused=False)
+            case ParcelSealed():
+                self._seal(event.order_id, at)
+            case OrderClosed() if event.order_id in self._held:
+                if event.outcome in (Outcome.DELIVERED, Outcome.RETURNED):
+                    self._seal(event.order_id, at)
+                self._let_go(event.order_id, refused=False)
+            case _:
+                pass
+        return []
+
+    def _count(self, event: StockCounted) -> None:
+        for count in event.counts:
+            pair = event.pharmacy_id, count.product_code
+            known = self._counts.get(pair)
+            if known is None or known[1] < event.counted_at:
+                self._counts[pair] = count.count, event.counted_at, count.expires_on
+
+    def _offered(self, event: OfferMade, at: datetime) -> list[Violation]:
+        told = self._orders[event.order_id]
+        product = {price.line_id: price.product_code for price in event.prices}
+        lines = tuple(
+            line.model_copy(update={"product_code": product[line.line_id]})
+            for line in told.order.lines
+            if line.line_id in product
+        )
+        commitment = Commitment(
+            event.order_id,
+            event.pharmacy_id,
+            told.order.point,
+            lines,
+            told.basis is Basis.INSURED,
+            event.tier,
+            event.due_at,
+            at,
+            frozenset(self._out.get(event.order_id, ())),
+            written=told.order.lines,
+        )
+        found = violations([commitment], self._world(at))
+        if event.order_id in self._held:
+            found.append(Violation(event.order_id, GateCode.REFUSED, "two offers at once"))
+        self._held[event.order_id] = _Held(event.pharmacy_id, lines, at)
+        return found
+
+    def _world(self, at: datetime) -> World:
+        shelf = {pair: count for pair, (count, _, _) in self._counts.items()}
+        for held in self._held.values():
+            for line in held.lines:
+                if not held.sealed:
+                    pair = held.pharmacy_id, line.product_code
+                    shelf[pair] = shelf.get(pair, 0) - line.quantity
+        for pharmacy_id, code, quantity, sealed_at in self._gone:
+            pair = pharmacy_id, code
+            if pair in self._counts and sealed_at >= self._counts[pair][1]:
+                shelf[pair] -= quantity
+        slots: dict[UUID, int] = {}
+        for held in self._held.values():
+            if _slot(held.at) == _slot(at):
+                slots[held.pharmacy_id] = slots.get(held.pharmacy_id, 0) + 1
+        expires = {pair: last for pair, (_, _, last) in self._counts.items() if last is not None}
+        return World(self._pharmacies, shelf, slots, self._drug_of, expires)
+
+    def _seal(self, order_id: UUID, at: datetime) -> None:
+        held = self._held.get(order_id)
+        if held is None or held.sealed:
+            return
+        self._held[order_id] = replace(held, sealed=True)
+        self._gone += [(held.pharmacy_id, x.product_code, x.quantity, at) for x in held.lines]
+
+    def _let_go(self, order_id: UUID, *, refused: bool) -> None:
+        held = self._held.pop(order_id, None)
+        if held is None:
+            return
+        if refused:
+            self._out.setdefault(order_id, set()).add(held.pharmacy_id)
+        if held.sealed:
+            gone = [(held.pharmacy_id, x.product_code, x.quantity) for x in held.lines]
+            if refused:
+                self._gone = [row for row in self._gone if row[:3] not in gone]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an offer or assignment holds."""
+
+    pharmacy_id: UUID
+    lines: tuple[OrderLine, ...]
+    at: datetime
+    sealed: bool = False
+
+
+def _slot(at: datetime) -> datetime:
+    return at.replace(minute=at.minute // 10 * 10, second=0, microsecond=0)

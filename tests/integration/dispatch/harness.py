@@ -13,11 +13,14 @@ import httpx
 from schemas.claim import Basis, ClaimAuthorised
 from schemas.message import Event
 from schemas.network import Pharmacy, PharmacyChanged, StockCount, StockCounted
+from schemas.registry import parse
 from schemas.values import GeoPoint
+from services.catalogue import catalogue
 from services.dispatch import api, tick
 from services.dispatch.app import SERVICE
 from services.dispatch.desk import Desk
 from services.dispatch.domain import State
+from services.dispatch.domain.verifier import Referee
 from services.kit import clock
 from services.kit.handler import Shell
 from services.kit.ids import new_id
@@ -44,6 +47,21 @@ WHERE r.state = 'reserved' AND offer.state NOT IN ('open', 'accepted')
 """
 
 
+class _Drugs(dict[str, object]):
+    """What a product is, by the catalogue."""
+
+    def __missing__(self, code: str) -> object:
+        known = catalogue().product(code)
+        return code if known is None else known.same_drug
+
+    def __contains__(self, code: object) -> bool:
+        return True
+
+    def get(self, code: str, default: object = None) -> object:
+        """The same as by its key."""
+        return self[code]
+
+
 @dataclass
 class Dispatch:
     """One worker."""
@@ -55,11 +73,26 @@ class Dispatch:
     tenants: dict[str, UUID]
     database: Database
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    referee: Referee = field(default_factory=lambda: Referee(_Drugs()))
+    refereed: int = 0
 
     async def tell(self, *facts: Event) -> None:
         """Facts of others, as Kafka would bring them."""
+        await self.look()
+        now = await self.now()
+        for fact in facts:
+            assert self.referee.see(fact, now) == []
         hospital = self.tenants["hospital-a"]
         await self.shell.records([next_record(fact, hospital, self.offsets) for fact in facts])
+
+    async def look(self) -> None:
+        """Let the referee see what went out since; by the facts alone no offer breaks a gate."""
+        sql = "SELECT id, type, version, time, body FROM outbox WHERE id > $1 ORDER BY id"
+        for row in await self.shell.pool.fetch(sql, self.refereed):
+            self.refereed = row["id"]
+            fact = parse(row["type"], row["version"], row["body"])
+            assert isinstance(fact, Event)
+            assert self.referee.see(fact, row["time"]) == []
 
     async def open_pharmacy(self, n: int, packs: int = 10, **changes: Any) -> Pharmacy:
         """A pharmacy of the sandbox's chain with so many packs of everything it sells."""
@@ -164,6 +197,7 @@ class Dispatch:
 
     async def check_ledger(self) -> None:
         """The sums in the stock table are those of the reservations; nothing is parked."""
+        await self.look()
         for sql in (LEDGER_FAULTS, HELD_BY_NOBODY, "SELECT code, detail FROM parked"):
             rows = await self.shell.pool.fetch(sql)
             assert [tuple(row) for row in rows] == []

@@ -14,14 +14,20 @@ def trip(hour: int = 12, pharmacy: int = 1, metres: float = 1000) -> Trip:
     return Trip(metres, 2, False, 4.0, hour, pharmacy)
 
 
-def drawn(seed: int, count: int, shift: float = 900) -> list[Done]:
+def drawn(seed: int, count: int, shift: float = 900, start: int = 0) -> list[Done]:
     """Orders that take longer at noon and in every third pharmacy."""
     dice = Random(seed)
     made = []
-    for _ in range(count):
+    for number in range(count):
         one = trip(dice.randrange(24), dice.randrange(9), dice.uniform(100, 4000))
-        late = shift + 600 * (one.hour == 12) + 400 * (one.pharmacy % 3 == 0)
-        made.append(Done(one, MODEL.seconds(0.5, one) + late + dice.lognormvariate(5, 0.8)))
+        late = shift + 600 * (one.hour == 12) + 400 * (one.pharmacy in (0, 3, 6))
+        made.append(
+            Done(
+                one,
+                MODEL.seconds(0.5, one) + late + dice.lognormvariate(5, 0.8),
+                60.0 * (start + number),
+            )
+        )
     return made
 
 
@@ -36,7 +42,7 @@ def taught(done: list[Done]) -> Experience:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_share_promised_is_the_share_kept(target: float, seed: int) -> None:
     memory = taught(drawn(seed, 3_000))
-    unseen = drawn(seed + 100, 3_000)
+    unseen = drawn(seed + 100, 3_000, start=3_000)
     kept = 0
     for one in unseen:
         promise = Promise.of(target, MODEL, (memory, ()))
@@ -63,7 +69,7 @@ def test_the_hour_and_the_pharmacy_are_learnt() -> None:
 
 
 def test_old_orders_drop_out() -> None:
-    memory = taught(drawn(1, WINDOW, shift=5_000) + drawn(2, WINDOW))
+    memory = taught(drawn(1, WINDOW, shift=5_000) + drawn(2, WINDOW, start=WINDOW))
     assert len(memory) == WINDOW
     fresh = taught(drawn(2, WINDOW))
     spare, other = memory.spare(0.9), fresh.spare(0.9)

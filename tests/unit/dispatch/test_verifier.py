@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.network import Opening, Pharmacy
-from schemas.values import GateCode, GeoPoint, OrderLine, Tier
+from schemas.dispatch import OfferExpired, OfferMade, OfferWithdrawn
+from schemas.message import Event
+from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCount, StockCounted
+from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
     Choice,
@@ -24,13 +26,22 @@ from services.dispatch.domain.candidates import (
 )
 from services.dispatch.domain.verifier import (
     Commitment,
+    Referee,
     World,
     great_circle_km,
     violations,
 )
 from services.dispatch.store import PASSES_MAX
 from services.kit.spec import NOW
-from tests.unit.dispatch.samples import LINES, pharmacy, uid
+from tests.unit.dispatch.samples import (
+    LINES,
+    PRICES,
+    authorised,
+    closed,
+    pharmacy,
+    sealed,
+    uid,
+)
 
 EXAMPLES = settings(max_examples=120, deadline=None)
 SEEDS = st.integers(0, 2**32)
@@ -327,3 +338,77 @@ def test_reading_stock_only_where_it_matters_finds_the_same(seed: int) -> None:
         supply.free |= {pair: whole.free[pair] for pair in missing}
     assert missing == set()
     assert (matches, set()) == match_many(index, wishes, whole, NOW)
+
+
+def offer(n: int, pharmacy_id: UUID, number: int = 1) -> OfferMade:
+    return OfferMade(
+        order_id=uid(n),
+        offer_id=uid(9000 + n),
+        offer_number=number,
+        pharmacy_id=pharmacy_id,
+        pharmacy_tenant=uid(3),
+        tier=Tier.MIN_30,
+        insured=True,
+        prices=PRICES,
+        distance_m=1,
+        expires_at=NOW + timedelta(seconds=90),
+        due_at=NOW + timedelta(minutes=30),
+    )
+
+
+def facts_of(count: int, packs: int) -> list[Event]:
+    """Pharmacies 100 and 101 with so many packs of each drug, and authorised orders from 1."""
+    there = [pharmacy(100, lat=CENTRE.lat), pharmacy(101, lat=CENTRE.lat)]
+    counts = tuple(StockCount(product_code=code, count=packs) for code in PRODUCTS)
+    told: list[Event] = [PharmacyChanged(pharmacy=one) for one in there]
+    told += [
+        StockCounted(pharmacy_id=one.pharmacy_id, counts=counts, counted_at=NOW) for one in there
+    ]
+    for n in range(1, count + 1):
+        event = authorised(order_id=uid(n))
+        told.append(event.model_copy(update={"order_id": uid(n)}))
+    return told
+
+
+def test_the_referee_keeps_its_own_books() -> None:
+    referee = Referee()
+    for fact in facts_of(6, packs=4):
+        assert referee.see(fact, NOW) == []
+
+    def seen(event: Event) -> list[GateCode]:
+        return [violation.gate for violation in referee.see(event, NOW)]
+
+    assert seen(offer(1, uid(100))) == []
+    assert seen(offer(2, uid(100))) == []
+    assert seen(offer(3, uid(100))) == [GateCode.NO_STOCK]
+    gone = OfferWithdrawn(
+        order_id=uid(3),
+        offer_id=uid(9003),
+        pharmacy_id=uid(100),
+        pharmacy_tenant=uid(3),
+        reason="test",
+    )
+    assert seen(gone) == []
+    assert seen(offer(2, uid(101), 2)) == [GateCode.REFUSED]
+    refused = OfferExpired(
+        order_id=uid(1), offer_id=uid(9001), pharmacy_id=uid(100), pharmacy_tenant=uid(3)
+    )
+    assert seen(refused) == []
+    assert seen(offer(1, uid(100), 2)) == [GateCode.REFUSED]
+    assert seen(offer(4, uid(101))) == []
+    assert seen(offer(5, uid(101))) == [GateCode.NO_STOCK]
+
+
+def test_what_was_sealed_is_off_the_shelf_until_the_next_count() -> None:
+    referee = Referee()
+    for fact in facts_of(4, packs=2):
+        referee.see(fact, NOW)
+    referee.see(offer(1, uid(100)), NOW)
+    referee.see(sealed().model_copy(update={"order_id": uid(1)}), NOW)
+    closing = closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": uid(1)})
+    referee.see(closing, NOW)
+    later = NOW + timedelta(minutes=20)
+    assert [v.gate for v in referee.see(offer(2, uid(100)), later)] == [GateCode.NO_STOCK]
+    counts = tuple(StockCount(product_code=code, count=9) for code in PRODUCTS)
+    referee.see(StockCounted(pharmacy_id=uid(100), counts=counts, counted_at=later), later)
+    assert referee.see(offer(3, uid(100)), later) == []
