@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     except (DayError, ProfileError, ImportError, AttributeError) as error:
         print(f"yaoda: {error}", file=sys.stderr)
         return 2
-    cells = []
+    cells: list[dict[str, Any]] = []
     for day in days:
         for at_load in options.load:
             for refusal in options.refusal:
@@ -74,10 +74,15 @@ def main(argv: Sequence[str]) -> int:
                 ]
                 scenarios = (scenario_of(day, profile, plan) for plan in plans)
                 cells.append(_cell(scenarios, plans, makers))
-    report = _report(options, profile.name, cells)
-    if options.report:
-        Path(options.report).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+                report = _report(options, profile.name, cells)
+                # After every cell, so that a long run that is broken off leaves what it has.
+                _write(options.report, report)
     return 1 if report["violations"] else 0
+
+
+def _write(file: str | None, report: dict[str, Any]) -> None:
+    if file:
+        Path(file).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

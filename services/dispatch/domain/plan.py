@@ -36,6 +36,7 @@ LATER_COST = 200
 class Row:
     """One order. Times are seconds from now; `worth` scales what it is worth to place it.
 
+    `firm` is an order that waits for its offer now; the others only make its choice a good one.
     `numbers` and `metres` are who passes every gate but capacity, nearest first.
     """
 
@@ -46,6 +47,7 @@ class Row:
     latest_s: float
     fixed_s: float
     worth: float = 1.0
+    firm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Chosen:
 
 
 def plan(rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
-    """The least expected loss over all rows; the first choices at once when all of them fit."""
+    """The least expected loss over all rows; the first choices at once where they are free."""
     count = len(rows)
     nobody = np.full(count, NOBODY, np.int64)
     sizes = np.array([len(row.numbers) for row in rows], np.int64)
@@ -100,21 +102,25 @@ class _Table:
         self.latest = np.array([row.latest_s for row in rows])
         self.fixed = np.array([row.fixed_s for row in rows])
         self.worth = np.array([row.worth for row in rows])
+        self.firm = np.array([row.firm for row in rows], dtype=bool)
 
 
 def _first_choices(table: _Table, rows: Sequence[Row], places: Places) -> Chosen | None:
-    """Everybody's nearest in the slot of their coming, or None when there are too few places."""
+    """The nearest for every firm row, or None when one of these places is wanted by too many."""
     nearest = np.array([row.numbers[0] if len(row.numbers) else NOBODY for row in rows])
     slot = np.searchsorted(places.starts_s, table.at, side="right") - 1
     slot = np.clip(slot, 0, len(places.starts_s) - 1)
     some = nearest != NOBODY
-    if (table.at > table.latest)[some].any():
+    if (table.at > table.latest)[some & table.firm].any():
         return None
     wanted = np.zeros_like(places.left)
     np.add.at(wanted, (slot[some], nearest[some]), 1)
-    if (wanted > places.left).any():
+    firm = some & table.firm
+    if (wanted > places.left)[slot[firm], nearest[firm]].any():
         return None
-    return Chosen(nearest.astype(np.int64), np.where(some, slot, NOBODY), solved=False)
+    return Chosen(
+        np.where(firm, nearest, NOBODY).astype(np.int64), np.where(firm, slot, NOBODY), solved=False
+    )
 
 
 def _arcs(table: _Table, places: Places, slot: int, clock: Clock) -> tuple[Ints, Ints, Ints]:

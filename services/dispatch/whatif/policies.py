@@ -63,11 +63,14 @@ class Ours:
 
     def __init__(self) -> None:
         self._clock = scoring.Clock()
-        self._asked_s, self._slot = float("-inf"), -1
+        self._fixed: dict[int, float] = {}
+        self._asked_s, self._slot, self._shared = float("-inf"), -1, False
 
     def offers(self, board: Board) -> Iterator[tuple[Case, int]]:
         """What the plan puts into the present slot."""
-        if board.now_s - self._asked_s < self.every_s and board.slot == self._slot:
+        # Where there is room for all, waiting for others gains nothing.
+        early = board.now_s - self._asked_s < self.every_s and board.slot == self._slot
+        if early and self._shared:
             board.wake_s = self._asked_s + self.every_s
             return
         self._asked_s, self._slot = board.now_s, board.slot
@@ -81,6 +84,7 @@ class Ours:
         starts = [board.slot_starts(board.slot + k) - board.now_s for k in range(self.slots)]
         left = np.stack([board.left(board.slot + k) for k in range(self.slots)])
         chosen = plan(rows, Places(left, np.array(starts), float(SLOT_S)), self._clock)
+        self._shared = chosen.solved
         for n, case in enumerate(waiting):
             if chosen.slot[n] == 0:
                 yield case, int(chosen.pharmacy[n])
@@ -129,9 +133,13 @@ class Ours:
         near: int,
     ) -> Row:
         options = board.options(case)
-        fixed = self._clock.fixed_s(len(case.asked.lines), case.asked.cold)
+        fixed = self._fixed.get(case.number)
+        if fixed is None:
+            fixed = self._clock.fixed_s(len(case.asked.lines), case.asked.cold)
+            self._fixed[case.number] = fixed
+        firm = case.number in board.pending and not at
         numbers, metres = options.numbers[:near], options.metres[:near]
-        return Row(numbers, metres, at, due, latest, fixed, worth)
+        return Row(numbers, metres, at, due, latest, fixed, worth, firm)
 
 
 class WithoutForecast(Ours):

@@ -1,5 +1,6 @@
 """The plan of a tick against every other way to do it."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -79,6 +80,12 @@ def test_with_room_for_all_everybody_gets_the_nearest_without_solving() -> None:
 def test_who_has_no_other_choice_is_served_first() -> None:
     chosen = plan([row((0, 100), (1, 900)), row((0, 100))], places([1, 1], [0, 0]), CLOCK)
     assert chosen.pharmacy.tolist() == [1, 0]
+
+
+def test_a_quarrel_elsewhere_delays_nobody() -> None:
+    far = [replace(row((1, 100), at_s=9.0), firm=False) for _ in range(3)]
+    chosen = plan([row((0, 100)), *far], places([1, 1], [0, 0]), CLOCK)
+    assert (chosen.solved, chosen.pharmacy.tolist()) == (False, [0, NOBODY, NOBODY, NOBODY])
 
 
 def test_a_place_is_kept_for_one_who_is_still_in_review() -> None:
