@@ -1,6 +1,7 @@
 """What keeps one area's payer from slowing the others: bulkhead, circuit breaker, rate limit.
 
-All three refuse or wait before anything is sent. The breaker opens after failures in a row, lets
+All three refuse or wait before anything is sent: a payer that is well may fill most of a worker's
+places, one that failed lately only a few. The breaker opens after failures in a row, lets
 one message through after a pause with jitter, and closes when that one is answered. Whether the
 answer is yes or no does not matter to it.
 """
@@ -15,11 +16,12 @@ from typing import Literal
 
 from services.kit.calls import CallUnknown
 
-IN_FLIGHT_MAX = 16
+# Of the 64 calls that a worker makes at once; one that failed lately gets fewer, and none waits.
+IN_FLIGHT_MAX, WAITING_MAX, SICK_MAX = 48, 8, 8
 FAILURES_MAX = 6
 PAUSE_S, PAUSE_S_MAX = 1.0, 10.0
-PER_S = 100.0
-BURST = 50.0
+PER_S = 500.0
+BURST = 250.0
 WAIT_S_MAX = 2.0
 
 State = Literal["closed", "open", "half_open"]
@@ -36,6 +38,7 @@ class Area:
     tokens: float = BURST
     filled_s: float = 0.0
     trying: bool = False
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT_MAX))
 
     def state(self, now_s: float) -> State:
         """As the operator is told."""
@@ -63,7 +66,7 @@ class Areas:
         area.in_flight += 1
         try:
             await self._pace(name, area)
-            async with self._judged(area):
+            async with area.places, self._judged(area):
                 yield
         finally:
             area.in_flight -= 1
@@ -101,8 +104,9 @@ class Areas:
         state = area.state(self.clock())
         if state == "open" or (state == "half_open" and area.trying):
             raise CallUnknown(f"not sent: the payer of {name} does not answer")
-        if area.in_flight >= IN_FLIGHT_MAX:
-            raise CallUnknown(f"not sent: {IN_FLIGHT_MAX} messages to {name} are under way")
+        most = SICK_MAX if area.failures else IN_FLIGHT_MAX + WAITING_MAX
+        if area.in_flight >= most:
+            raise CallUnknown(f"not sent: {most} messages to {name} are under way")
         trial = state == "half_open"
         area.trying = area.trying or trial
         return trial

@@ -1,12 +1,12 @@
 """One area's payer may hang, the others do not notice: bulkhead, breaker, rate."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
 from services.claim.nhsa import isolation
-from services.claim.nhsa.isolation import FAILURES_MAX, IN_FLIGHT_MAX, Areas
+from services.claim.nhsa.isolation import FAILURES_MAX, IN_FLIGHT_MAX, SICK_MAX, WAITING_MAX, Areas
 from services.kit.calls import CallUnknown
 
 
@@ -86,13 +86,26 @@ async def test_a_payer_that_hangs_takes_only_its_own_places() -> None:
         async with all_areas.passing("a"):
             await hang.wait()
 
-    tasks = [asyncio.create_task(hanging()) for _ in range(IN_FLIGHT_MAX)]
+    tasks = [asyncio.create_task(hanging()) for _ in range(IN_FLIGHT_MAX + WAITING_MAX)]
     await asyncio.sleep(0)
     with pytest.raises(CallUnknown, match="under way"):
         await answer(all_areas, "a")
     await answer(all_areas, "b")
     hang.set()
     await asyncio.gather(*tasks)
+    await answer(all_areas, "a")
+
+
+async def test_a_payer_that_failed_lately_gets_few_places() -> None:
+    all_areas = areas(Clock())
+    await fail(all_areas, "a")
+    async with AsyncExitStack() as stack:
+        for _ in range(SICK_MAX):
+            await stack.enter_async_context(all_areas.passing("a"))
+        with pytest.raises(CallUnknown, match="under way"):
+            await answer(all_areas, "a")
+    # Answered once, it is well again
+    assert state(all_areas, "a") == "closed"
     await answer(all_areas, "a")
 
 
