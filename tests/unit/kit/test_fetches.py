@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kit import fetches
@@ -27,11 +27,13 @@ DRIVERS_REQUEST = partitions_of(FetchRequest_v11.SCHEMA)
 DRIVERS_RESPONSE = partitions_of(FetchResponse_v11.SCHEMA)
 
 
+@settings(deadline=None)
 @given(ASKED)
 def test_what_is_asked(items: list[Any]) -> None:
     assert fetches.AskedPartitions().encode(items) == DRIVERS_REQUEST.encode(items)
 
 
+@settings(deadline=None)
 @given(ANSWERED, st.binary(max_size=3))
 def test_what_is_answered(items: list[Any], rest: bytes) -> None:
     wire = DRIVERS_RESPONSE.encode(items)
