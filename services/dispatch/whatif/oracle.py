@@ -13,7 +13,7 @@ from services.dispatch.domain import promise
 from services.dispatch.domain.assign import NOBODY, Arcs, solve
 from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, ON_TIME_WORTH, UNASSIGNED
 from services.dispatch.whatif.city import City
-from services.dispatch.whatif.engine import PICK_UP_S, SLOT_S, Board, Case
+from services.dispatch.whatif.engine import PICK_UP_S, SLOT_S, TICK_S, Board, Case
 from services.dispatch.whatif.facts import Scenario
 
 Plan = dict[int, tuple[int, float]]
@@ -104,6 +104,9 @@ def _arcs(scenario: Scenario, option: _Option, slots: int) -> Iterator[tuple[int
     first, last = int(released_s // SLOT_S), int(latest_s // SLOT_S)
     for slot in range(first, last + 1):
         at_s = max(released_s, slot * SLOT_S)
+        if at_s + 2 * TICK_S > (slot + 1) * SLOT_S:
+            # The tick that makes the offer would fall into the next slot.
+            continue
         late = at_s + option.needed_s + 2 > due_s
         cost = ON_TIME_WORTH * late + METRE_COST * option.metres
         yield option.order, option.pharmacy * slots + slot, cost, at_s
