@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=100)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--together", type=float, default=0.0, help="share of steps at once")
+    parser.add_argument("--scarce", action="store_true", help="often too few pharmacies")
     parser.add_argument("--log", action="store_true", help="show what the services log")
     options = parser.parse_args()
     with (
@@ -42,7 +43,8 @@ async def _run(home: Path, options: argparse.Namespace) -> int:
     instance.open()
     done: list[Outcome] = []
     try:
-        # The broker is in memory: only the database is started.
+        # The broker is in memory: only the database is started, and nothing of it is kept.
+        instance.postgres.fsync = False
         await instance.postgres.start()
         await databases.create_template(instance)
         async with databases.fresh(instance, TEMPLATE) as database, standing(database) as stand:
@@ -54,6 +56,7 @@ async def _run(home: Path, options: argparse.Namespace) -> int:
                     orders=options.orders,
                     steps=options.steps,
                     disturbance=Disturbance(together=options.together),
+                    scarce=options.scarce,
                 )
                 done.append(outcome)
                 _show(outcome)

@@ -30,6 +30,8 @@ from tests.simulation.verdict import judge
 from tests.simulation.world import Stand, Wires, World
 
 PHARMACIES, PACKS = 5, 60
+# With few pharmacies many a search ends without one: the end overtakes what led to it.
+SCARCE = (1, 2, PHARMACIES)
 BATCH_MAX, MOVES_MAX, CALLS_MAX = 20, 16, 10
 ROUNDS_MAX = 3000
 # While things go wrong nobody waits for days, or every order would end by its expiry.
@@ -92,8 +94,12 @@ async def simulate(
     orders: int = 100,
     steps: int = 800,
     disturbance: Disturbance | None = None,
+    scarce: bool = False,
 ) -> Outcome:
-    """One run: `steps` drawn steps with `orders` orders, then healing, then the verdict."""
+    """One run: `steps` drawn steps with `orders` orders, then healing, then the verdict.
+
+    `scarce` draws how many pharmacies there are, often too few.
+    """
     began, cpu_began = time.perf_counter(), time.process_time()
     rng = Random(seed)
     chosen = disturbance or Disturbance()
@@ -101,7 +107,7 @@ async def simulate(
     with seeded(rng) as reaper:
         world = World(stand, rng, Wires(chosen.breaks))
         run = Run(world, reaper, chosen, outcome)
-        await run.found(orders)
+        await run.found(orders, scarce=scarce)
         try:
             await run.disturbed(steps)
             await run.healed()
@@ -149,12 +155,13 @@ class Run:
         self._weights = [weight for weight, _ in steps.values()]
         self._steps = {name: step for name, (_, step) in steps.items()}
 
-    async def found(self, orders: int) -> None:
+    async def found(self, orders: int, *, scarce: bool) -> None:
         """A city with pharmacies that everybody knows, and orders about to be submitted."""
         world = self._world
         await world.open()
         now = await world.now()
-        moves = founding(world.actors, PHARMACIES, PACKS, now)
+        pharmacies = self._rng.choice(SCARCE) if scarce else PHARMACIES
+        moves = founding(world.actors, pharmacies, PACKS, now)
         self._shops = [
             move.command.pharmacy_id  # type: ignore[attr-defined]
             for move in moves

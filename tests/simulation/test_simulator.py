@@ -1,7 +1,11 @@
 """Seeded runs of all seven services: whatever goes wrong, all is well in the end."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from services.kit import guard
+from services.kit.guard import Guard
 from tests.simulation.simulator import Disturbance, Outcome, simulate
 from tests.simulation.world import Stand
 
@@ -9,6 +13,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 SEEDS = range(1, 2)
 MANY_SEEDS = range(1000, 1100)
+SEEDS_WITHOUT = range(1, 11)
 
 
 def assert_well(outcome: Outcome) -> None:
@@ -30,10 +35,33 @@ async def test_nothing_is_lost_or_doubled_in_many_runs(stand: Stand) -> None:
 
 
 @pytest.mark.long
-async def test_several_transactions_at_once_do_not_get_into_each_other_s_way(
-    stand: Stand,
+@pytest.mark.parametrize("seed", range(1, 21))
+async def test_many_transactions_at_once_do_not_get_into_each_other_s_way(
+    stand: Stand, seed: int
 ) -> None:
-    assert_well(await simulate(stand, 1, orders=60, disturbance=Disturbance(together=0.3)))
+    assert_well(await simulate(stand, seed, orders=60, disturbance=Disturbance(together=0.3)))
+
+
+@pytest.fixture
+def all_stand_again() -> Iterator[None]:
+    yield
+    guard._removed.clear()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("all_stand_again")
+@pytest.mark.parametrize(
+    ("name", "scarce"),
+    [(Guard.INBOX, False), (Guard.POSITION, False), (Guard.EARLY_HOLD, True)],
+)
+async def test_chance_finds_the_hole_that_a_guard_leaves(
+    stand: Stand, name: Guard, scarce: bool
+) -> None:
+    guard._removed.add(name)
+    for seed in SEEDS_WITHOUT:
+        if (await simulate(stand, seed, orders=40, steps=300, scarce=scarce)).violations:
+            return
+    pytest.fail(f"nobody misses {name}")
 
 
 async def test_the_same_seed_makes_the_same_run(stand: Stand) -> None:
