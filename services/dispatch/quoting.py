@@ -1,6 +1,6 @@
 """What can be promised to an address before there is an order: reads only, reserves nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
@@ -14,13 +14,14 @@ from schemas.values import CityCode, GateCode, GeoPoint, OrderLine, ProductCode,
 from services.catalogue import catalogue
 from services.dispatch import drugs
 from services.dispatch.domain.candidates import CityIndex, Finder, Found, Rung, Supply, Wanted
+from services.dispatch.domain.city_index import Numbers
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import Promise
 
 # So many of the nearest are looked at: enough to choose from, few enough to answer at once.
-LOOKED_AT = 120
+LOOKED_AT = 60
 # Of these the one that is likely the quickest says how long it takes.
-LIKELY = 24
+LIKELY = 12
 TIERS = (Tier.MIN_30, Tier.MIN_60, Tier.EMERGENCY)
 # A quote is no reservation; it is good for a moment, unless something closes before.
 GOOD_FOR = timedelta(minutes=5)
@@ -158,13 +159,13 @@ def _refused(rung: Rung, scene: Scene, reason: GateCode, pharmacies: int = 0) ->
 def _tier_quote(
     order: Wanted, rung: Rung, scene: Scene, finder: Finder, found: Found, distance: Any
 ) -> TierQuote:
-    numbers = [int(number) for number in found.numbers]
-    if not numbers:
+    numbers = found.numbers
+    if not len(numbers):
         return _refused(rung, scene, found.reason)
     lines, cold, promise = len(order.lines), order.cold, scene.promises[rung.tier]
     seconds = min(
         promise.seconds(scene.city.trip(float(distance[n]), lines, cold, scene.now, shop))
-        for n in numbers[:LIKELY]
+        for n in map(int, numbers[:LIKELY])
         for shop in (scene.index.pharmacies[n].pharmacy_id,)
     )
     minutes = scene.city.minutes(rung.tier)
@@ -183,15 +184,14 @@ def _tier_quote(
     )
 
 
-def _price(order: Wanted, finder: Finder, numbers: Sequence[int]) -> Money:
-    totals = [finder.total_fen(order, number) for number in numbers]
-    return Money(least_fen=min(totals), most_fen=max(totals))
+def _price(order: Wanted, finder: Finder, numbers: Numbers) -> Money:
+    totals = finder.totals_fen(order, numbers)
+    return Money(least_fen=int(totals.min()), most_fen=int(totals.max()))
 
 
-def _until(rung: Rung, scene: Scene, finder: Finder, numbers: Sequence[int]) -> datetime:
+def _until(rung: Rung, scene: Scene, finder: Finder, numbers: Numbers) -> datetime:
     """Until the tier ends, the last of them closes too early, or the quote is simply old."""
     span = rung.due_at - scene.now
-    last = max(finder.closes(number) for number in numbers)
-    ends = [scene.now + GOOD_FOR, last - span]
+    ends = [scene.now + GOOD_FOR, finder.closes(numbers) - span]
     closes = scene.city.closes(rung.tier, scene.now)
     return min([*ends, closes] if closes is not None else ends)

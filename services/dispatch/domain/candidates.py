@@ -276,18 +276,21 @@ class Finder:
             evidence=evidence,
         )
 
-    def total_fen(self, order: Wanted, number: int) -> int:
-        """What all lines cost at one that was found, with the products that fill them there."""
-        _, chosen = self._stocked(order, np.array([number]))
-        return sum(
-            line.quantity * self.index.price(number, order.products_for(row)[int(pick[0])])
-            for row, (line, pick) in enumerate(zip(order.lines, chosen, strict=True))
-        )
+    def totals_fen(self, order: Wanted, numbers: Numbers) -> Counts:
+        """What all lines cost at those that were found, with the products that fill them there."""
+        _, chosen = self._stocked(order, numbers)
+        totals = np.zeros(len(numbers), np.int64)
+        for row, (line, pick) in enumerate(zip(order.lines, chosen, strict=True)):
+            for place, product in enumerate(order.products_for(row)):
+                prices = self.index.prices_of(product)
+                if prices is not None:
+                    totals += np.where(pick == place, prices[numbers], 0) * line.quantity
+        return totals
 
-    def closes(self, number: int) -> datetime:
-        """Until when one that was found is open and has its pharmacist; a day ahead at most."""
-        end = min(float(self._open[number]), float(self._duty[number]))
-        return datetime.fromtimestamp(end, UTC)
+    def closes(self, numbers: Numbers) -> datetime:
+        """When the last of them closes or loses its pharmacist; a day ahead at most."""
+        ends = np.minimum(self._open[numbers], self._duty[numbers])
+        return datetime.fromtimestamp(float(ends.max()), UTC)
 
     def _covering(self, tier: Tier, held: Numbers, distance: Counts) -> Numbers:
         """Gate 1: the service area, or what the tier reaches beyond it."""
