@@ -139,6 +139,8 @@ class Kafka:
             "-Xmx512m",
             # One collector thread: the machine's cores belong to the services.
             "-XX:+UseSerialGC",
+            # An instance of a desk seldom lives long enough to earn back the second compiler.
+            "-XX:TieredStopAtLevel=1",
             "-XX:-UsePerfData",
             "-XX:+ExitOnOutOfMemoryError",
             f"-XX:ErrorFile={self.log.parent}/kafka-crash.log",
