@@ -52,7 +52,7 @@ class Indexes:
         known = self._built.get(city) if since >= 0 else None
         built = CityIndex(changed) if known is None else known.with_changed(changed)
         self._built[city] = built
-        log.info("city_indexed", city=city, pharmacies=len(built), changed=len(changed))
+        log.info("city_indexed", city=city, pharmacies=len(built), count=len(changed))
 
 
 class Promises:
