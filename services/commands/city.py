@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.progress import TimeRemainingColumn as TimeLeft
 
+from services.claim.domain.settlement import levels
 from services.claim.quoting import policies
 from services.commands import client
 from services.local.paths import default_home
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(list(argv))
     if asked.verb == "import":
         return _import(asked)
-    found = packs.read(asked.folder, payer_areas())
+    found = packs.read(asked.folder, has_payer)
     for flaw in found.flaws:
         print(flaw, file=sys.stderr)
     for file, command in found.cities.items():
@@ -105,9 +106,9 @@ def parts_of(files: Sequence[Path], size: int = PART_BYTES) -> Iterator[Part]:
                 before += len(rows)
 
 
-def payer_areas() -> frozenset[str]:
-    """The areas that claim has a settlement policy for."""
-    return frozenset(policy.area for policy in policies())
+def has_payer(area: str) -> bool:
+    """Whether claim has a settlement policy for the area, or for its city or province."""
+    return any(policy.area in levels(area) for policy in policies())
 
 
 def _load(home: Path, found: packs.Packs) -> None:

@@ -5,7 +5,7 @@ Every fault is named by file, line and reason; a pack with a fault is not taken 
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
@@ -17,6 +17,8 @@ from schemas.datum import DATUMS, GCJ_02, WGS_84, to_wgs84
 from schemas.network import ConfigureCity
 from services.network.domain.city import city_flaws
 
+# Whether somebody pays in an area, by its code.
+HasPayer = Callable[[str], bool]
 FILE = "city.toml"
 INSTALLED = Path(__file__).parent / "cities"
 SECTIONS = ("city", "tier", "speed", "area")
@@ -66,15 +68,15 @@ class _Bad(Exception):
         self.code, self.reason = code, reason
 
 
-def read(folder: Path, payer_areas: frozenset[str] | None = None) -> Packs:
-    """All packs below a folder, or the one it is; `payer_areas` are the codes that payers have."""
+def read(folder: Path, has_payer: HasPayer = lambda _area: True) -> Packs:
+    """All packs below a folder, or the one it is; `has_payer` says whether one pays in an area."""
     packs = Packs()
     files = [folder / FILE] if (folder / FILE).is_file() else sorted(folder.glob(f"*/{FILE}"))
     if not files:
         packs.flaws.append(PackFlaw(folder, 1, "no_pack", f"there is no {FILE} in it"))
     codes: dict[str, Path] = {}
     for file in files:
-        command, flaws = read_one(file, payer_areas)
+        command, flaws = read_one(file, has_payer)
         if command is not None:
             other = codes.setdefault(command.city, file)
             if other is not file:
@@ -87,7 +89,7 @@ def read(folder: Path, payer_areas: frozenset[str] | None = None) -> Packs:
 
 
 def read_one(
-    file: Path, payer_areas: frozenset[str] | None = None
+    file: Path, has_payer: HasPayer = lambda _area: True
 ) -> tuple[ConfigureCity | None, list[PackFlaw]]:
     """One file; the command is None when it cannot be read as one."""
     try:
@@ -114,7 +116,7 @@ def read_one(
         for flaw in city_flaws(command)
     ]
     area = command.rules.payer_area if command.rules else None
-    if payer_areas is not None and area is not None and area not in payer_areas:
+    if area is not None and not has_payer(area):
         line = lines.of("city", 0, "payer_area")
         flaws.append(PackFlaw(file, line, "unknown_code", f"no payer has the area {area}"))
     return command, flaws

@@ -19,7 +19,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_packs_of_the_installation_are_sound() -> None:
-    found = packs.read(packs.INSTALLED, city.payer_areas())
+    found = packs.read(packs.INSTALLED, city.has_payer)
     assert found.flaws == []
     rivers, hills = found.cities.values()
     assert rivers.rules is not None
@@ -63,7 +63,7 @@ def test_a_fault_is_named_by_file_line_and_reason(
 ) -> None:
     assert sound in SOUND
     text = SOUND.replace(sound, broken, 1)
-    found = packs.read(written(tmp_path, text), city.payer_areas())
+    found = packs.read(written(tmp_path, text), city.has_payer)
     assert found.cities == {}
     flaw = next(item for item in found.flaws if item.code == code)
     assert words in flaw.reason
