@@ -60,6 +60,8 @@ class CityIndex:
         self._products: dict[str, int] = {}
         self._prices = np.zeros((0, 0), np.int32)
         self._hours = _Hours()
+        self._cells: dict[tuple[int, int], Cell] = {}
+        self._touched: set[tuple[int, int]] = set()
         self._fill(list(pharmacies))
 
     def with_changed(self, pharmacies: Iterable[Pharmacy]) -> "CityIndex":
@@ -194,8 +196,7 @@ class CityIndex:
         self.capacity = np.array([row.capacity_per_slot for row in rows], np.int64)
         # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
         self._tree = shapely.STRtree(self._areas)
-        self._cells: dict[tuple[int, int], Cell] = {}
-        self._touched: set[tuple[int, int]] = set()
+        self._cells, self._touched = {}, set()
 
 
 class _Hours:
