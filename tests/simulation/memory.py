@@ -25,7 +25,8 @@ from schemas.prescription import (
     PrescriptionIssued,
     SubmitOrder,
 )
-from services.dispatch.domain.candidates import CityIndex, Supply, match_many
+from services.dispatch.domain.candidates import CityIndex, Supply
+from services.dispatch.domain.choose import choose_many
 from services.dispatch.domain.found import Matched, Recounted
 from services.dispatch.domain.matching import MATCH, RECHECK, wanted
 from services.dispatch.domain.state import Phase
@@ -336,7 +337,7 @@ class Memory:
                 supply = Supply()
                 while True:
                     order = wanted(entry.state)
-                    matches, missing = match_many(self.index, [order], supply, self.now)
+                    matches, _, missing = choose_many(self.index, [order], supply, self.now)
                     if not missing:
                         return Matched(matches[item.key])
                     supply.free |= dict.fromkeys(missing, ENOUGH)

@@ -18,9 +18,9 @@ from services.dispatch.domain.candidates import (
     Rung,
     Supply,
     Wanted,
-    match_many,
 )
 from services.kit.spec import NOW
+from tests.unit.dispatch.one_by_one import match_many
 from tests.unit.dispatch.samples import LINES, SLOT, pharmacy, uid
 
 CENTRE = GeoPoint(lat=31.23, lon=121.47)

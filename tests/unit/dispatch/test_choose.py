@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint
-from services.dispatch.domain.candidates import CityIndex, Match, Supply, Wanted, match_many
+from services.dispatch.domain.candidates import CityIndex, Match, Supply, Wanted
 from services.dispatch.domain.choose import choose_many
 from services.dispatch.domain.verifier import Commitment, World, violations
 from services.kit.spec import NOW
+from tests.unit.dispatch.one_by_one import match_many
 from tests.unit.dispatch.samples import pharmacy, uid
 from tests.unit.dispatch.test_candidates import CENTRE, stocked, wanted
 

@@ -22,7 +22,6 @@ from services.dispatch.domain.candidates import (
     Rung,
     Supply,
     Wanted,
-    match_many,
 )
 from services.dispatch.domain.verifier import (
     Commitment,
@@ -33,6 +32,7 @@ from services.dispatch.domain.verifier import (
 )
 from services.dispatch.store import PASSES_MAX
 from services.kit.spec import NOW
+from tests.unit.dispatch.one_by_one import match_many
 from tests.unit.dispatch.samples import (
     LINES,
     PRICES,
