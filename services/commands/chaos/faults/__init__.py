@@ -46,7 +46,9 @@ FAULTS: Mapping[str, Kind] = {
     "kill": Kind(processes.Kill, AT_ONCE, "SIGKILL of any process of ours or of a simulator"),
     "kill-each": Kind(processes.KillEach, AT_ONCE, "SIGKILL of all services, one after the other"),
     "restart": Kind(
-        processes.Restart, (0.0, 3.0), "SIGTERM of a process, which ends by itself, and a new start"
+        processes.Restart,
+        (0.0, 3.0),
+        "SIGTERM of a process, which ends by itself within 8 s, and a new start",
     ),
     "zombie": Kind(processes.Zombie, (45.0, 50.0), "SIGSTOP past session time-out and lease"),
     "skew": Kind(processes.Skew, (8.0, 20.0), "a worker's clock is wrong by 5 min, 65 min, 25 h"),
