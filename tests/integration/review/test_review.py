@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +17,9 @@ from services.kit.ids import new_id
 from services.kit.spec import NOW
 from services.prescription import api as prescription_api
 from services.prescription.app import SERVICE as PRESCRIPTION
-from services.review import api
+from services.review import api, trust
 from services.review.app import SERVICE
+from services.sandbox import authority
 from tests.databases import Database
 from tests.integration.prescription.harness import Process, running, set_time
 from tests.unit.prescription.examples import drug, line, sheet, submission_body
@@ -218,6 +220,36 @@ async def test_two_orders_of_a_person_in_one_batch(road: Road) -> None:
     await road.desk.follow(road.hospital)
     told = await road.desk.shell.pool.fetch("SELECT type FROM outbox ORDER BY id")
     assert [row["type"] for row in told] == ["review.ReviewApproved", "review.ReviewEscalated"]
+
+
+async def test_the_road_carries_signatures_and_proves_them(road: Road, tmp_path: Path) -> None:
+    for name, data in authority.trust_files().items():
+        (tmp_path / name).write_bytes(data)
+    trust.stand(trust.read(tmp_path))
+    try:
+        genuine = await road.submit(signed_sheet("metformin"))
+        forged = signed_sheet("acarbose")
+        forged["lines"][0]["quantity"] += 1
+        refused = await road.submit(forged, number="A-2")
+    finally:
+        trust.stand(None)
+    assert await road.desk.events(genuine) == ["ReviewApproved"]
+    assert await road.desk.events(refused) == ["ReviewRejected"]
+    (told,) = await road.desk.bodies("review.ReviewRejected")
+    reasons = {(reason["rule_id"], reason["code"]) for reason in told["rejected"][0]["reasons"]}
+    assert {("S-chain", "1-2"), ("S-chain-pharmacist", "1-3")} <= reasons
+
+
+def signed_sheet(drug: str) -> dict[str, Any]:
+    """Signed by the doctor and the pharmacist of the sandbox."""
+    bare = SheetInput.model_validate(fresh(sheet(1, line(drug))))
+    at = NOW - timedelta(minutes=1)
+    doctor, pharmacist = (
+        authority.signed(bare, licence, at, "1980-05-17", "1")
+        for licence in (authority.DOCTOR, authority.PHARMACIST)
+    )
+    both = {"prescriber": doctor, "pharmacist": pharmacist}
+    return bare.model_copy(update=both).model_dump(mode="json")
 
 
 async def test_kafka_carries_the_desks_commands(road: Road) -> None:
