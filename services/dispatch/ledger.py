@@ -17,7 +17,7 @@ from schemas.dispatch import (
 from schemas.message import Event
 from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
 from schemas.values import GeoPoint, Outcome
-from services.dispatch.domain.candidates import Pair
+from services.dispatch.domain.candidates import Pair, packs_of
 from services.dispatch.domain.city_index import METRES_PER_DEGREE
 from services.dispatch.domain.reasons import Reasons
 from services.dispatch.domain.state import (
@@ -52,10 +52,7 @@ class OfferRow:
     @property
     def packs(self) -> dict[str, int]:
         """Packs of each product over all lines."""
-        total: dict[str, int] = {}
-        for line in self.made.prices:
-            total[line.product_code] = total.get(line.product_code, 0) + line.quantity
-        return total
+        return packs_of(self.made.prices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 4–8, all of them only when the first window holds nobody: stock is read where it matters.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -38,6 +38,14 @@ GATES = (
 UNREAD = -(2**40)
 
 
+def packs_of(lines: Iterable[OrderLine | LinePrice]) -> dict[str, int]:
+    """Packs of each product over all lines."""
+    total: dict[str, int] = {}
+    for line in lines:
+        total[line.product_code] = total.get(line.product_code, 0) + line.quantity
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """One tier to try and its deadline; `offered` says whether the city has it at all."""
@@ -67,10 +75,7 @@ class Wanted:
     @property
     def packs(self) -> dict[str, int]:
         """Packs of each product as written, over all lines."""
-        total: dict[str, int] = {}
-        for line in self.lines:
-            total[line.product_code] = total.get(line.product_code, 0) + line.quantity
-        return total
+        return packs_of(self.lines)
 
     @property
     def cold(self) -> bool:

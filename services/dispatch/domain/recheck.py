@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.dispatch.domain.candidates import Pair
+from services.dispatch.domain.candidates import Pair, packs_of
 from services.dispatch.domain.state import Offer
 
 
@@ -16,11 +16,8 @@ class OpenPacks:
     @classmethod
     def of(cls, offer: Offer) -> "OpenPacks":
         """Summed over the offer's lines."""
-        total: dict[Pair, int] = {}
-        for line in offer.prices:
-            pair = offer.pharmacy_id, line.product_code
-            total[pair] = total.get(pair, 0) + line.quantity
-        return cls(total)
+        packs = packs_of(offer.prices)
+        return cls({(offer.pharmacy_id, product): n for product, n in packs.items()})
 
 
 def still_short(offers: Sequence[OpenPacks], free: Mapping[Pair, int]) -> list[bool]:

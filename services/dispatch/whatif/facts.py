@@ -8,7 +8,7 @@ from uuid import UUID
 
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
-from services.dispatch.domain.candidates import Pair
+from services.dispatch.domain.candidates import Pair, packs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,7 @@ class Asked:
     @property
     def packs(self) -> dict[str, int]:
         """Packs of each product over all lines."""
-        total: dict[str, int] = {}
-        for line in self.lines:
-            total[line.product_code] = total.get(line.product_code, 0) + line.quantity
-        return total
+        return packs_of(self.lines)
 
     @property
     def cold(self) -> bool:
