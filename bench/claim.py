@@ -7,7 +7,6 @@ Pricing and settling through the live services is not measured yet; the report s
 import argparse
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from services.claim.domain.settlement import (
     quote,
 )
 from services.claim.quoting import policies
+from services.commands.files import tell
 from services.sandbox.machine import machine, versions
 
 AREA, CLAIMS, ROUNDS = "999001", 5_000, 7
@@ -39,11 +39,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(list(argv))
     told = measure(options.seed, CLAIMS, ROUNDS)
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    if options.report is not None:
-        options.report.write_text(text)
-    else:
-        sys.stdout.write(text)
+    tell(told, options.report)
     return 0 if not told["violations"] else 1
 
 

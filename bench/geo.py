@@ -6,9 +6,7 @@ same run where their programs are installed; where not, the report says so.
 
 import argparse
 import gc
-import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ import psutil
 from bench.geo_redis import Redis
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
+from services.commands.files import tell
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import CityIndex, Counts, Finder, Rung, Supply, Wanted
 from services.dispatch.domain.verifier import Commitment, World, violations
@@ -89,11 +88,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cities", type=int, default=CITIES)
     asked = parser.parse_args(list(argv))
     told = measure(asked.seed, asked.pharmacies, asked.cities)
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    if asked.report is not None:
-        asked.report.write_text(text)
-    else:
-        sys.stdout.write(text)
+    tell(told, asked.report)
     return 0 if not told["violations"] else 1
 
 

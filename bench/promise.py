@@ -9,8 +9,6 @@ it begins with.
 import argparse
 import csv
 import heapq
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import time
@@ -19,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from services.commands.files import tell
 from services.dispatch.domain.eta import Done, Experience, StageModel, Trip
 from services.sandbox.machine import machine, versions
 
@@ -52,11 +51,7 @@ def main(argv: Sequence[str]) -> int:
     if asked.before and len(asked.before) != len(asked.orders):
         parser.error("--before names one folder for each of --orders")
     told = measure(asked.orders, asked.before, asked.seed)
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    if asked.report is not None:
-        asked.report.write_text(text)
-    else:
-        sys.stdout.write(text)
+    tell(told, asked.report)
     return 0 if told["worst_gap_points"] <= 2.0 else 1
 
 

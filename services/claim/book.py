@@ -1,6 +1,5 @@
 """The rules of all areas and their lists of drugs, as claim checks the payer with them."""
 
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -12,7 +11,7 @@ from pydantic import Field
 from services.catalogue import products
 from services.claim.domain.checking import Book, DrugList
 from services.claim.domain.settlement import ChargeClass
-from services.claim.quoting import FineYuan, Ratio, Strict, policies
+from services.claim.quoting import FineYuan, Ratio, Strict, built, policies
 
 LISTS = Path(__file__).parent / "lists"
 CLASSES = {"A": ChargeClass.A, "B": ChargeClass.B, "C": ChargeClass.C}
@@ -52,14 +51,7 @@ def book() -> Book:
 
 def lists(folder: Path = LISTS) -> tuple[DrugList, ...]:
     """The lists of a folder of TOML files. Raises ValueError that names the file."""
-    found: list[DrugList] = []
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            rows = tomllib.loads(path.read_text(encoding="utf-8")).get("list", [])
-            found += [DrugListIn.model_validate(row).build() for row in rows]
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
-    return tuple(found)
+    return built(folder, "list", lambda row: DrugListIn.model_validate(row).build())
 
 
 def _whole(figure: Decimal, unit: int) -> int:

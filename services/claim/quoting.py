@@ -4,12 +4,12 @@ Amounts travel as decimal strings of CNY, as the interfaces have them; inside th
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -33,6 +33,8 @@ from services.claim.domain.settlement import (
     in_force,
     quote,
 )
+
+T = TypeVar("T")
 
 POLICIES = Path(__file__).parent / "policies"
 # The one code of a fund that our sources name; the others stay empty rather than guessed.
@@ -281,11 +283,16 @@ def answer(request: QuoteRequest) -> dict[str, Any]:
 @cache
 def policies(folder: Path = POLICIES) -> tuple[Policy, ...]:
     """All policies of a folder of TOML files. Raises ValueError that names the file."""
-    found: list[Policy] = []
+    return built(folder, "policy", lambda row: PolicyIn.model_validate(row).build())
+
+
+def built(folder: Path, name: str, build: Callable[[Any], T]) -> tuple[T, ...]:
+    """The tables of one name in a folder of TOML files. Raises ValueError that names the file."""
+    found: list[T] = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            rows = tomllib.loads(path.read_text(encoding="utf-8")).get("policy", [])
-            found += [PolicyIn.model_validate(row).build() for row in rows]
+            rows = tomllib.loads(path.read_text(encoding="utf-8")).get(name, [])
+            found += [build(row) for row in rows]
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
     return tuple(found)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from services.claim.domain.settlement import ClaimRefused
 from services.claim.quoting import QuoteRequest, answer
 from services.commands.client import body_of, connect, reaching
-from services.commands.files import text_of
+from services.commands.files import tell, text_of
 from services.kit.documents import NoJson, documents
 from services.local.paths import default_home
 
@@ -50,11 +49,7 @@ def reconcile(home: Path, day: date, repair: bool, report: Path | None) -> int:
     with connect(home) as client, reaching():
         wish = {"date": day.isoformat(), "repair": repair}
         told = body_of(client.post("/v1/reconciliations", json=wish))
-    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    if report is None:
-        sys.stdout.write(text)
-    else:
-        report.write_text(text)
+    tell(told, report)
     return int(told["unmatched"] > 0)
 
 

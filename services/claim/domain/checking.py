@@ -24,7 +24,6 @@ from services.claim.domain.settlement import (
     YearFigures,
     day_in_china,
     in_force,
-    levels,
     quote,
 )
 
@@ -90,18 +89,8 @@ class Book:
     classes: Mapping[str, ChargeClass]
 
     def drugs(self, area: str, day: date) -> DrugList | None:
-        """The list in force; the nearest level that has one, and there the latest."""
-        for level in levels(area):
-            valid = [
-                one
-                for one in self.lists
-                if one.area == level
-                and one.effective_from <= day
-                and (one.effective_to is None or day <= one.effective_to)
-            ]
-            if valid:
-                return max(valid, key=lambda one: one.effective_from)
-        return None
+        """The list in force."""
+        return in_force(self.lists, area, day)
 
 
 @dataclass(frozen=True, slots=True)

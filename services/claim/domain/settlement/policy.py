@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from services.claim.domain.settlement.rounding import MILLION, ROUND, Rounding
 
@@ -247,16 +248,32 @@ def levels(area: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((area, f"{area[:4]}00", f"{area[:2]}0000")))
 
 
-def in_force(policies: tuple[Policy, ...], area: str, day: date) -> Policy | None:
-    """The policy on a day in China; the nearest level, and there the later start, wins."""
+class Dated(Protocol):
+    """What holds in an area for a span of days, both ends included."""
+
+    @property
+    def area(self) -> str: ...
+
+    @property
+    def effective_from(self) -> date: ...
+
+    @property
+    def effective_to(self) -> date | None: ...
+
+
+Rules = TypeVar("Rules", bound=Dated)
+
+
+def in_force(rules: tuple[Rules, ...], area: str, day: date) -> Rules | None:
+    """What holds on a day in China; the nearest level, and there the later start, wins."""
     for level in levels(area):
         fitting = [
-            policy
-            for policy in policies
-            if policy.area == level
-            and policy.effective_from <= day
-            and (policy.effective_to is None or day <= policy.effective_to)
+            one
+            for one in rules
+            if one.area == level
+            and one.effective_from <= day
+            and (one.effective_to is None or day <= one.effective_to)
         ]
         if fitting:
-            return max(fitting, key=lambda policy: policy.effective_from)
+            return max(fitting, key=lambda one: one.effective_from)
     return None
