@@ -111,47 +111,53 @@ STATES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+SENTENCES: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "offer": "Offer {number}, tier {tier}, to {pharmacy}: {state}.",
+        "unknown": "  Why was not kept: the offer is older than this record.",
+        "gate": "  {removed} pharmacies {gate}.",
+        "passed": "  {count} passed every gate.",
+        "one": "  {mark} {pharmacy}: {metres} m, {percent:.1f} % on time, cost {cost}",
+        "same": "  The nearest would have been the same.",
+        "other": "  The nearest was {pharmacy}; its place went to an order that needed it more.",
+    },
+    "zh": {
+        "offer": "第{number}次派单（{tier}档）→ {pharmacy}：{state}。",
+        "unknown": "  该派单早于本记录，未保存原因。",
+        "gate": "  {removed}{gate}。",
+        "passed": "  {count}家通过全部条件。",
+        "one": "  {mark} {pharmacy}：{metres}米，准时概率{percent:.1f}%，代价{cost}",
+        "same": "  最近的药店也是这家。",
+        "other": "  最近的是{pharmacy}，其名额让给了更需要的订单。",
+    },
+}
+
+
 def words(offers: Sequence[Told], language: str) -> list[str]:
     """Sentences, offer by offer; zh or en."""
-    say = _chinese if language == "zh" else _english
-    return [line for told in offers for line in say(told)]
+    return [line for told in offers for line in _told(told, "zh" if language == "zh" else "en")]
 
 
-def _english(told: Told) -> Iterator[str]:
-    state = STATES["en"].get(told.state, told.state)
-    yield f"Offer {told.number}, tier {told.tier.value}, to {told.pharmacy_id}: {state}."
-    reasons = told.reasons
+def _told(told: Told, language: str) -> Iterator[str]:
+    say, reasons = SENTENCES[language], told.reasons
+    state = STATES[language].get(told.state, told.state)
+    yield say["offer"].format(
+        number=told.number, tier=told.tier.value, pharmacy=told.pharmacy_id, state=state
+    )
     if reasons is None:
-        yield "  Why was not kept: the offer is older than this record."
+        yield say["unknown"]
         return
-    for gate in reasons.removed:
-        yield f"  {gate.removed} pharmacies {GATES['en'].get(gate.gate, gate.gate.value)}."
-    yield f"  {len(reasons.candidates)} passed every gate."
+    for count in reasons.removed:
+        gate = GATES[language].get(count.gate, count.gate.value)
+        yield say["gate"].format(removed=count.removed, gate=gate)
+    yield say["passed"].format(count=len(reasons.candidates))
     for one in reasons.candidates[:3]:
-        mark = "*" if one.pharmacy_id == told.pharmacy_id else " "
-        share = f"{one.on_time_ppm / 10_000:.1f} % on time"
-        yield f"  {mark} {one.pharmacy_id}: {one.metres} m, {share}, cost {one.cost}"
-    if reasons.greedy == told.pharmacy_id:
-        yield "  The nearest would have been the same."
-    else:
-        yield f"  The nearest was {reasons.greedy}; its place went to an order that needed it more."
-
-
-def _chinese(told: Told) -> Iterator[str]:
-    state = STATES["zh"].get(told.state, told.state)
-    yield f"第{told.number}次派单（{told.tier.value}档）→ {told.pharmacy_id}：{state}。"
-    reasons = told.reasons
-    if reasons is None:
-        yield "  该派单早于本记录，未保存原因。"
-        return
-    for gate in reasons.removed:
-        yield f"  {gate.removed}{GATES['zh'].get(gate.gate, gate.gate.value)}。"
-    yield f"  {len(reasons.candidates)}家通过全部条件。"
-    for one in reasons.candidates[:3]:
-        mark = "*" if one.pharmacy_id == told.pharmacy_id else " "
-        share = f"准时概率{one.on_time_ppm / 10_000:.1f}%"
-        yield f"  {mark} {one.pharmacy_id}：{one.metres}米，{share}，代价{one.cost}"
-    if reasons.greedy == told.pharmacy_id:
-        yield "  最近的药店也是这家。"
-    else:
-        yield f"  最近的是{reasons.greedy}，其名额让给了更需要的订单。"
+        yield say["one"].format(
+            mark="*" if one.pharmacy_id == told.pharmacy_id else " ",
+            pharmacy=one.pharmacy_id,
+            metres=one.metres,
+            percent=one.on_time_ppm / 10_000,
+            cost=one.cost,
+        )
+    same = reasons.greedy == told.pharmacy_id
+    yield say["same"] if same else say["other"].format(pharmacy=reasons.greedy)

@@ -5,7 +5,7 @@ import pytest
 from schemas.dispatch import GateCount
 from schemas.values import GateCode, Tier
 from services.dispatch.domain.choose import Candidate, Why
-from services.dispatch.domain.reasons import GATES, STATES, Told, reasons_of, words
+from services.dispatch.domain.reasons import GATES, SENTENCES, STATES, Told, reasons_of, words
 from services.kit.spec import NOW
 from tests.unit.dispatch.samples import uid
 
@@ -44,6 +44,7 @@ def test_gates_scores_and_the_greedy_choice_are_told(language: str, said: list[s
 def test_every_gate_and_state_has_words_in_both_languages(language: str) -> None:
     assert GATES[language].keys() == set(GateCode) - {GateCode.NOT_OFFERED}
     assert STATES[language].keys() == STATES["en"].keys()
+    assert SENTENCES[language].keys() == SENTENCES["en"].keys()
     assert len(words([told(reasons=None)], language)) == 2
 
 
