@@ -14,6 +14,7 @@ from services.claim.quoting import QuoteRequest, answer
 from services.commands.client import body_of, connect, reaching
 from services.commands.files import tell, text_of
 from services.kit.documents import NoJson, documents
+from services.kit.flaws import first_flaw
 from services.local.paths import default_home
 
 
@@ -71,15 +72,10 @@ def quotes(text: str) -> Iterator[dict[str, Any]]:
             # JSON mode, so that numbers with a point are seen as such and refused.
             yield where | answer(QuoteRequest.model_validate_json(json.dumps(value)))
         except ValidationError as error:
-            yield where | {"error": _first(error)}
+            field, said = first_flaw(error)
+            yield where | {"error": {"code": "invalid", "field": field, "detail": said}}
         except ClaimRefused as error:
             told = {"code": error.code, "field": error.field, "detail": error.detail}
             yield where | {"error": told}
         except ValueError as error:
             yield where | {"error": {"code": "bad_policy", "field": "policy", "detail": str(error)}}
-
-
-def _first(error: ValidationError) -> dict[str, str]:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return {"code": "invalid", "field": place, "detail": first["msg"]}

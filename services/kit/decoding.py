@@ -9,6 +9,7 @@ from schemas import flow, registry
 from schemas.envelope import Attributes, EnvelopeError, attributes_of
 from schemas.message import Command
 from services.kit import telemetry
+from services.kit.flaws import first_flaw
 from services.kit.service import Incoming, Record, Service, Source
 from services.kit.tenants import Tenants
 
@@ -66,9 +67,9 @@ class Decoder:
             detail = _shown(str(error))
             return Poison(record, "unknown_type", "ce_type", detail, key, attributes, source)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = _shown(".".join(str(part) for part in first["loc"]))
-            detail = _shown(f"{where}: {first['msg']}")
+            field, said = first_flaw(error)
+            where = _shown(field)
+            detail = _shown(f"{where}: {said}")
             return Poison(record, "bad_body", where, detail, key, attributes, source)
         except (KeyError, TypeError, ValueError) as error:
             # An old version whose body is no JSON, or not what its upcaster expects.

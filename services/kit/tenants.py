@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.kit.decision import Actor
+from services.kit.flaws import first_flaw
 
 Kind = Literal["hospital", "reviewer", "pharmacy_chain", "courier", "operator"]
 
@@ -49,9 +50,8 @@ class Tenants:
         except OSError as error:
             raise TenantsError(f"{path}: {error.strerror}") from None
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise TenantsError(f"{path}: {field}: {first['msg']}") from None
+            field, said = first_flaw(error)
+            raise TenantsError(f"{path}: {field}: {said}") from None
         for field in ("tenant_id", "token_sha256"):
             if len({getattr(row, field) for row in rows}) < len(rows):
                 raise TenantsError(f"{path}: two tenants have the same {field}")

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from schemas.prescription import ClinicalOrder, PrescriptionSheet, Signature
 from schemas.review import DecideCase, EscalateCase
 from schemas.signing import acted_text, signed_text
+from services.kit.flaws import first_flaw
 from services.review.rules.case import UNPROVED, Proof, Proofs
 
 T = TypeVar("T")
@@ -320,9 +321,8 @@ def _loaded(path: Path, load: Callable[[bytes], Sequence[T]]) -> Sequence[T]:
     except OSError as error:
         raise TrustError(f"{path.name}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise TrustError(f"{path.name}: {where}: {first['msg']}") from None
+        where, said = first_flaw(error)
+        raise TrustError(f"{path.name}: {where}: {said}") from None
     except ValueError as error:
         raise TrustError(f"{path.name}: {error}") from None
 
