@@ -50,7 +50,8 @@ def test_who_can_go_elsewhere_leaves_the_place_to_who_cannot() -> None:
     greedy, _ = match_many(CityIndex([near, far]), [free, bound], stocked([near, far]), NOW)
     assert greedy[bound.order_id].falls
     together = chosen([near, far], [free, bound])
-    assert [together[o.order_id].choice.pharmacy_id for o in (free, bound)] == [  # type: ignore[union-attr]
+    choices = [together[order.order_id].choice for order in (free, bound)]
+    assert [choice and choice.pharmacy_id for choice in choices] == [
         far.pharmacy_id,
         near.pharmacy_id,
     ]

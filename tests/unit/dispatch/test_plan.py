@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
@@ -50,10 +51,10 @@ def test_no_other_way_costs_less(table: list[list[int | None]], capacity: list[i
 
 @given(costs, capacities, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_cost(
-    table: list[list[int | None]], capacity: list[int], random: st.DataObject
+    table: list[list[int | None]], capacity: list[int], random: Random
 ) -> None:
     left, each = np.array(capacity, np.int64), np.full(len(table), UNASSIGNED, np.int64)
-    shuffled = sorted(table, key=lambda _row: random.random())  # type: ignore[attr-defined]
+    shuffled = sorted(table, key=lambda _row: random.random())
     arcs, others = arcs_of(table), arcs_of(shuffled)
     one, other = solve(arcs, left, each).tolist(), solve(others, left, each).tolist()
     assert total(arcs, one) == total(others, other)

@@ -8,9 +8,11 @@ import pytest
 from schemas.datum import from_wgs84, to_wgs84
 from schemas.network import (
     CityAreaInput,
+    CityConfigured,
     CityRulesInput,
     ConfigureCity,
     OpeningInput,
+    PharmacyChanged,
     SpeedRowInput,
     TierRuleInput,
 )
@@ -48,7 +50,9 @@ def speed(start: int, end: int) -> SpeedRowInput:
 def test_a_sound_city_is_published_with_its_rules() -> None:
     found = facts_for(domain.city_id(CITY), tenant_id=OPERATOR.tenant_id, actor=OPERATOR)
     (event,) = given(domain).when(city(), facts=found).decision.events
-    assert event.rules.areas[1].name == "East"  # type: ignore[union-attr]
+    assert isinstance(event, CityConfigured)
+    assert event.rules is not None
+    assert event.rules.areas[1].name == "East"
     assert city_flaws(city()) == ()
 
 
@@ -152,7 +156,8 @@ def test_a_record_in_the_shifted_datum_is_kept_as_wgs_84() -> None:
     put = put_pharmacy(datum="GCJ-02", lat=lat, lon=lon, radius_m=None, area=ring)
     found = facts_for(put.pharmacy_id, actor=CHAIN, found=domain.CityFound(ZONE))
     (event,) = given(domain).when(put, facts=found).decision.events
-    record = event.pharmacy  # type: ignore[union-attr]
+    assert isinstance(event, PharmacyChanged)
+    record = event.pharmacy
     assert (record.point.lat, record.point.lon) == pytest.approx((LAT, LON), abs=1e-8)
     assert record.area[0] == pytest.approx(ROUND[-1], abs=1e-8)
     refused = given(domain).when(put_pharmacy(datum="BD-09"), facts=found).decision

@@ -15,6 +15,7 @@ from services.dispatch.whatif.referee import violations
 from tests.unit.dispatch.whatif.tiny import People, asked, east, scenario, shop
 
 ALL = (GreedyNearest, GreedyCapacity, Ours)
+FIRST = frozenset({(0, 0)})
 CAREFUL = (GreedyCapacity, Ours)
 
 
@@ -33,9 +34,10 @@ def test_an_order_goes_to_the_nearest_and_to_the_door(policy: type[Policy]) -> N
 
 
 @pytest.mark.parametrize("policy", ALL)
-@pytest.mark.parametrize("how", ["refuses", "silent", "gives_back"])
-def test_who_does_not_keep_it_is_followed_by_the_next(policy: type[Policy], how: str) -> None:
-    people = replace(People(), **{how: frozenset({(0, 0)})})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "people", [People(refuses=FIRST), People(silent=FIRST), People(gives_back=FIRST)]
+)
+def test_who_does_not_keep_it_is_followed_by_the_next(policy: type[Policy], people: People) -> None:
     day = scenario([shop(0, east(300)), shop(1, east(900))], [asked(0, east(0), 5.0)], people)
     outcome = run(day, policy()).outcomes[0]
     assert (outcome.pharmacy, outcome.accepted) == (1, True)
