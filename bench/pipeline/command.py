@@ -20,6 +20,7 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
+from bench import peers
 from bench.pipeline import batches, report
 from bench.pipeline.load import DELIVERED, Load, bench_world
 from bench.pipeline.report import Measured
@@ -97,13 +98,14 @@ async def run(options: Options) -> dict[str, Any]:
     """The whole report."""
     profile = load(options.profile)
     before = os.getloadavg()
-    bare = None
+    bare, others = None, None
     if not options.no_control and options.control_s > 0:
-        _say("Measuring the control")
-        bare = await control(options)
+        _say("Measuring the control and the peers")
+        bare, others = await control(options)
     runs = [await measure(options, profile, workers) for workers in options.workers]
     return {
         **report.report(bare, runs),
+        "peers": others,
         "seed": options.seed,
         "profile": profile.name,
         "versions": versions(),
@@ -111,8 +113,9 @@ async def run(options: Options) -> dict[str, Any]:
     }
 
 
-async def control(options: Options) -> dict[str, Any]:
-    """The bare pipeline in a process of its own, on a broker and a database of its own."""
+async def control(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The bare pipeline in a process of its own, on a broker and a database of its own, and then
+    the same steps on what others build."""
     wipe(options.home)
     async with infrastructure(options.home) as instance:
         process = await asyncio.create_subprocess_exec(
@@ -131,10 +134,10 @@ async def control(options: Options) -> dict[str, Any]:
         finally:
             if process.returncode is None:
                 process.kill()
-    if process.returncode != 0:
-        raise BenchFailed(f"The control ended with {process.returncode}.")
-    figures: dict[str, Any] = json.loads(said)
-    return figures
+        if process.returncode != 0:
+            raise BenchFailed(f"The control ended with {process.returncode}.")
+        others = await peers.measure(instance.pg_dsn, options.home, options.control_s)
+    return json.loads(said), others
 
 
 async def measure(options: Options, profile: Profile, workers: int) -> Measured:
