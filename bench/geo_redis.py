@@ -52,17 +52,12 @@ class Redis:
         self._socket.sendall(_packed(words))
         self._answer()
 
-    def near(
-        self, city: int, points: Sequence[tuple[float, float]], km: float, most: int
-    ) -> list[list[int]]:
-        """For each point the numbers within the radius, nearest first; one pipeline."""
+    def near(self, city: int, points: Sequence[tuple[float, float]], km: float) -> list[list[int]]:
+        """For each point the numbers within the radius; one pipeline."""
         asked = b"".join(
-            _packed(
-                ["GEOSEARCH", f"city{city}", "FROMLONLAT", lon, lat, "BYRADIUS", km, "km", "ASC",
-                 "COUNT", most]
-            )
+            _packed(["GEOSEARCH", f"city{city}", "FROMLONLAT", lon, lat, "BYRADIUS", km, "km"])
             for lon, lat in points
-        )  # fmt: skip
+        )
         self._socket.sendall(asked)
         return [[int(item) for item in self._answer()] for _ in points]
 

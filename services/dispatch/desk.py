@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from schemas.network import Pharmacy
 from schemas.values import Tier
@@ -48,11 +49,18 @@ class Indexes:
 
     async def _read(self, conn: Connection, city: str, since: int) -> None:
         rows = await conn.fetch(SQL["pharmacies_changed"], city, since)
-        changed = [Pharmacy.model_validate_json(row["body"]) for row in rows]
+        changed = [record_of(row["body"]) for row in rows]
         known = self._built.get(city) if since >= 0 else None
         built = CityIndex(changed) if known is None else known.with_changed(changed)
         self._built[city] = built
         log.info("city_indexed", city=city, pharmacies=len(built), count=len(changed))
+
+
+def record_of(body: str) -> Pharmacy:
+    """A record as this service wrote it: its prices were checked then, and are most of it."""
+    told = orjson.loads(body)
+    prices = told.pop("prices")
+    return Pharmacy.model_validate({**told, "prices": {}}).model_copy(update={"prices": prices})
 
 
 class Promises:

@@ -48,11 +48,15 @@ def packs_of(lines: Iterable[OrderLine | LinePrice]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One tier to try and its deadline; `offered` says whether the city has it at all."""
+    """One tier to try and its deadline; `offered` says whether the city has it at all.
+
+    `reach_m` bounds the 30-minute tier under pressure, within the areas that hold the door.
+    """
 
     tier: Tier
     due_at: datetime
     offered: bool = True
+    reach_m: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +177,15 @@ class Finder:
     def __init__(self, index: CityIndex, supply: Supply, now: datetime) -> None:
         self.index = index
         self.missing: set[Pair] = set()
-        self._now = now
-        self._open = index.open_until(now)
-        self._duty = index.duty_until(now)
+        self.now = now
+        self.open_until = index.open_until(now)
+        self.duty_until = index.duty_until(now)
+        self.used = np.zeros(len(index), np.int64)
         self._free = supply.columns(index)
-        self._used = np.zeros(len(index), np.int64)
         for pharmacy_id, used in supply.used.items():
             number = index.number_of(pharmacy_id)
             if number is not None:
-                self._used[number] = used
+                self.used[number] = used
 
     def find(
         self,
@@ -196,7 +200,7 @@ class Finder:
 
         `held` and `distance` are what the index says of the order's point.
         """
-        numbers = self._covering(rung.tier, held, distance)
+        numbers = self._covering(rung, held, distance)
         removed = {GateCode.NO_COVERAGE: len(self.index) - len(numbers)}
         if not len(numbers):
             return Found(numbers, removed, GateCode.NO_COVERAGE)
@@ -219,7 +223,7 @@ class Finder:
     ) -> Choice:
         """Use up stock and a place in the slot. Raises ValueError when they are no longer there."""
         passes, products = self._stocked(order, np.array([number]))
-        if not passes[0] or self._used[number] >= self.index.capacity[number]:
+        if not passes[0] or self.used[number] >= self.index.capacity[number]:
             raise ValueError("taken by an order before it")
         pharmacy = self.index.pharmacies[number]
         prices = []
@@ -237,14 +241,14 @@ class Finder:
                     unit_price_fen=self.index.price(number, product),
                 )
             )
-        self._used[number] += 1
+        self.used[number] += 1
         return Choice(
             pharmacy_id=pharmacy.pharmacy_id,
             tenant_id=pharmacy.tenant_id,
             point=pharmacy.point,
             distance_m=distance_m,
             prices=tuple(prices),
-            slot=promise.slot_of(self._now),
+            slot=promise.slot_of(self.now),
             evidence=evidence,
         )
 
@@ -261,14 +265,25 @@ class Finder:
 
     def closes(self, numbers: Numbers) -> datetime:
         """When the last of them closes or loses its pharmacist; a day ahead at most."""
-        ends = np.minimum(self._open[numbers], self._duty[numbers])
+        ends = np.minimum(self.open_until[numbers], self.duty_until[numbers])
         return datetime.fromtimestamp(float(ends.max()), UTC)
 
-    def _covering(self, tier: Tier, held: Numbers, distance: Counts) -> Numbers:
+    def free_of(self, product: str) -> Counts:
+        """Free packs in each pharmacy, UNREAD where they were never read."""
+        column = self._free.get(product)
+        if column is None:
+            column = self._free[product] = np.full(len(self.index), UNREAD, np.int64)
+        return column
+
+    def stocked(self, order: Wanted, numbers: Numbers) -> Mask:
+        """Which of them have every line of the order."""
+        return self._stocked(order, numbers)[0]
+
+    def _covering(self, rung: Rung, held: Numbers, distance: Counts) -> Numbers:
         """Gate 1: the service area, or what the tier reaches beyond it."""
-        if tier is Tier.MIN_30:
-            return held
-        if tier is Tier.CITYWIDE:
+        if rung.tier is Tier.MIN_30:
+            return held if rung.reach_m is None else held[distance[held] <= rung.reach_m]
+        if rung.tier is Tier.CITYWIDE:
             return np.arange(len(distance))
         mask = distance <= NEAR_M
         mask[held] = True
@@ -278,12 +293,12 @@ class Finder:
         self, order: Wanted, rung: Rung, numbers: Numbers
     ) -> Iterator[tuple[GateCode, Mask]]:
         """Gates 2 and 3, each for those that the one before left."""
-        until = promise.open_until(rung.tier, rung.due_at, self._now)
-        opened = self._open[numbers] >= until.timestamp()
+        until = promise.open_until(rung.tier, rung.due_at, self.now)
+        opened = self.open_until[numbers] >= until.timestamp()
         yield GateCode.CLOSED, opened
         numbers = numbers[opened]
-        stays = promise.duty_until(until, self._now)
-        there = self._duty[numbers] >= stays.timestamp()
+        stays = promise.duty_until(until, self.now)
+        there = self.duty_until[numbers] >= stays.timestamp()
         if order.controlled:
             there = there & self.index.licensed(order.controlled)[numbers]
         yield GateCode.NO_PHARMACIST, there
@@ -306,7 +321,7 @@ class Finder:
             yield GateCode.INSURER, lambda numbers: index.designated[numbers]
         if order.cold:
             yield GateCode.COLD_CHAIN, lambda numbers: index.cold_chain[numbers]
-        yield GateCode.CAPACITY, lambda numbers: self._used[numbers] < index.capacity[numbers]
+        yield GateCode.CAPACITY, lambda numbers: self.used[numbers] < index.capacity[numbers]
         if order.out:
             yield GateCode.REFUSED, lambda numbers: self._not_out(order, numbers)
 
@@ -343,10 +358,7 @@ class Finder:
         if prices is None:
             return np.zeros(len(numbers), dtype=bool)
         sold = prices[numbers] > 0
-        column = self._free.get(product)
-        if column is None:
-            column = self._free[product] = np.full(len(self.index), UNREAD, np.int64)
-        free = column[numbers]
+        free = self.free_of(product)[numbers]
         unread = sold & (free == UNREAD)
         for number in numbers[unread]:
             self.missing.add((self.index.pharmacies[number].pharmacy_id, product))

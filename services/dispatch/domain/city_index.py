@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import cos, floor, radians
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -27,6 +28,35 @@ Cell = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.object
 CELL = 0.004
 EARTH_M = 6_371_008.8
 METRES_PER_DEGREE = radians(1) * EARTH_M
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of an order's place in a batch and a pharmacy's number."""
+
+    owner: Numbers
+    number: Numbers
+
+    @classmethod
+    def joined(cls, parts: Sequence["Pairs"]) -> "Pairs":
+        """All of them, one part after the other."""
+        return cls(
+            np.concatenate([part.owner for part in parts]),
+            np.concatenate([part.number for part in parts]),
+        )
+
+    @classmethod
+    def of(cls, held: Sequence[npt.NDArray[np.integer[Any]]]) -> "Pairs":
+        """The numbers of each order, one order after the other."""
+        owner = np.repeat(np.arange(len(held)), [len(numbers) for numbers in held])
+        return cls(owner, np.concatenate([*held, np.empty(0, np.intp)]))
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def only(self, chosen: Mask | Numbers) -> "Pairs":
+        """Those that a mask or their places choose."""
+        return Pairs(self.owner[chosen], self.number[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +86,9 @@ class CityIndex:
 
     def __init__(self, pharmacies: Iterable[Pharmacy] = ()) -> None:
         self.pharmacies: list[Row] = []
-        self._areas: npt.NDArray[np.object_] = np.empty(0, object)
+        self.areas: npt.NDArray[np.object_] = np.empty(0, object)
         self._products: dict[str, int] = {}
-        self._prices = np.zeros((0, 0), np.int32)
+        self.prices = np.zeros((0, 0), np.int32)
         self._hours = _Hours()
         self._cells: dict[tuple[int, int], Cell] = {}
         self._touched: set[tuple[int, int]] = set()
@@ -67,8 +97,8 @@ class CityIndex:
     def with_changed(self, pharmacies: Iterable[Pharmacy]) -> "CityIndex":
         """The city after these were added or replaced."""
         later = CityIndex.__new__(CityIndex)
-        later.pharmacies, later._areas = self.pharmacies, self._areas
-        later._products, later._prices = dict(self._products), self._prices
+        later.pharmacies, later.areas = self.pharmacies, self.areas
+        later._products, later.prices = dict(self._products), self.prices
         later._hours = self._hours
         changed = list(pharmacies)
         later._fill(changed)
@@ -87,6 +117,25 @@ class CityIndex:
         if not self.pharmacies:
             return [np.empty(0, np.intp) for _ in points]
         return [self._held(point) for point in points]
+
+    def covered_pairs(self, points: Sequence[GeoPoint]) -> Pairs:
+        """The same for a batch: the borders of all points are tested in one step."""
+        if not self.pharmacies:
+            return Pairs(np.empty(0, np.intp), np.empty(0, np.intp))
+        cells = [self._known_cell(point) for point in points]
+        wholes = Pairs.of([cell[0] for cell in cells])
+        partly = Pairs.of([cell[1] for cell in cells])
+        borders = np.concatenate([cell[2] for cell in cells])
+        lon = np.array([point.lon for point in points])[partly.owner]
+        lat = np.array([point.lat for point in points])[partly.owner]
+        return Pairs.joined([wholes, partly.only(shapely.intersects_xy(borders, lon, lat))])
+
+    def _known_cell(self, point: GeoPoint) -> "Cell":
+        at = floor(point.lat / CELL), floor(point.lon / CELL)
+        known = self._cells.get(at)
+        if known is None:
+            known = self._cells[at] = self._cell(*at)
+        return known
 
     def _held(self, point: GeoPoint) -> Numbers:
         """By the cell around the point: only areas whose border crosses it are looked at."""
@@ -111,14 +160,14 @@ class CityIndex:
         touched = np.sort(self._tree.query(box, predicate="intersects"))
         whole = np.sort(self._tree.query(box, predicate="covered_by"))
         partly = np.setdiff1d(touched, whole)
-        borders = self._areas[partly]
+        borders = self.areas[partly]
         shapely.prepare(borders)
         return whole.astype(np.int32), partly.astype(np.int32), borders
 
     def distances(self, point: GeoPoint) -> npt.NDArray[np.int64]:
         """Whole metres from the point to each pharmacy, as the crow flies; good to 0.1 %."""
-        east = (self._lon - point.lon) * (METRES_PER_DEGREE * cos(radians(point.lat)))
-        north = (self._lat - point.lat) * METRES_PER_DEGREE
+        east = (self.lon - point.lon) * (METRES_PER_DEGREE * cos(radians(point.lat)))
+        north = (self.lat - point.lat) * METRES_PER_DEGREE
         return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
 
     def open_until(self, now: datetime) -> Instants:
@@ -139,19 +188,23 @@ class CityIndex:
     def price(self, number: int, product: str) -> int:
         """Fen a pack; 0 when it is not sold there."""
         column = self._products.get(product)
-        return 0 if column is None else int(self._prices[number, column])
+        return 0 if column is None else int(self.prices[number, column])
 
     def prices_of(self, product: str) -> npt.NDArray[np.int32] | None:
         """Fen a pack in each pharmacy, 0 where it is not sold; None when nobody sells it."""
         column = self._products.get(product)
-        return None if column is None else self._prices[:, column]
+        return None if column is None else self.prices[:, column]
+
+    def column_of(self, product: str) -> int:
+        """The product's column in `prices`, -1 when nobody sells it."""
+        return self._products.get(product, -1)
 
     def _keep_cells(self, before: "CityIndex", changed: set[UUID]) -> None:
         """Cells that no changed area touches, as long as everybody keeps the number."""
         if len(before) != len(self):
             return
         numbers = [n for n, row in enumerate(self.pharmacies) if row.pharmacy_id in changed]
-        areas = [*before._areas[numbers], *self._areas[numbers]]
+        areas = [*before.areas[numbers], *self.areas[numbers]]
         bounds = shapely.bounds(np.array(areas, dtype=object)) / CELL
         gone: set[tuple[int, int]] = set()
         for west, south, east, north in np.floor(bounds).astype(int):
@@ -165,29 +218,33 @@ class CityIndex:
         rows = [self.pharmacies[n] for n in kept] + [
             _row_of(p, self._hours) for p in changed.values()
         ]
-        areas = np.concatenate((self._areas[kept], _polygons(list(changed.values()))))
+        areas = np.concatenate((self.areas[kept], _polygons(list(changed.values()))))
         prices = self._table(kept, list(changed.values()))
         order = sorted(range(len(rows)), key=lambda n: rows[n].pharmacy_id)
         self.pharmacies = [rows[n] for n in order]
-        self._areas, self._prices = areas[order], prices[order]
+        self.areas, self.prices = areas[order], prices[order]
         self._arrays()
 
     def _table(self, kept: list[int], changed: Sequence[Pharmacy]) -> npt.NDArray[np.int32]:
+        # The shops of a chain name the same products in the same order.
+        columns: dict[tuple[str, ...], Numbers] = {}
         for pharmacy in changed:
-            for product in pharmacy.prices:
-                self._products.setdefault(product, len(self._products))
+            names = tuple(pharmacy.prices)
+            if names not in columns:
+                numbers = [self._products.setdefault(name, len(self._products)) for name in names]
+                columns[names] = np.array(numbers, np.intp)
         table = np.zeros((len(kept) + len(changed), len(self._products)), np.int32)
-        table[: len(kept), : self._prices.shape[1]] = self._prices[kept]
+        table[: len(kept), : self.prices.shape[1]] = self.prices[kept]
         for number, pharmacy in enumerate(changed, start=len(kept)):
-            columns = [self._products[product] for product in pharmacy.prices]
-            table[number, columns] = list(pharmacy.prices.values())
+            fen = np.fromiter(pharmacy.prices.values(), np.int32, len(pharmacy.prices))
+            table[number, columns[tuple(pharmacy.prices)]] = fen
         return table
 
     def _arrays(self) -> None:
         rows = self.pharmacies
         self._numbers = {row.pharmacy_id: number for number, row in enumerate(rows)}
-        self._lat = np.array([row.lat for row in rows], np.float64)
-        self._lon = np.array([row.lon for row in rows], np.float64)
+        self.lat = np.array([row.lat for row in rows], np.float64)
+        self.lon = np.array([row.lon for row in rows], np.float64)
         self._paused = np.array([row.paused for row in rows], dtype=bool)
         self._opens = np.array([self._hours.number(row.opens) for row in rows], np.intp)
         self._duty = np.array([self._hours.number(row.duty) for row in rows], np.intp)
@@ -195,7 +252,7 @@ class CityIndex:
         self.cold_chain = np.array([row.cold_chain for row in rows], dtype=bool)
         self.capacity = np.array([row.capacity_per_slot for row in rows], np.int64)
         # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
-        self._tree = shapely.STRtree(self._areas)
+        self._tree = shapely.STRtree(self.areas)
         self._cells, self._touched = {}, set()
 
 
