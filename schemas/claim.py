@@ -113,7 +113,7 @@ class CancelAnswered(message.CancelAnswered):
 
 
 class PatientAsked(message.PatientAsked):
-    """Kinds: `share_above_consent`, `self_pay`."""
+    """Kinds: `share_above_consent`, `self_pay`, `payer_down`."""
 
     TYPE: ClassVar[str] = "claim.PatientAsked"
 

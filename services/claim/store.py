@@ -15,14 +15,11 @@ from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
 from services.claim.ledger import Transfer, transfer_of
 from services.kit import queries
 from services.kit.db import Connection
-from services.kit.decision import CallAnswered, CallOutcome
+from services.kit.decision import CallAnswered
 from services.kit.ids import new_id
 from services.kit.service import Change, LookupContext, ProjectContext
 
 QUERIES = queries.load(__package__)
-
-
-PRICED_BY_PAYER = frozenset({"presettle", "settle"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +30,8 @@ class _Row:
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """The rules with which the payer's amounts are checked, for the answers that have some."""
-    return {
-        item.id: book()
-        for item in context.messages
-        if isinstance(item.message, CallAnswered)
-        and item.message.kind in PRICED_BY_PAYER
-        and item.message.outcome is CallOutcome.DONE
-    }
+    """The areas' rules, for whatever the payer answered or left unanswered."""
+    return {item.id: book() for item in context.messages if isinstance(item.message, CallAnswered)}
 
 
 async def project(context: ProjectContext) -> None:

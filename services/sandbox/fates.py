@@ -1,5 +1,6 @@
 """What each person does with each order: every draw of the outside world, by name, in one place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -92,6 +93,18 @@ class Fates:
             return None
         yes = self.u(number, kind, "says yes") < style.says_yes
         return yes, style.answers_after.seconds(self.u(number, kind, "answer takes"))
+
+    def patient_choice(
+        self, number: str, kind: str, options: Sequence[str]
+    ) -> tuple[str, float] | None:
+        """The option taken: the first is yes, the last is no, one between them another yes."""
+        fate = self.patient_answer(number, kind)
+        if fate is None:
+            return None
+        yes, after_s = fate
+        agreeing = options[:-1]
+        nth = int(self.u(number, kind, "which yes") * len(agreeing))
+        return (agreeing[nth] if yes else options[-1]), after_s
 
     def offer(self, number: str, shop: str, nth: int) -> Offered:
         """What a pharmacy does with the nth offer of this order to it."""

@@ -17,6 +17,7 @@ from services.claim.domain.notes import (
     DoubtCleared,
     Held,
     InDoubt,
+    Patience,
     Quoted,
     Refunded,
     Released,
@@ -36,6 +37,7 @@ from services.claim.domain.work import (
     authorise,
     carry_on,
     decline,
+    payer_silent,
     self_paid_split,
     without_payer,
 )
@@ -48,6 +50,8 @@ QUOTE_TRIES_MAX = 4
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
+UNHEARD = CallOutcome.UNKNOWN
+PAYER_KINDS = frozenset({"eligibility", "presettle", "settle", "undo", "reverse"})
 BAD_VOUCHER = frozenset({"token_expired", "token_unknown", "voucher_unreadable"})
 
 Response = Mapping[str, Any]
@@ -60,6 +64,8 @@ def answer_call(state: State, message: CallAnswered, now: datetime, facts: Facts
         return stale(f"{message.kind} {message.ref} is not in flight")
     work = Work(state, now, facts, cause=message.ref)
     work.record(Replied(outcome=message.outcome.value))
+    if state.patience and message.kind in PAYER_KINDS and message.outcome is not UNHEARD:
+        work.record(Patience())
     match message.outcome:
         case CallOutcome.DONE:
             DONE[message.kind](work, message.response)
@@ -232,7 +238,7 @@ def _reversed(work: Work, response: Response) -> None:
         return
     tries = work.state.tries.get(doubt.kind, 0)
     if doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
-        decline(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
+        without_payer(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
     elif doubt.kind == "hold" and tries >= HOLD_TRIES_MAX:
         decline(work, DeclineReason.PAYMENT_FAILED, "hold unanswered")
     else:
@@ -282,16 +288,23 @@ def _try_again(kind: str) -> Callable[[Work, object], None]:
     return again
 
 
-def _unanswered(what: str) -> Callable[[Work, str], None]:
+def _unanswered(kind: str) -> Callable[[Work, str], None]:
     """Nothing was moved, so nothing is in doubt."""
 
     def unknown(work: Work, ref: str) -> None:
         if _undecided(work):
-            without_payer(work, DeclineReason.PAYER_UNAVAILABLE, f"{what} unanswered")
+            payer_silent(work, kind)
         else:
             carry_on(work)
 
     return unknown
+
+
+def _reversal_unanswered(work: Work, ref: str) -> None:
+    if _undecided(work):
+        payer_silent(work, "reverse")
+    else:
+        work.rest("reverse")
 
 
 def _doubtful(kind: str) -> Callable[[Work, str], None]:
@@ -336,11 +349,11 @@ REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
 }
 UNKNOWN: Mapping[str, Callable[[Work, str], None]] = {
     "eligibility": _unanswered("eligibility"),
-    "presettle": _unanswered("presettlement"),
+    "presettle": _unanswered("presettle"),
     "hold": _doubtful("hold"),
     "settle": _doubtful("settle"),
     "capture": _capture_unknown,
-    "reverse": _try_again("reverse"),
+    "reverse": _reversal_unanswered,
     "undo": _try_again("undo"),
     "release": _try_again("release"),
     "refund": _try_again("refund"),

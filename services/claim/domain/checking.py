@@ -6,7 +6,7 @@ follows from them, from the prices and from the area's rules, it has to get righ
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from schemas.claim import Split
 from schemas.values import LinePrice
 from services.claim.domain.notes import Part
 from services.claim.domain.settlement import (
+    CHINA,
     ChargeClass,
     Claim,
     ClaimRefused,
@@ -81,12 +82,41 @@ class DrugList:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Hours in China, each day, in which an area's payer is planned to be away."""
+
+    area: str
+    effective_from: date
+    effective_to: date | None
+    begins: time
+    ends: time
+
+    def end_of(self, moment: datetime) -> datetime | None:
+        """When the payer is back, if it is away at that moment; a span may reach over midnight."""
+        local = moment.astimezone(CHINA)
+        for day in (local.date() - timedelta(days=1), local.date()):
+            begins = datetime.combine(day, self.begins, CHINA)
+            ends = datetime.combine(day, self.ends, CHINA)
+            if self.ends <= self.begins:
+                ends += timedelta(days=1)
+            if begins <= local < ends:
+                return ends
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Book:
     """The rules and lists of all areas, and each product's class."""
 
     policies: tuple[Policy, ...]
     lists: tuple[DrugList, ...]
     classes: Mapping[str, ChargeClass]
+    batches: tuple[Batch, ...] = ()
+
+    def back_from_batch(self, area: str, now: datetime) -> datetime | None:
+        """When the payer's planned hours away end; None when it is not away by plan."""
+        batch = in_force(self.batches, area, day_in_china(now))
+        return batch.end_of(now) if batch else None
 
     def drugs(self, area: str, day: date) -> DrugList | None:
         """The list in force."""

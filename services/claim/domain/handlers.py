@@ -31,6 +31,7 @@ from services.claim.domain.notes import (
     DoubtCleared,
     Ending,
     Opened,
+    Patience,
     Quoted,
     SealSeen,
     SelfPaid,
@@ -43,9 +44,12 @@ from services.claim.domain.state import (
     Step,
 )
 from services.claim.domain.work import (
+    PATIENCE_CHOSEN,
+    PAYER_DOWN_ASK,
     SELF_PAY_ASK,
     SHARE_ASK,
     Work,
+    ask_eligibility,
     authorise,
     carry_on,
     close,
@@ -67,8 +71,7 @@ def approve(state: State, message: ReviewApproved, now: datetime, facts: Facts) 
     order = message.order
     work.record(Opened(order=order))
     if order.insured:
-        voucher = order.voucher.model_dump(mode="json")
-        work.call("eligibility", payer_area=order.payer_area, voucher=voucher)
+        ask_eligibility(work)
     else:
         authorise(work)
     return work.decision()
@@ -302,8 +305,13 @@ def _take_answer(work: Work, answer: str, *, by_default: bool) -> None:
         case kind, "accept" if kind == SHARE_ASK:
             work.record(ShareAccepted(share_fen=_share_asked(work.state)))
             carry_on(work)
-        case kind, "yes" if kind == SELF_PAY_ASK:
+        case (kind, "yes") if kind == SELF_PAY_ASK:
             _accept_self_pay(work)
+        case (kind, "self_pay") if kind == PAYER_DOWN_ASK:
+            _accept_self_pay(work)
+        case (kind, "wait") if kind == PAYER_DOWN_ASK:
+            work.record(Patience(until=work.now + PATIENCE_CHOSEN))
+            carry_on(work)
         case _:
             decline(work, reason or DeclineReason.NO_CONSENT, "by default" if by_default else "")
 

@@ -95,6 +95,12 @@ class Woken(Note):
     """The pause is over, or something more important came."""
 
 
+class Patience(Note):
+    """How long a payer that does not answer is tried before the patient is asked."""
+
+    until: datetime | None = None
+
+
 class Questioned(Note):
     """Remembers what a refusal of the open question means."""
 

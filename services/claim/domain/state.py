@@ -1,6 +1,7 @@
 """What claim remembers of one order, and how each fact changes that."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,7 @@ from services.claim.domain.notes import (
     InDoubt,
     Opened,
     Part,
+    Patience,
     Questioned,
     Quoted,
     Refunded,
@@ -132,6 +134,8 @@ class State(Part):
     # What the open question stands for, should the patient refuse.
     ask_reason: DeclineReason | None = None
     answered: tuple[UUID, str] | None = None
+    # Until when a silent payer is only tried again; None as long as it answers.
+    patience: datetime | None = None
     # Amounts of the payer that are not ours; while it is open the attempt's money stands still.
     dispute: Dispute | None = None
     decided: tuple[str, str] | None = None
@@ -299,6 +303,7 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     DoubtCleared: lambda state, fact: _attempt(state, doubt=None),
     Rested: lambda state, fact: {"rest": fact.ref},
     Woken: lambda state, fact: {"rest": ""},
+    Patience: lambda state, fact: {"patience": fact.until},
     Questioned: lambda state, fact: {"ask_reason": fact.reason},
     SelfPaid: _self_paid,
     ShareAccepted: lambda state, fact: {"share_max_fen": fact.share_fen},

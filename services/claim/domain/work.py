@@ -24,9 +24,11 @@ from schemas.claim import (
     Split,
 )
 from schemas.message import Event
+from services.claim.domain.checking import Book
 from services.claim.domain.notes import (
     AttemptOver,
     Called,
+    Patience,
     Questioned,
     Quoted,
     Rested,
@@ -58,8 +60,14 @@ AGAIN_TIMER = "again"
 # A lease of the shell, in which an earlier call may still be on its way.
 PAUSE_MIN = timedelta(seconds=30)
 PAUSE_MAX = timedelta(minutes=10)
+# A payer that does not answer is tried so long before the patient is asked what to do, and so much
+# longer when the answer was to wait; in between every so often, as it may be back any moment.
+PATIENCE = timedelta(minutes=2)
+PATIENCE_CHOSEN = timedelta(minutes=15)
+PAUSE_SILENT = timedelta(minutes=1)
 SHARE_ASK = "share_above_consent"
 SELF_PAY_ASK = "self_pay"
+PAYER_DOWN_ASK = "payer_down"
 
 
 class Work:
@@ -98,10 +106,11 @@ class Work:
             Call(kind, ref, {"order_number": order_number, "attempt": number, **request})
         )
 
-    def rest(self, kind: str) -> None:
+    def rest(self, kind: str, most: timedelta = PAUSE_MAX, least: timedelta = PAUSE_MIN) -> None:
         """Pause before `kind` is called again; longer each time."""
         tries = self.state.tries.get(kind, 0)
-        pause = min(PAUSE_MIN * 2 ** max(tries - 1, 0), PAUSE_MAX)
+        doublings = min(max(tries - 1, 0), 20)
+        pause = max(min(PAUSE_MIN * 2**doublings, most), least)
         attempt = self.state.attempt
         ref = f"{kind}.{attempt.number if attempt else 0}.{tries}"
         self.record(Rested(ref=ref))
@@ -113,14 +122,16 @@ class Work:
             self._timers.append(DropTimer(AGAIN_TIMER, self.state.rest))
             self.record(Woken())
 
-    def ask(self, kind: str, options: tuple[str, str], **facts: int) -> None:
-        """Ask the patient; the last option is the default."""
+    def ask(
+        self, kind: str, options: tuple[str, ...], facts: Mapping[str, int], default: str = ""
+    ) -> None:
+        """Ask the patient; without a word on it the last option is the default."""
         asked = PatientAsked(
             order_id=self.given.order_id,
             ask_id=self.given.ids[0],
             kind=kind,
             options=options,
-            default=options[-1],
+            default=default or options[-1],
             deadline=self.now + ASK_DEADLINE,
             facts=dict(facts),
         )
@@ -172,18 +183,59 @@ def decline(work: Work, reason: DeclineReason, detail: str = "") -> None:
 
 
 def without_payer(work: Work, reason: DeclineReason, detail: str) -> None:
-    """The payer will not pay: the patient does, is asked, or the order ends for `reason`."""
+    """The payer will not pay: the patient does, is asked, or the order ends for `reason`.
+
+    Whose parcel is sealed already is asked even after a no: nobody knew then what it costs.
+    """
+    attempt = work.state.attempt
+    is_sealed = attempt is not None and attempt.step is Step.SETTLING
     match work.case.self_pay:
         case True:
             work.record(SelfPaid())
             go_on_self_paid(work)
-        case None:
-            work.record(Questioned(reason=DeclineReason.NO_CONSENT))
-            attempt = work.state.attempt
-            known = {"total_fen": attempt.total_fen} if attempt else {}
-            work.ask(SELF_PAY_ASK, ("yes", "no"), **known)
-        case False:
+        case False if not is_sealed:
             decline(work, reason, detail)
+        case _:
+            refused = reason if is_sealed else DeclineReason.NO_CONSENT
+            work.record(Questioned(reason=refused))
+            work.ask(SELF_PAY_ASK, ("yes", "no"), _price_known(work))
+
+
+def payer_silent(work: Work, kind: str) -> None:
+    """The payer does not answer: `kind` is tried for a while, then the patient chooses.
+
+    In the hours in which the payer itself said it would be away nobody is asked.
+    """
+    now, until = work.now, work.state.patience or work.now + PATIENCE
+    book, back = work.given.found, None
+    if isinstance(book, Book):
+        back = book.back_from_batch(work.case.payer_area, now)
+    if back is not None:
+        work.record(Patience(until=max(until, back + PATIENCE)))
+        work.rest(kind, least=back - now)
+        return
+    if until != work.state.patience:
+        work.record(Patience(until=until))
+    if now < until:
+        work.rest(kind, PAUSE_SILENT)
+        return
+    attempt = work.state.attempt
+    in_doubt = attempt is not None and attempt.doubt is not None
+    work.record(Questioned(reason=DeclineReason.PAYER_UNAVAILABLE))
+    options = ("wait", "cancel") if in_doubt else ("wait", "self_pay", "cancel")
+    agreed = work.case.self_pay is True and not in_doubt
+    default = "self_pay" if agreed else "cancel"
+    work.ask(PAYER_DOWN_ASK, options, _price_known(work), default)
+
+
+def _price_known(work: Work) -> dict[str, int]:
+    attempt = work.state.attempt
+    return {"total_fen": attempt.total_fen} if attempt else {}
+
+
+def ask_eligibility(work: Work) -> None:
+    """Whether the voucher is good and its holder insured."""
+    work.call("eligibility", **_payer(work))
 
 
 def go_on_self_paid(work: Work) -> None:
@@ -198,6 +250,9 @@ def carry_on(work: Work) -> None:
     """Start the one thing that comes next, unless something is still open."""
     state = work.state
     if state.call or state.rest or state.ask:
+        return
+    if state.phase is Phase.AUTHORISING:
+        ask_eligibility(work)
         return
     if state.phase not in (Phase.OPEN, Phase.ENDING):
         return
@@ -258,7 +313,8 @@ def _secured(work: Work, attempt: Attempt) -> Split | None:
     elif share_of(split) > work.state.share_max_fen:
         share, ceiling = share_of(split), work.state.share_max_fen
         work.record(Questioned(reason=DeclineReason.SHARE_ABOVE_CONSENT))
-        work.ask(SHARE_ASK, ("accept", "decline"), share_fen=share, share_max_fen=ceiling)
+        told = {"share_fen": share, "share_max_fen": ceiling}
+        work.ask(SHARE_ASK, ("accept", "decline"), told)
     elif attempt.captured or split.cash_fen == attempt.held_fen:
         return split
     elif attempt.hold_ref:

@@ -102,14 +102,14 @@ class Hospital:
 
     def _asked(self, entry: Entry, script: Script) -> None:
         kind, options = entry.data["kind"], entry.data["options"]
-        fate = self._stage.fates.patient_answer(script.number, kind)
+        fate = self._stage.fates.patient_choice(script.number, kind, options)
         if fate is None:
             return
-        yes, after = fate
+        choice, after = fate
         command = AnswerAsk(
             order_id=entry.subject,
             ask_id=UUID(entry.data["ask_id"]),
-            answer=options[0] if yes else options[-1],
+            answer=choice,
         )
 
         async def answer() -> None:

@@ -14,6 +14,7 @@ from schemas.message import OrderEvent
 from schemas.values import Order
 from services.claim import ports
 from services.claim.domain.state import Phase, State, Step
+from services.claim.nhsa import isolation
 from services.claim.nhsa.dialects import CHINA
 from services.kit import calls
 from services.kit.ids import new_id
@@ -207,15 +208,30 @@ async def test_an_unknown_settlement_is_reversed_and_settled_once_more(claim: Cl
     assert (await claim.accounts(order.order_id))["fund"] == -FUND_FEN
 
 
-async def test_a_dead_payer_means_self_paid_with_consent_and_an_end_without(claim: Claim) -> None:
+async def test_of_a_dead_payer_the_patient_decides(
+    claim: Claim,
+) -> None:
     claim.misbehave("err")
-    willing, unwilling = await claim.order(self_pay=True), await claim.order(self_pay=False)
-    await claim.approve(willing)
-    await claim.approve(unwilling)
-    state = await claim.until(willing.order_id, lambda state: state.phase is Phase.OPEN)
+    orders = [await claim.order(self_pay=consent) for consent in (True, False, False)]
+    for order in orders:
+        await claim.approve(order)
+        await claim.until(order.order_id, lambda state: bool(state.rest))
+    # When it stays away, all three are asked, and nothing was decided for them
+    await claim.pass_time(timedelta(minutes=5))
+    for order in orders:
+        await claim.until(order.order_id, lambda state: state.ask is not None)
+    for order, choice in zip(orders, ("self_pay", "cancel", "wait"), strict=True):
+        assert (await claim.answer(order.order_id, choice, "hospital-a")).status_code == 200
+    # Then one goes on alone, one ends, and one is insured as soon as the payer is back
+    state = await claim.until(orders[0].order_id, lambda state: state.phase is Phase.OPEN)
     assert state.basis == "self_paid"
-    state = await claim.until(unwilling.order_id, closed)
-    assert state.outcome == "declined"
+    assert (await claim.until(orders[1].order_id, closed)).outcome == "declined"
+    await claim.until(orders[2].order_id, lambda state: bool(state.rest))
+    claim.misbehave("none")
+    isolation.AREAS.areas.clear()
+    await claim.pass_time(timedelta(minutes=2))
+    state = await claim.until(orders[2].order_id, lambda state: state.phase is Phase.OPEN)
+    assert state.basis == "insured"
 
 
 async def test_a_cancellation_while_the_payer_thinks_waits_for_its_answer(claim: Claim) -> None:

@@ -144,6 +144,9 @@ def test_a_refusal_after_sealing_leaves_the_choice_to_the_patient() -> None:
     story.ask("yes").answer("release").answer("hold").answer("capture")
     assert story.of(Held)[-1].cash_fen == s.TOTAL_FEN
     assert story.published()[-1] == "ClaimSettled"
+    # Even who said no at submission is asked, as the drugs are packed
+    asked = s.priced(self_pay=False).apply(s.sealed()).refused("settle", "not_insured").fire("ask")
+    assert asked.answer("release").state.outcome == "settlement_refused"
     # But nobody pays for packs whose codes are wrong
     bad = s.priced(self_pay=True).apply(s.sealed()).refused("settle", "code_sold")
     assert bad.published()[-1] == "ClaimDeclined"
@@ -154,6 +157,7 @@ def test_an_endless_change_of_figures_ends() -> None:
     for _ in range(3):
         story.refused("settle", "amounts_changed").answer("presettle")
     story.refused("settle", "amounts_changed")
+    story.ask("no")
     assert story.published()[-1] == "ClaimDeclined"
     story.answer("release")
     assert story.state.outcome == "settlement_refused"

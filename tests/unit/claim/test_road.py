@@ -111,13 +111,6 @@ def test_a_refused_voucher_goes_on_self_paid_with_consent() -> None:
     assert [call.kind for call in story.calls] == ["hold"]
 
 
-def test_an_unanswered_payer_is_the_same_as_a_refusal_with_its_own_reason() -> None:
-    story = Story().apply(s.approved(self_pay=False)).unknown("eligibility")
-    check_declined(story, DeclineReason.PAYER_UNAVAILABLE, 0)
-    story = Story().apply(s.approved(self_pay=True)).unknown("eligibility")
-    assert story.of(ClaimAuthorised)[0].basis is Basis.SELF_PAID
-
-
 def test_without_a_word_on_self_pay_the_patient_is_asked() -> None:
     story = Story().apply(s.approved(self_pay=None)).refused("eligibility")
     asked = story.of(PatientAsked)[0]
@@ -190,18 +183,6 @@ def test_a_refused_presettlement_asks_with_the_whole_price() -> None:
     assert story.published()[-1] == "ClaimPriced"
 
 
-def test_an_unknown_presettlement_moved_nothing_and_needs_no_reversal() -> None:
-    story = s.authorised(self_pay=True).apply(s.assigned()).unknown("presettle")
-    story.answer("hold")
-    assert story.of(ClaimPriced)[0].basis is Basis.SELF_PAID
-
-
-def test_an_unknown_presettlement_without_consent_ends_the_order() -> None:
-    story = s.authorised().apply(s.assigned()).unknown("presettle")
-    check_declined(story, DeclineReason.PAYER_UNAVAILABLE, 1)
-    check_closed(story, Outcome.DECLINED)
-
-
 def test_a_refused_hold_ends_the_order() -> None:
     story = s.authorised().apply(s.assigned()).answer("presettle").refused("hold")
     check_declined(story, DeclineReason.PAYMENT_FAILED, 1)
@@ -225,7 +206,7 @@ def test_a_hold_that_stays_unknown_ends_the_order() -> None:
 
 
 def test_a_refused_settlement_never_lets_the_parcel_go() -> None:
-    story = s.priced().apply(s.sealed()).refused("settle")
+    story = s.priced().apply(s.sealed()).refused("settle").ask("no")
     check_declined(story, DeclineReason.SETTLEMENT_REFUSED, 1)
     assert not story.of(OrderClosed), "the hold is still out"
     story.answer("release")
@@ -244,7 +225,7 @@ def test_an_unknown_settlement_is_reversed_and_tried_once_more() -> None:
 
 def test_a_settlement_that_stays_unknown_is_a_refusal() -> None:
     story = s.priced().apply(s.sealed()).unknown("settle").answer("reverse").fire("again")
-    story.unknown("settle").answer("reverse")
+    story.unknown("settle").answer("reverse").ask("no")
     check_declined(story, DeclineReason.SETTLEMENT_REFUSED, 1)
     check_closed(story.answer("release"), Outcome.SETTLEMENT_REFUSED)
 

@@ -177,14 +177,15 @@ def test_the_patient_answers_an_ask_as_drawn_or_never(scene: Scene) -> None:
     for n, script in enumerate(list(scene.scripts.values())[:60]):
         order_id = UUID(int=n + 1)
         scene.stage.book.learn(order_id, script.number)
-        asked = {"ask_id": str(order_id), "kind": "self_pay", "options": ["yes", "no"]}
+        options = ["wait", "self_pay", "cancel"]
+        asked = {"ask_id": str(order_id), "kind": "payer_down", "options": options}
         hospital.hear(Entry("claim.PatientAsked", order_id, START, asked))
-        kinds.add(scene.stage.fates.patient_answer(script.number, "self_pay") is None)
+        kinds.add(scene.stage.fates.patient_answer(script.number, "payer_down") is None)
     scene.later(hours=5)
     said = [getattr(command, "answer", "") for command in scene.post.noted()]
     assert kinds == {True, False}
     assert 40 < len(said) < 60
-    assert set(said) == {"yes", "no"}
+    assert set(said) == {"wait", "self_pay", "cancel"}
 
 
 def test_a_returned_sheet_comes_back_as_the_next_version(scene: Scene) -> None:
