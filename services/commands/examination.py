@@ -34,7 +34,7 @@ ANSWER_S_MAX = 8.0
 UNSURE_TRIES = 3
 
 POSITIONS = "SELECT topic, part, next_offset FROM {s}.position"
-UNSENT = "SELECT shard, count(*) AS n FROM {s}.outbox WHERE published_at IS NULL GROUP BY shard"
+UNSENT = "SELECT shard, count(*) AS n FROM {s}.outbox_open GROUP BY shard"
 BEATS = """
 SELECT shard, extract(epoch FROM clock_timestamp() - at)::float8 AS age FROM {s}.relay_heartbeat
 """

@@ -1,5 +1,5 @@
 -- name: lock_positions
-SELECT topic, part, next_offset FROM position
+SELECT topic, part, next_offset, kit.now() AS now FROM position
 WHERE (topic, part) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 ORDER BY topic, part FOR UPDATE
 
@@ -183,12 +183,17 @@ RETURNING number
 SELECT EXISTS (SELECT FROM inbox WHERE event_day = $1 AND event_id = $2)
 
 -- name: unpublished
-SELECT id, shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time, correlation_id,
-       causation_id, attempt, body
-FROM outbox WHERE shard = ANY($1::int[]) AND published_at IS NULL ORDER BY id LIMIT $2
+-- Laterally, so that no plan can begin with the outbox: it holds every fact there ever was.
+SELECT q.id, q.shard, o.*
+FROM (SELECT id, shard FROM outbox_open WHERE shard = ANY($1::int[]) ORDER BY id LIMIT $2) q
+CROSS JOIN LATERAL (
+    SELECT topic, key, event_id, type, version, aggregate_version, tenant_id, time, correlation_id,
+           causation_id, attempt, body
+    FROM outbox WHERE id = q.id OFFSET 0) o
+ORDER BY q.id
 
 -- name: mark_published
-UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::bigint[])
+DELETE FROM outbox_open WHERE id = ANY($1::bigint[])
 
 -- name: beat
 INSERT INTO relay_heartbeat (shard, pid, at)

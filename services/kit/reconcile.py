@@ -16,7 +16,9 @@ ALL_AGAIN = (
     # An offset of the lost broker would hide the new record at the same place.
     "UPDATE {s}.parked SET record_offset = NULL WHERE record_offset IS NOT NULL",
 )
-PUBLISH_AGAIN = "UPDATE {s}.outbox SET published_at = NULL WHERE published_at IS NOT NULL"
+PUBLISH_AGAIN = """
+INSERT INTO {s}.outbox_open SELECT id, shard FROM {s}.outbox ON CONFLICT DO NOTHING
+"""
 
 
 async def reconcile(

@@ -20,7 +20,7 @@ from services.kit import clock
 # One service's part of the snapshot. Timers of blocked orders wait for a person, not for time.
 _WORK = """
 SELECT 'outbox' AS what, '{s}' AS service, NULL AS topic, NULL::int AS part,
-       count(*) AS n, NULL::timestamptz AS at FROM {s}.outbox WHERE published_at IS NULL
+       count(*) AS n, NULL::timestamptz AS at FROM {s}.outbox_open
 UNION ALL
 SELECT 'calls', '{s}', NULL, NULL, count(*), NULL FROM {s}.call WHERE state <> 'answered'
 UNION ALL

@@ -64,8 +64,8 @@ INSERT INTO {schema}.outbox (shard, topic, key, event_id, type, version, aggrega
                              tenant_id, time, causation_id, attempt, body)
 SELECT $3, $4, $1, $5, $6, $7, told.version, $2, $8, $5, $9, $10 FROM told
 """
-UNPUBLISHED = "SELECT * FROM {schema}.outbox WHERE published_at IS NULL ORDER BY id"
-PUBLISHED = "UPDATE {schema}.outbox SET published_at = clock_timestamp() WHERE id = $1"
+UNPUBLISHED = "SELECT o.* FROM {schema}.outbox o JOIN {schema}.outbox_open USING (id) ORDER BY id"
+PUBLISHED = "DELETE FROM {schema}.outbox_open WHERE id = $1"
 
 
 @dataclass

@@ -240,7 +240,10 @@ class World:
     async def publish_again(self, name: str, limit: int) -> None:
         """The broker gets old facts once more, behind newer ones."""
         conn = self.stand.relaying[name]
-        sql = "SELECT * FROM outbox WHERE published_at IS NOT NULL ORDER BY id DESC LIMIT $1"
+        sql = (
+            "SELECT * FROM outbox o WHERE NOT EXISTS (SELECT FROM outbox_open WHERE id = o.id)"
+            " ORDER BY id DESC LIMIT $1"
+        )
         rows = await conn.fetch(sql, limit)
         if not rows:
             return

@@ -21,7 +21,10 @@ CANARY_LINES_MAX = 1000
 
 POSITIONS = "SELECT topic, part, next_offset, epoch FROM {schema}.position"
 INBOX = "SELECT event_id::text FROM {schema}.inbox"
-OUTBOX = "SELECT event_id::text FROM {schema}.outbox WHERE published_at IS {state}"
+OUTBOX = """
+SELECT event_id::text FROM {schema}.outbox o
+WHERE {state} (SELECT FROM {schema}.outbox_open WHERE id = o.id)
+"""
 LAID_ASIDE = "SELECT topic, part, record_offset FROM {schema}.parked WHERE topic IS NOT NULL"
 WRITTEN = "SELECT event_id::text FROM {schema}.outbox WHERE event_id::text = ANY($1::text[])"
 # What the simulators answer over HTTP; their own tables say the same when they do not run.
@@ -124,7 +127,7 @@ async def _before(conn: asyncpg.Connection) -> Before:
             epochs[schema] = {(row["topic"], row["part"]): row["epoch"] for row in rows}
             inbox[schema] = await _ids(conn, INBOX.format(schema=schema))
             sent, waiting = (
-                OUTBOX.format(schema=schema, state=state) for state in ("NOT NULL", "NULL")
+                OUTBOX.format(schema=schema, state=state) for state in ("NOT EXISTS", "EXISTS")
             )
             published[schema] = await _ids(conn, sent)
             unpublished[schema] = await _ids(conn, waiting)

@@ -22,8 +22,8 @@ WHERE order_id = ANY($1::uuid[]) AND state <> 'answered'
 UNION SELECT order_id::text FROM {schema}.waiting WHERE order_id = ANY($1::uuid[])
 UNION SELECT order_id::text FROM {schema}.parked
 WHERE order_id = ANY($1::uuid[]) AND state IN ('parked', 'behind')
-UNION SELECT key::text FROM {schema}.outbox
-WHERE key = ANY($1::uuid[]) AND published_at IS NULL
+UNION SELECT key::text FROM {schema}.outbox JOIN {schema}.outbox_open USING (id)
+WHERE key = ANY($1::uuid[])
 """
 OVERDUE = """
 SELECT 'timer ' || t.order_id AS id FROM {schema}.timer t JOIN {schema}.state s USING (order_id)
@@ -36,8 +36,8 @@ UNION ALL
 SELECT 'early ' || order_id FROM {schema}.waiting
 WHERE deadline < {now} - make_interval(secs => $1)
 UNION ALL
-SELECT 'outbox ' || key FROM {schema}.outbox
-WHERE published_at IS NULL AND {left}
+SELECT 'outbox ' || key FROM {schema}.outbox JOIN {schema}.outbox_open USING (id)
+WHERE {left}
 LIMIT 100
 """
 # What was unpublished before the topics were read has had time enough.

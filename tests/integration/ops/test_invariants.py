@@ -176,10 +176,11 @@ async def publish(
 ) -> None:
     await conn.execute(
         "INSERT INTO claim.outbox (shard, topic, key, event_id, type, version, aggregate_version,"
-        " tenant_id, time, causation_id, body, published_at)"
-        " VALUES (0, 'claim.events', $1, $2, 'claim.X', 1, $3, $4, now(), $5, $6, now())",
+        " tenant_id, time, causation_id, body)"
+        " VALUES (0, 'claim.events', $1, $2, 'claim.X', 1, $3, $4, now(), $5, $6)",
         *(uuid.UUID(ORDER), new_id(), version, uuid.UUID(HOSPITAL), cause or new_id(), body),
     )
+    await conn.execute("DELETE FROM claim.outbox_open")
 
 
 async def add_state(conn: asyncpg.Connection, tenant: str, version: int) -> None:

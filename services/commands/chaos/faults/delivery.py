@@ -25,9 +25,13 @@ SHUFFLED_MAX = 100
 READ_AGAIN_WITHIN_S = 120.0
 LETTERS_TWICE = 3
 TELL_AGAIN = """
-UPDATE {schema}.outbox SET published_at = NULL WHERE id IN (
-    SELECT id FROM {schema}.outbox WHERE published_at IS NOT NULL ORDER BY random() LIMIT $1)
-RETURNING topic, event_id::text
+WITH again AS (
+    INSERT INTO {schema}.outbox_open
+    SELECT id, shard FROM {schema}.outbox o
+    WHERE NOT EXISTS (SELECT FROM {schema}.outbox_open WHERE id = o.id)
+    ORDER BY random() LIMIT $1
+    RETURNING id)
+SELECT topic, event_id::text FROM {schema}.outbox JOIN again USING (id)
 """
 WRITTEN = "SELECT event_id::text FROM {schema}.outbox WHERE event_id::text = ANY($1::text[])"
 SOME_FACT = f"SELECT body FROM {{schema}}.outbox WHERE type = '{poison.INNER_TYPE}' LIMIT 1"
