@@ -205,6 +205,20 @@ class Catalogue:
         # A generic name says what is in it, not which maker's pack or strength it is.
         return Named(text, None, self.ingredients(generic), self.atc_codes(generic))
 
+    def called(self, name: str) -> tuple[Product, ...]:
+        """The products of one generic name, INN or ATC code, whatever the case."""
+        return self._by_any_name.get(name.lower(), ())
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every name by which a substance or product is known, in lower case."""
+        found = set(self._by_any_name)
+        for item in self.substances.values():
+            found.update(name.lower() for name in (item.inn, item.zh, *item.aliases) if name)
+        for product in self.products.values():
+            found.update(product.ingredients)
+        return frozenset(found)
+
     def __len__(self) -> int:
         return len(self.products)
 
@@ -239,6 +253,16 @@ class Catalogue:
                 names.setdefault(name.lower(), item)
         names.pop("", None)
         return names
+
+    @cached_property
+    def _by_any_name(self) -> dict[str, tuple[Product, ...]]:
+        grouped = _grouped(
+            (name, item)
+            for item in self.products.values()
+            for name in {item.inn.lower(), item.generic_name.lower(), item.atc.lower()}
+        )
+        grouped.pop("", None)
+        return grouped
 
     @cached_property
     def _by_atc5(self) -> dict[str, tuple[Substance, ...]]:

@@ -26,6 +26,8 @@ class Severity(StrEnum):
 
 # Ways to take one drug that are kept reckoned.
 _WAYS_MAX = 64
+# Days that no supply lasts.
+_EVER = 1_000_000
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
@@ -127,13 +129,20 @@ class Drug:
     yardsticks: Mapping[str, tuple[Yardstick, ...]] = field(default_factory=dict)
     cautions: tuple[Caution, ...] = ()
     indications: tuple[str, ...] = ()
+    # Packs that differ in nothing but their maker are one drug, under many product codes.
+    codes: set[str] = field(default_factory=set)
     groups: tuple[str, ...] = field(init=False)
+    acts: bool = field(init=False)
+    marks: frozenset[str] = field(init=False)
     measured: dict[tuple[object, ...], "Measured"] = field(init=False)
 
     def __post_init__(self) -> None:
         self.measured = {}
         groups = (code[:5] for code in self.atcs if len(code) == 7)
         self.groups = tuple(dict.fromkeys(groups))
+        # In the whole body, decoctions apart; by `marks` such drugs know what they share.
+        self.acts = self.known and not self.topical and not self.herbal
+        self.marks = self.ingredients.union(self.groups) if self.acts else frozenset()
 
     @property
     def compound(self) -> bool:
@@ -255,6 +264,7 @@ class Line:
     usage: str = ""
     note: str = ""
     written: tuple[object, ...] | None = None
+    code: str = ""
 
     @property
     def measurable(self) -> bool:
@@ -339,12 +349,21 @@ class Line:
             return None
         return units.numerator * pack.denominator, units.denominator * pack.numerator
 
+    @lazy
+    def lasts(self) -> int:
+        """Days of supply, as declared or as packed; a broken pack does not count."""
+        declared = self.days or 0
+        part, quantity = self._measured.part_of_pack, self.quantity
+        if part is None or quantity is None or quantity <= 1:
+            return declared
+        if self.once or not part[0]:
+            return _EVER if quantity > (self.packs_for(1) or 1) else declared
+        # One pack less would be enough for these days, so the last one is for a further day.
+        return max(declared, (quantity - 1) * part[1] // part[0] + 1)
+
     def exceeds(self, days: int) -> bool:
-        """More than `days` of supply, as declared or as packed; a broken pack does not count."""
-        if self.days is not None and self.days > days:
-            return True
-        packs = self.packs_for(days)
-        return packs is not None and self.quantity is not None and self.quantity > packs
+        """More than `days` of supply."""
+        return self.lasts > days
 
 
 @dataclass(eq=False)

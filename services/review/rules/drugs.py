@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from services.catalogue import Catalogue, Kind, Product, Standing, Substance
+from services.catalogue import Catalogue, Content, Kind, Product, Standing, Substance
 from services.catalogue.uses import codes_for, is_local
 from services.review.rules.case import Amount, Caution, Drug, Limit, Part, Yardstick
 from services.review.rules.subject import Sets
@@ -70,6 +70,7 @@ class Drugs:
         self.catalogue = catalogue
         self._sets = sets
         self._by_code: dict[str, Drug] = {}
+        self._alike: dict[tuple[object, ...], list[tuple[tuple[Content, ...], Drug]]] = {}
         self._by_name: dict[tuple[str, str], Drug] = {}
         self._makeups: dict[tuple[str, tuple[str, ...], str], _Makeup] = {}
 
@@ -78,15 +79,46 @@ class Drugs:
         found = self._by_code.get(code)
         if found is None:
             product = self.catalogue.product(code)
-            found = self._of_product(product) if product else Drug(name=name or code)
+            if product is None:
+                return Drug(name=name or code)
+            found = self._shared(product)
             if len(self._by_code) >= _CODES_MAX:
                 self._by_code.clear()
-            if product:
-                self._by_code[code] = found
+            self._by_code[code] = found
+        return found
+
+    def _shared(self, product: Product) -> Drug:
+        """One drug for all products in which rules see no difference."""
+        # Without the contents, which are dear to hash and hardly ever differ under one strength.
+        key = (
+            product.generic_name,
+            product.inn,
+            product.atc,
+            product.ingredients,
+            product.strength,
+            product.unit,
+            product.units_per_pack,
+            product.kind.value,
+            product.form.value,
+            product.storage.value,
+            product.control.value,
+            product.special.value,
+            product.doping,
+            product.antimicrobial,
+        )
+        alike = self._alike.setdefault(key, [])
+        found = next((drug for contents, drug in alike if contents == product.contents), None)
+        if found is None:
+            found = self._of_product(product)
+            alike.append((product.contents, found))
+        found.codes.add(product.product_code)
         return found
 
     def by_name(self, text: str, way: str = "") -> Drug:
         """By product code, ATC code, INN, Chinese or generic name; `way` is how it is given."""
+        product = self._by_code.get(text)
+        if product is not None:
+            return product
         key = (text, way)
         found = self._by_name.get(key)
         if found is None:
@@ -100,7 +132,7 @@ class Drugs:
         product = self.catalogue.product(text)
         if product is not None:
             return self.by_code(product.product_code)
-        same = self._named.get(text.lower(), ())
+        same = self.catalogue.called(text)
         named = self.catalogue.named(text)
         if same and not (named and not way and self._may_be_systemic(text, same, named.atc)):
             return self._of_products(text, same, way)
@@ -285,7 +317,7 @@ class Drugs:
         substance = self.catalogue.substances.get(name)
         if substance is not None and substance.atc:
             return substance.atc
-        single = {p.atc for p in self._named.get(name, ()) if p.atc and not p.compound}
+        single = {p.atc for p in self.catalogue.called(name) if p.atc and not p.compound}
         return tuple(sorted(single.union(self._sets.names.get(name, ()))))
 
     def _parts(self, product: Product, makeup: _Makeup) -> tuple[Part, ...]:
@@ -306,23 +338,9 @@ class Drugs:
         return {code: inn for inn, codes in self._sets.names.items() for code in codes}
 
     @cached_property
-    def _named(self) -> Mapping[str, tuple[Product, ...]]:
-        names: dict[str, list[Product]] = {}
-        for product in self.catalogue.products.values():
-            for name in {product.inn.lower(), product.generic_name.lower(), product.atc.lower()}:
-                names.setdefault(name, []).append(product)
-        names.pop("", None)
-        return {name: tuple(found) for name, found in names.items()}
-
-    @cached_property
     def words(self) -> frozenset[str]:
         """Every name by which a substance or product is known, in lower case."""
-        found = set(self._named) | set(self._sets.names)
-        for item in self.catalogue.substances.values():
-            found.update(name.lower() for name in (item.inn, item.zh, *item.aliases) if name)
-        for product in self.catalogue.products.values():
-            found.update(product.ingredients)
-        return frozenset(found)
+        return self.catalogue.words.union(self._sets.names)
 
 
 def _class_standing(substances: Iterable[Substance]) -> str:

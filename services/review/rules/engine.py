@@ -104,21 +104,25 @@ class Engine:
         found: list[Finding] = []
         for rule, ask, figures in self.pack.plan(case.now).asked_of(subject):
             if scopes is None or rule.scope in scopes:
+                before = len(found)
                 for hit in ask(subject, figures):
                     found.append(finding_of(rule, hit, case))
-        return self._verdict(found)
-
-    def _verdict(self, found: list[Finding]) -> Verdict:
-        if len(found) > 1:
-            found.sort(key=_place)
-            found = [f for n, f in enumerate(found) if n == 0 or f != found[n - 1]]
+                if len(found) > before + 1:
+                    found[before:] = _in_place(found[before:])
+        # Rules come in the order of their ids, so only the severities are left to sort by.
+        found.sort(key=_rank)
         kind = KINDS[found[0].severity] if found else Kind.PASS
-        version = self.drugs.catalogue.version
-        return Verdict(kind, tuple(found), self.pack.id, version)
+        return Verdict(kind, tuple(found), self.pack.id, self.drugs.catalogue.version)
 
 
-def _place(finding: Finding) -> tuple[int, str, tuple[int, ...], str]:
-    return (RANK[finding.severity], finding.rule_id, finding.lines, finding.en)
+def _in_place(found: list[Finding]) -> list[Finding]:
+    """What one rule says, in a fixed order, and everything once."""
+    found.sort(key=lambda finding: (RANK[finding.severity], finding.lines, finding.en))
+    return [each for n, each in enumerate(found) if n == 0 or each != found[n - 1]]
+
+
+def _rank(finding: Finding) -> int:
+    return RANK[finding.severity]
 
 
 def judge_rule(rule: Rule, subject: Subject) -> Iterator[Finding]:

@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.review.rules.case import CHINA, Drug, Hit, Severity
+from services.review.rules.case import CHINA, Severity
 from services.review.rules.checks import CHECKS
+from services.review.rules.plan import Asked, Plan
 from services.review.rules.policy import Desk
-from services.review.rules.subject import Sets, Subject
+from services.review.rules.subject import Sets
 
-# What a plan keeps by drug, and how many days have a plan at once.
-_DRUGS_MAX, _DAYS_MAX = 50_000, 50
+# How many days have a plan at once.
+_DAYS_MAX = 50
 Standing = Literal["verified", "derived", "to be verified"]
 Scope = Literal[
     "legality", "form", "supply", "online", "internet", "appropriateness", "herbal", "conduct"
@@ -99,57 +100,6 @@ class Head(_Data):
     as_needed: tuple[str, ...]
 
 
-class Asked(NamedTuple):
-    """A rule in effect with its question and figures at hand."""
-
-    rule: Rule
-    ask: Callable[[Subject, Any], Iterator[Hit]]
-    figures: Any
-
-
-class Plan:
-    """The rules of one day, sorted by what they can be about, so that few are asked of a case."""
-
-    def __init__(self, rules: Iterable[Asked]) -> None:
-        self.all = tuple(rules)
-        self._always: list[Asked] = []
-        self._by_drug: list[tuple[Asked, Callable[[Drug, Any], bool]]] = []
-        self._by_pair: dict[str, list[tuple[str, Asked]]] = {}
-        self._touched: dict[Drug, frozenset[int]] = {}
-        for asked in self.all:
-            pair, touches = asked.figures.both(), CHECKS[asked.rule.check].touches
-            if pair is not None:
-                self._by_pair.setdefault(pair[0], []).append((pair[1], asked))
-            elif touches is not None:
-                self._by_drug.append((asked, touches))
-            else:
-                self._always.append(asked)
-
-    def asked_of(self, subject: Subject) -> list[Asked]:
-        """Those that may have something to say."""
-        touched: set[int] = set()
-        for line in subject.case.lines:
-            touched |= self._about(line.drug)
-        found = [*self._always, *(self._by_drug[number][0] for number in touched)]
-        present = subject.present
-        for left in self._by_pair.keys() & present:
-            found += [asked for right, asked in self._by_pair[left] if right in present]
-        return found
-
-    def _about(self, drug: Drug) -> frozenset[int]:
-        found = self._touched.get(drug)
-        if found is None:
-            found = frozenset(
-                number
-                for number, (asked, touches) in enumerate(self._by_drug)
-                if touches(drug, asked.figures)
-            )
-            if len(self._touched) >= _DRUGS_MAX:
-                self._touched.clear()
-            self._touched[drug] = found
-        return found
-
-
 class Pack:
     """All rules of one place and version. Two packs of equal content have the same id.
 
@@ -192,11 +142,9 @@ class Pack:
         day = now.astimezone(CHINA).date()
         found = self._plans.get(day)
         if found is None:
-            found = Plan(
-                Asked(rule, CHECKS[rule.check].ask, rule.figures)
-                for rule in self.rules
-                if rule.in_effect(day)
-            )
+            in_effect = (rule for rule in self.rules if rule.in_effect(day))
+            asked = (Asked(rule, CHECKS[rule.check].ask, rule.figures) for rule in in_effect)
+            found = Plan(asked, self.sets)
             if len(self._plans) >= _DAYS_MAX:
                 self._plans.clear()
             self._plans[day] = found

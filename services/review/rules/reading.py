@@ -102,6 +102,7 @@ def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
         skin_test=line.skin_test,
         usage=line.usage,
         written=(line.dose, line.frequency, line.max_per_day, line.units_per_pack),
+        code=line.product_code,
     )
 
 

@@ -98,6 +98,25 @@ class Subject:
     words: frozenset[str] = frozenset()
 
     @lazy
+    def drugs(self) -> tuple[Drug, ...]:
+        """All that the person would take: those of the lines come first."""
+        case = self.case
+        return (*[line.drug for line in case.lines], *case.beside, *(case.current or ()))
+
+    @lazy
+    def shared(self) -> frozenset[str]:
+        """The ingredients and groups which a line has in common with something else."""
+        once: set[str] = set()
+        twice: set[str] = set()
+        for drug in self.drugs:
+            if not once.isdisjoint(drug.marks):
+                twice |= once & drug.marks
+            once |= drug.marks
+        if not twice:
+            return frozenset()
+        return frozenset().union(*[line.drug.marks for line in self.case.lines]) & twice
+
+    @lazy
     def taken(self) -> tuple[Taken, ...]:
         """Everything the person would take: the lines, then what is taken besides."""
         lines = [Taken(line.drug, line) for line in self.case.lines]
@@ -108,7 +127,7 @@ class Subject:
     def classes(self) -> tuple[frozenset[str], ...]:
         """The classes of each that is taken."""
         of = self.sets.of
-        return tuple([of(taken.drug) for taken in self.taken])
+        return tuple([of(drug) for drug in self.drugs])
 
     @lazy
     def present(self) -> frozenset[str]:
@@ -123,11 +142,7 @@ class Subject:
     @lazy
     def systemic(self) -> tuple[Taken, ...]:
         """What acts in the whole body, decoctions apart."""
-        return tuple(
-            taken
-            for taken in self.taken
-            if taken.drug.known and not taken.drug.topical and not taken.drug.herbal
-        )
+        return tuple(taken for taken in self.taken if taken.drug.acts)
 
     def lines_in(self, name: str) -> Iterator[Line]:
         """The lines whose drug is in a class."""

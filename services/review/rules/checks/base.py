@@ -21,8 +21,8 @@ class Figures(BaseModel):
         """The classes of drugs it names; a pack that does not define them is refused."""
         return frozenset()
 
-    def both(self) -> tuple[str, str] | None:
-        """The two classes without which it never speaks, if there are such."""
+    def pairs_of_classes(self) -> tuple[tuple[str, str], ...] | None:
+        """The pairs of classes of which it needs one to speak; None where it is about others."""
         return None
 
 
@@ -36,9 +36,11 @@ class Maximum(Figures):
 class Check:
     """A question and the figures it needs.
 
-    `touches` tells by a line's drug alone that it cannot speak of it: then it is not asked.
+    `touches` tells by a line's drug alone whether it can speak of it, and where it is `classed` it
+    can speak of the classes that its figures name: of other lines it is not asked.
     """
 
     figures: type[Figures]
     ask: Callable[[Subject, Any], Hits]
     touches: Callable[[Drug, Any], bool] | None = None
+    classed: bool = False

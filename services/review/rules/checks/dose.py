@@ -61,6 +61,12 @@ class _Dose(NamedTuple):
     day: Amount
 
 
+def _limited(drug: Drug, figures: DailyMaxima) -> bool:
+    if drug.herbal or drug.topical:
+        return False
+    return any(part.inn in figures.by_inn or part.inn in drug.limits for part in drug.parts)
+
+
 def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
     """All lines of one ingredient and route together, so that no dose hides in a compound."""
     person = subject.case.patient
@@ -184,6 +190,10 @@ class Band(Routes):
     times_above: Fraction
     part_below: Fraction
     except_inn: frozenset[str] = frozenset()
+
+
+def _measured(drug: Drug, figures: Band) -> bool:
+    return bool(drug.yardsticks) and not drug.topical
 
 
 def within_band(subject: Subject, figures: Band) -> Hits:
@@ -328,8 +338,8 @@ def piece_notes(subject: Subject, figures: Notes) -> Hits:
 
 
 CHECKS = {
-    "daily_maximum": Check(DailyMaxima, daily_maximum),
-    "within_band": Check(Band, within_band),
+    "daily_maximum": Check(DailyMaxima, daily_maximum, _limited),
+    "within_band": Check(Band, within_band, _measured),
     "route_fits_form": Check(FormRoutes, route_fits_form),
     "piece_notes": Check(Notes, piece_notes, _is_piece),
     "piece_maximum": Check(Pieces, piece_maximum, _is_piece),

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.review.rules.case import Drug, Hit, Severity, Sign, unknown
+from services.review.rules.case import Drug, Hit, Line, Severity, Sign, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 
@@ -73,12 +73,16 @@ def named_as_catalogued(subject: Subject, figures: Figures) -> Hits:
     """A product goes by its generic name."""
     for line in subject.case.known:
         name = line.drug.zh
-        if line.drug.code and name and line.name not in (name, line.drug.code, line.drug.inn):
+        if line.drug.code and name and line.name not in (name, line.drug.inn) and not _coded(line):
             yield Hit(
                 f"{line.name}: the catalogue says {name}",
                 f"{line.name}：目录通用名为{name}",
                 (line.number,),
             )
+
+
+def _coded(line: Line) -> bool:
+    return line.name == line.code if line.code else line.name in line.drug.codes
 
 
 class VagueWords(Figures):

@@ -141,18 +141,14 @@ def _speaks(row: CautionRow, line: Line) -> Hit:
 
 def _banded(subject: Subject, figures: Cautions, value: Fraction | None, what: Hit) -> Hits:
     """The pack's rows; where they are silent on a drug, the catalogue's own cautions."""
-    spoken: set[int] = set()
-    for row in figures.rows:
-        if row.drugs not in subject.present:
-            continue
-        for line in subject.lines_in(row.drugs):
-            spoken.add(line.number)
+    for line, classes in zip(subject.case.lines, subject.classes, strict=False):
+        rows = [row for row in figures.rows if row.drugs in classes]
+        for row in rows:
             if value is None:
                 yield _about(line, what)
             elif _holds(row.from_value, row.below, value):
                 yield _speaks(row, line)
-    for line in subject.case.known:
-        if line.number not in spoken and line.drug.cautions:
+        if not rows and line.drug.known and line.drug.cautions:
             yield from _labelled(line, figures.concern, value, what, figures.scale)
 
 
@@ -331,14 +327,21 @@ def hepatic(subject: Subject, figures: Hepatic) -> Hits:
 def disease(subject: Subject, figures: Cautions) -> Hits:
     """A diagnosis or known condition that forbids a class."""
     case = subject.case
-    for row in figures.rows:
-        if row.drugs in subject.present and case.has_diagnosis(row.conditions):
-            for line in subject.lines_in(row.drugs):
+    for line, classes in zip(case.lines, subject.classes, strict=False):
+        for row in figures.rows:
+            if row.drugs in classes and case.has_diagnosis(row.conditions):
                 yield _speaks(row, line)
-    for line in case.known:
-        for caution in line.drug.cautions:
+        for caution in line.drug.cautions if line.drug.known else ():
             if caution.icd and case.has_diagnosis(caution.icd):
                 yield _caution_hit(line, caution)
+
+
+def _conditioned(drug: Drug, figures: Cautions) -> bool:
+    return any(row.icd for row in drug.cautions)
+
+
+def _cautioned(drug: Drug, figures: Cautions) -> bool:
+    return any(row.concern == figures.concern and not row.icd for row in drug.cautions)
 
 
 class SkinTests(Figures):
@@ -388,18 +391,20 @@ def indicated(subject: Subject, figures: Indications) -> Hits:
     if case.diagnoses is None:
         return
     codes = sorted(set(case.diagnosis_codes))
+    excused = _begin(codes, figures.always)
+    en, zh = ", ".join(codes), "、".join(codes)
     for line in case.known:
-        wanted = line.drug.indications
-        if line.drug.herbal or line.drug.patent:
+        drug = line.drug
+        if drug.herbal or drug.patent:
             continue
-        if not wanted or not codes:
+        if not drug.indications or not codes:
             yield unknown(
                 f"{line.name}: whether the diagnosis fits", f"{line.name}：适应证", line.number
             )
-        elif not _begin(codes, wanted + figures.always):
+        elif not (excused or _begin(codes, drug.indications)):
             yield Hit(
-                f"{line.name}: none of the diagnoses {', '.join(codes)} calls for it",
-                f"{line.name}：临床诊断（{'、'.join(codes)}）与药品适应证不符",
+                f"{line.name}: none of the diagnoses {en} calls for it",
+                f"{line.name}：临床诊断（{zh}）与药品适应证不符",
                 (line.number,),
             )
 
@@ -434,13 +439,13 @@ def antibacterial_grade(subject: Subject, figures: Graded) -> Hits:
 CHECKS = {
     "allergies_avoided": Check(Allergies, allergies_avoided),
     "allergy_is_known": Check(Allergies, allergy_is_known),
-    "renal": Check(Cautions, renal),
+    "renal": Check(Cautions, renal, _cautioned, classed=True),
     "renal_dose": Check(RenalDoses, renal_dose, _by_kidney),
-    "pregnancy": Check(Pregnancy, pregnancy),
-    "lactation": Check(Pregnancy, lactation),
-    "age": Check(Cautions, age),
-    "hepatic": Check(Hepatic, hepatic),
-    "disease": Check(Cautions, disease),
+    "pregnancy": Check(Pregnancy, pregnancy, _cautioned, classed=True),
+    "lactation": Check(Pregnancy, lactation, _cautioned, classed=True),
+    "age": Check(Cautions, age, _cautioned, classed=True),
+    "hepatic": Check(Hepatic, hepatic, _cautioned, classed=True),
+    "disease": Check(Cautions, disease, _conditioned, classed=True),
     "skin_test": Check(SkinTests, skin_test, _tested),
     "indicated": Check(Indications, indicated),
     "antibacterial_grade": Check(Graded, antibacterial_grade, _graded),

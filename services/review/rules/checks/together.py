@@ -20,9 +20,9 @@ class ClassPair(Figures):
         """Both classes."""
         return frozenset({self.left, self.right})
 
-    def both(self) -> tuple[str, str] | None:
-        """Both again."""
-        return self.left, self.right
+    def pairs_of_classes(self) -> tuple[tuple[str, str], ...]:
+        """The one."""
+        return ((self.left, self.right),)
 
 
 def class_pair(subject: Subject, figures: ClassPair) -> Hits:
@@ -63,6 +63,10 @@ class LoggedPairs(Figures):
         """All classes named."""
         return frozenset(name for pair in self.pairs for name in pair)
 
+    def pairs_of_classes(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return self.pairs
+
 
 def logged_pairs(subject: Subject, figures: LoggedPairs) -> Hits:
     """Shown in the record, stops nothing."""
@@ -93,10 +97,9 @@ class Same(Figures):
 def same_ingredient(subject: Subject, figures: Same) -> Hits:
     """The same substance twice, also hidden in a compound. What acts only where it is applied
     is no duplicate; a renewal of what the person takes already is only noted."""
-    taken = subject.systemic
-    names = [name for item in taken for name in item.drug.ingredients]
-    if len(set(names)) == len(names):
+    if not subject.shared:
         return
+    taken = (item for item in subject.systemic if not subject.shared.isdisjoint(item.drug.marks))
     for one, other in combinations(taken, 2):
         if not (one.line or other.line):
             continue
@@ -123,15 +126,11 @@ def same_ingredient(subject: Subject, figures: Same) -> Hits:
 
 def same_group(subject: Subject, figures: Same) -> Hits:
     """Two drugs of one chemical subgroup (ATC, fourth level) that share no ingredient."""
-    grouped: dict[str, list[Taken]] = {}
-    for taken in subject.systemic:
-        for group in taken.drug.groups:
-            grouped.setdefault(group, []).append(taken)
-    shared = [group for group, members in grouped.items() if len(members) > 1]
-    for group in sorted(shared):
+    for group in subject.shared:
         if group.startswith(figures.except_groups or ("-",)):
             continue
-        for one, other in combinations(grouped[group], 2):
+        members = [taken for taken in subject.systemic if group in taken.drug.groups]
+        for one, other in combinations(members, 2):
             if not (one.line or other.line) or one.drug.ingredients & other.drug.ingredients:
                 continue
             first, second = sorted((one.name, other.name))
