@@ -14,6 +14,7 @@ import asyncpg
 from schemas.flow import PARTITIONS
 from services.kit import queries, telemetry
 from services.kit.db import Connection
+from services.kit.together import Together
 
 SQL = queries.load(__package__, "audit.sql")
 GENESIS = bytes(32)
@@ -58,10 +59,20 @@ def chained(previous: bytes, seq: int, row: AuditRow) -> bytes:
     return digest.digest()
 
 
-async def append(conn: Connection, rows: Sequence[AuditRow]) -> None:
-    """Add rows to their chains, in the order given. The last lock a transaction takes."""
-    if not rows:
-        return
+async def append(
+    conn: Connection, rows: Sequence[AuditRow], writes: Together | None = None
+) -> None:
+    """Add rows to their chains, in the order given. The last lock a transaction takes.
+
+    `writes` go along in the same statement.
+    """
+    writes = writes or Together()
+    if rows:
+        await _lock_and_add(conn, rows, writes)
+    await writes.run(conn)
+
+
+async def _lock_and_add(conn: Connection, rows: Sequence[AuditRow], writes: Together) -> None:
     chains: defaultdict[int, list[AuditRow]] = defaultdict(list)
     for row in rows:
         chains[row.partition].append(row)
@@ -76,20 +87,23 @@ async def append(conn: Connection, rows: Sequence[AuditRow]) -> None:
             seq, last = seq + 1, chained(last, seq + 1, row)
             added.append((seq, last, row))
         heads[partition] = (seq, last)
-    await _write(conn, heads, added)
+    _write(writes, heads, added)
     telemetry.count("audit_rows_total", len(rows))
 
 
-async def _write(
-    conn: Connection,
+def _write(
+    writes: Together,
     heads: dict[int, tuple[int, bytes]],
     added: Sequence[tuple[int, bytes, AuditRow]],
 ) -> None:
-    await conn.execute(
-        SQL["append"],
+    writes.add(
+        SQL["move_heads"],
         list(heads),
         [seq for seq, _ in heads.values()],
         [last for _, last in heads.values()],
+    )
+    writes.add(
+        SQL["append"],
         [row.partition for _, _, row in added],
         [seq for seq, _, _ in added],
         [row.at for _, _, row in added],

@@ -3,14 +3,14 @@ SELECT partition, seq, hash FROM audit_head
 WHERE partition = ANY ($1::int[]) ORDER BY partition FOR UPDATE
 
 -- name: append
-WITH heads AS (
-    UPDATE audit_head h SET seq = u.seq, hash = u.hash
-    FROM unnest($1::int[], $2::bigint[], $3::bytea[]) AS u(partition, seq, hash)
-    WHERE h.partition = u.partition
-)
 INSERT INTO audit (partition, seq, at, tenant_id, actor, action, subject, payload_hash, hash)
-SELECT * FROM unnest($4::int[], $5::bigint[], $6::timestamptz[], $7::uuid[], $8::text[],
-                     $9::text[], $10::uuid[], $11::bytea[], $12::bytea[])
+SELECT * FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::uuid[], $5::text[],
+                     $6::text[], $7::uuid[], $8::bytea[], $9::bytea[])
+
+-- name: move_heads
+UPDATE audit_head h SET seq = u.seq, hash = u.hash
+FROM unnest($1::int[], $2::bigint[], $3::bytea[]) AS u(partition, seq, hash)
+WHERE h.partition = u.partition
 
 -- name: heads
 SELECT partition, seq, hash FROM audit_head ORDER BY partition

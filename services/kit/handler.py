@@ -7,7 +7,7 @@ and slots), timers, audit head. Only this module commits.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from services.kit.parking import NotNow, Raised, Redrive, StillBad, audit_row
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, add_outbox, drop_empty, load_entries, save
 from services.kit.tenants import Tenants
+from services.kit.together import Together
 from services.kit.unit import Result, Unit
 from services.kit.vault import Vault
 
@@ -227,8 +228,9 @@ class Shell:
         now: datetime,
         items: Sequence[Item],
         recheck: Recheck | None,
+        writes: Together | None = None,
     ) -> tuple[Unit, list[Result]]:
-        """Lock, look up, decide message by message, and write everything but the positions."""
+        """Lock, look up, decide message by message, and write everything, `writes` at the end."""
         entries = await load_entries(conn, self.service, tenants_of(items))
         if recheck is not None:
             items = await recheck(conn, now, items)
@@ -236,7 +238,7 @@ class Shell:
         fault.point("P2")
         results = [_process(unit, item) for item in items]
         self.flood.watch(unit.parked)
-        await self.finish(conn, unit, now)
+        await self.finish(conn, unit, now, writes)
         return unit, [result for result in results if result is not None]
 
     async def look_up(
@@ -262,23 +264,25 @@ class Shell:
         self, batch: Sequence[tuple[Record, Item | None]], guilt: Exception | None
     ) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
-            now = await clock.now(conn)
-            fresh, ends = await self._positions(conn, [record for record, _ in batch])
+            now, fresh, ends = await self._positions(conn, [record for record, _ in batch])
             items = [item for record, item in batch if item is not None and record in fresh]
             items = await _enter_inbox(conn, items)
+            writes = Together()
+            writes.add(SQL["advance_positions"], *_position_columns(ends))
             unit: Unit | None = None
-            if items and guilt is not None:
-                unit = await park_item(self, conn, now, items[0], guilt)
-            elif items:
-                unit, _ = await self.fold(conn, now, items, None)
-            await conn.execute(SQL["advance_positions"], *_position_columns(ends))
+            if items and guilt is None:
+                unit, _ = await self.fold(conn, now, items, None, writes)
+            else:
+                if items and guilt is not None:
+                    unit = await park_item(self, conn, now, items[0], guilt)
+                await writes.run(conn)
         if unit is not None:
             self._wake(unit)
 
     async def _positions(
         self, conn: Connection, records: Sequence[Record]
-    ) -> tuple[set[Record], dict[tuple[str, int], int]]:
-        """Drop what lies before the authoritative position; a jump is a gap."""
+    ) -> tuple[datetime, set[Record], dict[tuple[str, int], int]]:
+        """The time, and what does not lie before the authoritative position; a jump is a gap."""
         parts = sorted({(record.topic, record.part) for record in records})
         columns = [topic for topic, _ in parts], [part for _, part in parts]
         rows = await conn.fetch(SQL["lock_positions"], *columns)
@@ -286,8 +290,9 @@ class Shell:
         if len(ends) != len(parts):
             missing = ", ".join(f"{t}/{p}" for t, p in parts if (t, p) not in ends)
             raise PositionMissing(f"no position row for {missing}")
+        now = rows[0]["now"].astimezone(UTC)
         if not guard.stands(Guard.POSITION):
-            return set(records), {(r.topic, r.part): r.offset + 1 for r in records}
+            return now, set(records), {(r.topic, r.part): r.offset + 1 for r in records}
         fresh: set[Record] = set()
         gaps: dict[tuple[str, int], Gap] = {}
         for record in records:
@@ -301,7 +306,7 @@ class Shell:
             ends[where] = record.offset + 1
         if gaps:
             raise GapFound(list(gaps.values()))
-        return fresh, ends
+        return now, fresh, ends
 
     async def _inner(self, items: Sequence[Incoming], recheck: Recheck) -> None:
         """Timers and call answers: in one transaction, in halves when one is bad."""
@@ -365,17 +370,19 @@ class Shell:
         known |= {again: known[first] for again, first in repeats.items()}
         return [known[incoming.id] for incoming in batch]
 
-    async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:
+    async def finish(
+        self, conn: Connection, unit: Unit, now: datetime, writes: Together | None = None
+    ) -> None:
         """Write what was decided: stock and slots before timers, and the audit head last."""
         if unit.changes:
             context = ProjectContext(conn, now, unit.changes, self.vault, self.extras)
             await self.service.project(context)
-        await save(conn, unit, now, now + self.service.early_deadline)
-        within = conn if guard.stands(Guard.OUTBOX) else self.pool
-        await add_outbox(within, unit.outbox, now)
+        within = guard.stands(Guard.OUTBOX)
+        await save(conn, unit, now, now + self.service.early_deadline, outbox=within)
+        if not within:
+            await add_outbox(self.pool, unit.outbox, now)
         await drop_empty(conn, unit.entries.values())
-        if unit.audit:
-            await audit.append(conn, unit.audit)
+        await audit.append(conn, unit.audit, writes)
 
     def _wake(self, unit: Unit) -> None:
         """Tell those who wait, after the commit; shards of other workers by NOTIFY."""

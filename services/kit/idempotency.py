@@ -28,6 +28,8 @@ async def claim(
     hashes = [i.request_hash for _, i in keyed]
     claimed = await conn.fetch(SQL["claim_idempotency"], tenants, keys, hashes, now)
     ours = {(row["tenant_id"], row["key"]) for row in claimed}
+    if len(ours) == len(keyed):
+        return {}, {}
     first: dict[tuple[UUID, str], Incoming] = {}
     known: dict[UUID, Result] = {}
     repeats: dict[UUID, UUID] = {}

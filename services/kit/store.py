@@ -17,6 +17,7 @@ from services.kit.decision import CallAnswered, CallOutcome, SetTimer, TimerFire
 from services.kit.guard import Guard
 from services.kit.ids import partition_of
 from services.kit.service import Incoming, Record, Service, Source
+from services.kit.together import Together
 from services.kit.unit import Entry, OutboxRow, ParkedRow, Unit, Waiting, row_body
 
 SQL = queries.load(__package__)
@@ -40,12 +41,21 @@ async def load_entries(
     return entries
 
 
-async def save(conn: Connection, unit: Unit, now: datetime, deadline: datetime) -> None:
-    """Write everything but the outbox, the service's own tables, positions and the audit."""
-    await _save_states(conn, unit)
-    await _save_waiting(conn, unit, now, deadline)
-    await _save_timers(conn, unit)
-    await _save_calls(conn, unit)
+async def save(
+    conn: Connection, unit: Unit, now: datetime, deadline: datetime, *, outbox: bool = True
+) -> None:
+    """Write everything but the service's own tables, positions and the audit.
+
+    The orders of all these rows are locked, so that it does not matter which is written first.
+    """
+    writes = Together()
+    _save_states(writes, unit)
+    _save_waiting(writes, unit, now, deadline)
+    _save_timers(writes, unit)
+    _save_calls(writes, unit)
+    if outbox:
+        _save_outbox(writes, unit.outbox, now)
+    await writes.run(conn)
     for row in unit.parked:
         await add_parked(conn, row, now)
 
@@ -60,25 +70,10 @@ async def drop_empty(conn: Connection, entries: Iterable[Entry]) -> None:
 async def add_outbox(
     conn: Connection | asyncpg.Pool, rows: Sequence[OutboxRow], now: datetime
 ) -> None:
-    """Append events in the order of their making."""
-    if not rows:
-        return
-    await conn.execute(
-        SQL["add_outbox"],
-        [partition_of(row.key) for row in rows],
-        [row.topic for row in rows],
-        [row.key for row in rows],
-        [row.event_id for row in rows],
-        [row.event.TYPE for row in rows],
-        [row.event.VERSION for row in rows],
-        [row.aggregate_version for row in rows],
-        [row.tenant_id for row in rows],
-        [row.correlation_id for row in rows],
-        [row.causation_id for row in rows],
-        [getattr(row.event, "attempt", None) for row in rows],
-        [row_body(row) for row in rows],
-        now,
-    )
+    """Append events by themselves, outside the transaction that decided them."""
+    writes = Together()
+    _save_outbox(writes, rows, now)
+    await writes.run(conn)
 
 
 async def add_parked(conn: Connection, row: ParkedRow, now: datetime) -> None:
@@ -165,10 +160,31 @@ def _waiting(row: asyncpg.Record) -> Incoming:
     )
 
 
-async def _save_states(conn: Connection, unit: Unit) -> None:
+def _save_outbox(writes: Together, rows: Sequence[OutboxRow], now: datetime) -> None:
+    """Append events in the order of their making."""
+    if rows:
+        writes.add(
+            SQL["add_outbox"],
+            [partition_of(row.key) for row in rows],
+            [row.topic for row in rows],
+            [row.key for row in rows],
+            [row.event_id for row in rows],
+            [row.event.TYPE for row in rows],
+            [row.event.VERSION for row in rows],
+            [row.aggregate_version for row in rows],
+            [row.tenant_id for row in rows],
+            [row.correlation_id for row in rows],
+            [row.causation_id for row in rows],
+            [getattr(row.event, "attempt", None) for row in rows],
+            [row_body(row) for row in rows],
+            now,
+        )
+
+
+def _save_states(writes: Together, unit: Unit) -> None:
     dirty = [entry for entry in unit.entries.values() if entry.dirty]
     if dirty:
-        await conn.execute(
+        writes.add(
             SQL["save_states"],
             [entry.key for entry in dirty],
             [entry.version for entry in dirty],
@@ -177,14 +193,14 @@ async def _save_states(conn: Connection, unit: Unit) -> None:
         )
 
 
-async def _save_waiting(conn: Connection, unit: Unit, now: datetime, deadline: datetime) -> None:
+def _save_waiting(writes: Together, unit: Unit, now: datetime, deadline: datetime) -> None:
     if unit.waited:
-        await conn.execute(SQL["drop_waiting"], unit.waited)
+        writes.add(SQL["drop_waiting"], unit.waited)
     fresh = [w.incoming for e in unit.entries.values() for w in e.waiting if w.seq is None]
     records = [(incoming, incoming.record) for incoming in fresh if incoming.record]
     if not records:
         return
-    await conn.execute(
+    writes.add(
         SQL["store_waiting"],
         [incoming.key for incoming, _ in records],
         [incoming.tenant_id for incoming, _ in records],
@@ -199,13 +215,13 @@ async def _save_waiting(conn: Connection, unit: Unit, now: datetime, deadline: d
     )
 
 
-async def _save_timers(conn: Connection, unit: Unit) -> None:
+def _save_timers(writes: Together, unit: Unit) -> None:
     dropped = sorted(key for key, timer in unit.timers.items() if timer is None)
     if dropped:
-        await conn.execute(SQL["drop_timers"], *_columns(dropped, 3))
+        writes.add(SQL["drop_timers"], *_columns(dropped, 3))
     pairs = [(key[0], timer) for key, timer in unit.timers.items() if isinstance(timer, SetTimer)]
     if pairs:
-        await conn.execute(
+        writes.add(
             SQL["set_timers"],
             [key for key, _ in pairs],
             [timer.kind for _, timer in pairs],
@@ -216,11 +232,11 @@ async def _save_timers(conn: Connection, unit: Unit) -> None:
         )
 
 
-async def _save_calls(conn: Connection, unit: Unit) -> None:
+def _save_calls(writes: Together, unit: Unit) -> None:
     if not unit.calls:
         return
     requests = [orjson.dumps(dict(call.request)).decode() for _, call in unit.calls]
-    await conn.execute(
+    writes.add(
         SQL["add_calls"],
         [entry.key for entry, _ in unit.calls],
         [entry.tenant_id for entry, _ in unit.calls],
