@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ import asyncpg
 import uvloop
 
 from bench import peers
-from bench.pipeline import batches, report
+from bench.pipeline import batches, past, report
 from bench.pipeline.load import DELIVERED, Load, bench_world
 from bench.pipeline.report import Measured
 from bench.pipeline.ways import Intake, TwoWays
@@ -72,6 +72,7 @@ class Options:
     open_s: float = 20.0
     control_s: float = 15.0
     no_control: bool = False
+    past: int = 0
     home: Path = CLONE / ".yaoda" / "bench"
 
 
@@ -195,6 +196,8 @@ class Run:
             await asyncio.sleep(QUIET_S)
             checked = await check(self._system.home)
             figures = self._figures
+            if options.past:
+                details["past"] = await self._past(options.past)
         finally:
             await load.crew.stop()
         broken = [name for name, row in checked["invariants"].items() if not row["ok"]]
@@ -260,6 +263,21 @@ class Run:
     def _cpu_seconds(self) -> dict[str, float]:
         pids = {row["name"]: row["pid"] for row in self._system.status()}
         return cpu_seconds({**pids, "robots": None})
+
+    async def _past(self, orders: int) -> dict[str, Any]:
+        """The closed loop once more, with past orders in all tables."""
+        _say(f"Putting {orders} past orders into the tables")
+        loaded = await past.load(self._system.pg_dsn, orders)
+        details = await self._closed()
+        await self._load.drain()
+        again = Measured(1, *self._figures, latency_ms={}, broken=[])
+        return {
+            "loaded": asdict(loaded),
+            "yaoda_per_s": round(again.per_s, 2),
+            "cpu_s_per_1000": again.cpu_s_per_1000,
+            "cpu_s_per_1000_total": round(sum(again.cpu_s_per_1000.values()), 1),
+            "closed_loop": details["closed_loop"],
+        }
 
     async def _idle(self) -> dict[str, float]:
         """Cores that each process takes while nothing moves."""
@@ -335,6 +353,9 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--open-s", type=_above_zero, default=known.open_s, help="seconds at rate")
     parser.add_argument("--control-s", type=_above_zero, default=known.control_s)
     parser.add_argument("--no-control", action="store_true", help="no ratio, for profiling")
+    parser.add_argument(
+        "--past", type=_positive, default=known.past, help="orders in the tables, then once more"
+    )
     parser.add_argument("--home", type=Path, default=known.home, metavar="DIR")
     return Options(**vars(parser.parse_args(list(argv))))
 

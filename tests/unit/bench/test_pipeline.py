@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from bench.pipeline import past
 from bench.pipeline.command import Options, parse, processes
 from bench.pipeline.control import MESSAGE_BYTES, first_message
 from bench.pipeline.load import Mark, Marks, bench_world, scripts
@@ -94,6 +95,13 @@ def test_options_have_the_documented_defaults() -> None:
 def test_options_that_make_no_sense_are_refused(argv: list[str]) -> None:
     with pytest.raises(SystemExit):
         parse(argv)
+
+
+def test_a_copied_order_is_older_and_nobody_elses() -> None:
+    made = past._copy("ops", "feed", [("subject", "uuid"), ("tenant_id", "uuid")], 1, 3)
+    assert made.startswith("INSERT INTO ops.feed (subject, tenant_id) SELECT (lpad(")
+    assert "generate_series(1, 3) AS n ON CONFLICT DO NOTHING" in made
+    assert ", tenant_id FROM model" in made, "the partner stays who it is"
 
 
 def test_more_workers_are_more_processes_of_the_services_alone() -> None:

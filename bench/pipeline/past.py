@@ -1,0 +1,135 @@
+"""Past orders by the ten thousand: copies, under older names, of orders that have really closed.
+
+Every table that keeps something of an order gets its share, with the same proportions and with ids
+that sort before those of today. The audit chains stay as they are, since a copied row would break
+them; the logs of the broker do not get the copies either. So nothing can be checked afterwards.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+ORDERS_A_STEP = 5_000
+# Milliseconds by which each round of copies is older than the one before.
+OLDER_MS = 60_000
+# How many hexadecimal digits of a UUIDv7 are its time, and how many then are left.
+TIME_DIGITS, REST_DIGITS = 12, 20
+
+SERVICES = ("prescription", "review", "claim", "dispatch", "delivery", "ops")
+# Columns whose every value belongs to one order, and so is another one in each copy.
+OWN_IDS = frozenset(
+    {
+        "causation_id",
+        "correlation_id",
+        "event_id",
+        "id",
+        "key",
+        "key_id",
+        "line_id",
+        "offer_id",
+        "order_id",
+        "prescription_id",
+        "subject",
+        "transfer_id",
+    }
+)
+# What belongs to a pharmacy or a city as well, what must stay whole, what is empty once an order
+# has closed, and the traces of packs, whose numbers are given.
+NOT_COPIED = frozenset(
+    {
+        "audit",
+        "audit_head",
+        "case_queue",
+        "correction",
+        "idempotency",
+        "parked",
+        "pharmacy_owner",
+        "timer",
+        "trace_code",
+        "waiting",
+    }
+)
+COLUMNS = """
+SELECT c.table_schema AS schema, c.table_name AS name, c.column_name AS column, c.udt_name AS type
+FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
+WHERE t.table_type = 'BASE TABLE' AND c.is_identity = 'NO'
+  AND (c.table_schema = ANY ($1::text[]) OR c.table_name = 'data_key')
+ORDER BY c.table_schema, c.table_name, c.ordinal_position
+"""
+CLOSED = "SELECT count(*) FROM ops.order_view WHERE closed_at IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was put into the tables."""
+
+    orders: int
+    rows: int
+    bytes: int
+    seconds: float
+
+
+async def load(dsn: str, orders: int) -> Loaded:
+    """Copy the closed orders until there are about so many more. Needs the superuser."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute("SET session_replication_role = replica")
+        began = time.monotonic()
+        real = await conn.fetchval(CLOSED)
+        rounds = max(1, round(orders / max(1, real)))
+        tables = await _tables(conn)
+        step = max(1, ORDERS_A_STEP // max(1, real))
+        rows = 0
+        for (schema, name), columns in tables.items():
+            # The copies must not be copied in turn.
+            await conn.execute(f"CREATE TEMP TABLE model AS SELECT * FROM {schema}.{name}")
+            for first in range(1, rounds + 1, step):
+                last = min(rounds, first + step - 1)
+                told = await conn.execute(_copy(schema, name, columns, first, last), timeout=600)
+                rows += int(told.rpartition(" ")[2])
+            await conn.execute("DROP TABLE model")
+        await conn.execute("ANALYZE", timeout=600)
+        await conn.execute("CHECKPOINT", timeout=600)
+        size = await conn.fetchval("SELECT pg_database_size(current_database())")
+        return Loaded(rounds * real, rows, size, round(time.monotonic() - began, 1))
+    finally:
+        await conn.close()
+
+
+async def _tables(conn: Any) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row in await conn.fetch(COLUMNS, list(SERVICES)):
+        if row["name"] not in NOT_COPIED:
+            columns = found.setdefault((row["schema"], row["name"]), [])
+            columns.append((row["column"], row["type"]))
+    return {where: cols for where, cols in found.items() if OWN_IDS & {name for name, _ in cols}}
+
+
+def _copy(schema: str, table: str, columns: list[tuple[str, str]], first: int, last: int) -> str:
+    names = ", ".join(name for name, _ in columns)
+    values = ", ".join(_value(name, kind) for name, kind in columns)
+    return (
+        f"INSERT INTO {schema}.{table} ({names}) SELECT {values}"
+        f" FROM model, generate_series({first}, {last}) AS n ON CONFLICT DO NOTHING"
+    )
+
+
+def _value(name: str, kind: str) -> str:
+    if name == "xid":
+        # Before every cursor: nobody is told of a copy.
+        return "'3'::xid8"
+    if name == "order_number":
+        return "order_number || '-' || n"
+    if kind == "uuid" and name in OWN_IDS:
+        return _older(name)
+    return name
+
+
+def _older(name: str) -> str:
+    """The id in its n-th copy: a UUID whose time lies n rounds back."""
+    digits = f"replace({name}::text, '-', '')"
+    born = f"('x' || substr({digits}, 1, {TIME_DIGITS}))::bit(48)::bigint"
+    head = f"lpad(to_hex({born} - n * {OLDER_MS}::bigint), {TIME_DIGITS}, '0')"
+    return f"({head} || substr(md5({name}::text || n), 1, {REST_DIGITS}))::uuid"
