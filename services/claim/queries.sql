@@ -85,3 +85,44 @@ GROUP BY t.order_id;
 
 -- name: known_groups
 SELECT DISTINCT insutype, clr_type, clr_optins, left(payer_area, 4) || '00' AS area FROM slip;
+
+-- name: meet_persons
+INSERT INTO person (person) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
+
+-- name: lock_persons
+SELECT person, balance_before_fen, balance_taken_fen,
+       CASE WHEN turn_until > clock_timestamp() THEN turn END AS holder
+FROM person WHERE person = ANY($1::text[]) ORDER BY person FOR UPDATE;
+
+-- name: see_persons
+SELECT person, balance_before_fen, balance_taken_fen,
+       CASE WHEN turn_until > clock_timestamp() THEN turn END AS holder
+FROM person WHERE person = ANY($1::text[]) ORDER BY person;
+
+-- name: load_years
+SELECT person, year, figures::text AS figures FROM person_year WHERE person = ANY($1::text[]);
+
+-- name: load_year
+SELECT figures::text FROM person_year WHERE person = $1 AND year = $2;
+
+-- name: put_year
+INSERT INTO person_year VALUES ($1, $2, $3::jsonb)
+ON CONFLICT (person, year) DO UPDATE SET figures = excluded.figures;
+
+-- name: put_balance
+UPDATE person SET balance_before_fen = $2, balance_taken_fen = $3 WHERE person = $1;
+
+-- name: add_use
+INSERT INTO person_use (settlement_id, person, year, order_id, uses)
+VALUES ($1, $2, $3, $4, $5::jsonb) ON CONFLICT DO NOTHING RETURNING settlement_id;
+
+-- name: undo_use
+UPDATE person_use SET undone_at = $2 WHERE settlement_id = $1 AND undone_at IS NULL
+RETURNING person, year, uses::text AS uses;
+
+-- name: take_turns
+UPDATE person SET turn = u.order_id, turn_until = clock_timestamp() + make_interval(secs => $3)
+FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name;
+
+-- name: leave_turns
+UPDATE person SET turn = NULL, turn_until = NULL WHERE turn = ANY($1::uuid[]);

@@ -2,22 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from schemas.claim import ClaimSettled, ClaimUndone
-from services.claim.book import book
+from services.claim import years
 from services.claim.domain import State
 from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
 from services.claim.ledger import Transfer, transfer_of
 from services.kit import queries
 from services.kit.db import Connection
-from services.kit.decision import CallAnswered
 from services.kit.ids import new_id
-from services.kit.service import Change, LookupContext, ProjectContext
+from services.kit.service import Change, ProjectContext
 
 QUERIES = queries.load(__package__)
 
@@ -29,14 +28,10 @@ class _Row:
     transfer: Transfer
 
 
-async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """The areas' rules, for whatever the payer answered or left unanswered."""
-    return {item.id: book() for item in context.messages if isinstance(item.message, CallAnswered)}
-
-
 async def project(context: ProjectContext) -> None:
     """Every movement of money of this batch becomes a transfer with its entries."""
     await _add_papers(context)
+    await years.project(context)
     rows = [
         _Row(new_id(), change, transfer)
         for change in context.changes

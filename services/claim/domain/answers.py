@@ -5,11 +5,12 @@ forward does a refusal or an unknown outcome have a consequence of its own.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from schemas.claim import DeclineReason, Split
-from services.claim.domain.checking import Bill, Book, Compared, compare
+from services.claim.domain.checking import Bill, Compared, compare
 from services.claim.domain.notes import (
     Captured,
     Dispute,
@@ -18,6 +19,7 @@ from services.claim.domain.notes import (
     Held,
     InDoubt,
     Patience,
+    PersonKnown,
     Quoted,
     Refunded,
     Released,
@@ -26,7 +28,9 @@ from services.claim.domain.notes import (
     SettlementMade,
     SettlementUndone,
     Slip,
+    Use,
 )
+from services.claim.domain.settlement import day_in_china
 from services.claim.domain.state import (
     Attempt,
     Phase,
@@ -98,6 +102,8 @@ def _undecided(work: Work) -> bool:
 
 
 def _eligible(work: Work, response: Response) -> None:
+    if person := response.get("person_ref"):
+        work.record(PersonKnown(person=person))
     if _undecided(work):
         authorise(work)
     else:
@@ -106,26 +112,32 @@ def _eligible(work: Work, response: Response) -> None:
 
 def _presettled(work: Work, response: Response) -> None:
     split, payer_id = Split.model_validate(response["split"]), response["presettlement_id"]
-    if not _disputed(work, "presettle", response, payer_id):
+    told = _compared(work, response, split)
+    if not _disputed(work, "presettle", response, payer_id, told):
         work.record(Quoted(split=split, presettlement_id=payer_id))
     carry_on(work)
 
 
-def _disputed(work: Work, kind: str, response: Response, payer_id: str) -> bool:
+def _disputed(
+    work: Work,
+    kind: str,
+    response: Response,
+    payer_id: str,
+    compared: Compared,
+    use: Use | None = None,
+) -> bool:
     """Whether the payer's amounts are not those that follow from its own bill."""
-    told = Split.model_validate(response["split"])
-    compared = _compared(work, response, told)
     if not compared.differs:
         return False
-    ours, differs = compared.split, compared.differs
     dispute = Dispute(
         kind=kind,
         ref=work.cause,
-        ours=ours,
-        theirs=told,
-        differs=differs,
+        ours=compared.split,
+        theirs=Split.model_validate(response["split"]),
+        differs=compared.differs,
         payer_id=payer_id,
         slip=_slip(work, response) if kind == "settle" else None,
+        use=use,
     )
     work.record(Disputed(dispute=dispute))
     return True
@@ -133,16 +145,32 @@ def _disputed(work: Work, kind: str, response: Response, payer_id: str) -> bool:
 
 def _compared(work: Work, response: Response, told: Split) -> Compared:
     """Against our own arithmetic where the area's rules are known, and what was presettled."""
-    attempt, book, bill = _attempt(work), work.given.found, response.get("bill")
+    attempt, known, bill = _attempt(work), work.known, response.get("bill")
     if told.total_fen != attempt.total_fen:
         return Compared(self_paid_split(attempt.total_fen), ("total_fen",))
-    if attempt.split is not None and attempt.split != told:
-        return Compared(attempt.split, ("presettled",))
     own = None
-    if isinstance(book, Book) and bill is not None:
+    if known is not None and bill is not None:
         area, asked = work.case.payer_area, Bill.model_validate(bill)
-        own = compare(book, area, attempt.prices, asked, told)
+        own = compare(known.book, area, attempt.prices, asked, told)
+    if attempt.split is not None and attempt.split != told:
+        return Compared(attempt.split, ("presettled",), own.uses if own else None)
     return own or Compared(told, ())
+
+
+def _used(work: Work, response: Response, compared: Compared) -> Use | None:
+    """What a settlement takes of the person's year; None where we cannot tell."""
+    person, bill = work.state.person, response.get("bill")
+    if compared.uses is None or bill is None or not person:
+        return None
+    told = Bill.model_validate(bill)
+    return Use(
+        person=person,
+        year=day_in_china(told.settled_at).year,
+        before=told.used,
+        uses=compared.uses,
+        balance_before_fen=told.balance_fen,
+        account_fen=int(response["split"]["account_fen"]),
+    )
 
 
 def _held(work: Work, response: Response) -> None:
@@ -160,7 +188,12 @@ def _settled(work: Work, response: Response) -> None:
     attempt = _attempt(work)
     assert attempt.split is not None
     settlement_id = response["settlement_id"]
-    if _disputed(work, "settle", response, settlement_id):
+    compared = _compared(work, response, Split.model_validate(response["split"]))
+    use = _used(work, response, compared)
+    if use is not None and work.known is not None:
+        twice = tuple(work.known.spent_twice(use))
+        compared = replace(compared, differs=compared.differs + twice)
+    if _disputed(work, "settle", response, settlement_id, compared, use):
         # Should the order end before a person has decided, it is taken back like any other doubt.
         work.record(InDoubt(kind="settle", ref=work.cause))
     else:
@@ -173,6 +206,7 @@ def _settled(work: Work, response: Response) -> None:
                 account_fen=attempt.split.account_fen,
                 cash_fen=attempt.split.cash_fen,
                 slip=_slip(work, response),
+                use=use,
             )
         )
     carry_on(work)

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
-from pydantic import Field
-
 from schemas.claim import Split
 from schemas.values import LinePrice
-from services.claim.domain.notes import Part
+from services.claim.domain.notes import Part, Use, UsedUp
 from services.claim.domain.settlement import (
     CHINA,
     ChargeClass,
@@ -23,6 +21,7 @@ from services.claim.domain.settlement import (
     Policy,
     Settlement,
     YearFigures,
+    after,
     day_in_china,
     in_force,
     quote,
@@ -41,16 +40,6 @@ class BillLine(Part):
     over_limit_fen: int
     first_self_pay_fen: int
     in_scope_fen: int
-
-
-class UsedUp(Part):
-    """What the payer says was used up of the year before this settlement, by pool."""
-
-    deductible: dict[str, int] = Field(default_factory=dict)
-    past_deductible: dict[str, int] = Field(default_factory=dict)
-    fund: dict[str, int] = Field(default_factory=dict)
-    supplements: dict[str, int] = Field(default_factory=dict)
-    burden_fen: int = 0
 
 
 class Bill(Part):
@@ -124,11 +113,43 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a person had on the account before our last settlement, and what that took of it."""
+
+    before_fen: int
+    taken_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What claim looks up for one message. Unless `free`, another order of the person settles."""
+
+    book: Book
+    free: bool = True
+    years: Mapping[int, UsedUp] = field(default_factory=dict)
+    spent: Spent | None = None
+
+    def spent_twice(self, use: Use) -> Iterator[str]:
+        """Names of what a settlement takes that an earlier one of ours has already taken."""
+        known = self.years.get(use.year)
+        for name in UsedUp.POOLS if known else ():
+            told = getattr(use.before, name)
+            for pool, fen in getattr(known, name).items():
+                if told.get(pool, 0) < fen:
+                    yield f"used {name}.{pool}"
+        spent = self.spent if use.account_fen else None
+        if spent and spent.taken_fen and use.balance_before_fen == spent.before_fen:
+            yield "balance_fen"
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """Our own split, and the names of the figures in which the payer's differ."""
 
     split: Split
     differs: tuple[str, ...]
+    # What the settlement uses up of the year, by our own arithmetic.
+    uses: UsedUp | None = None
 
 
 def compare(
@@ -152,7 +173,15 @@ def compare(
         account_fen=settlement.account_fen,
         cash_fen=settlement.cash_fen,
     )
-    return Compared(own, tuple(_differing(settlement, own, bill, told)))
+    uses = after(YearFigures(), settlement)
+    return Compared(
+        own,
+        tuple(_differing(settlement, own, bill, told)),
+        UsedUp(
+            burden_fen=uses.burden_fen,
+            **{name: dict(getattr(uses, name)) for name in UsedUp.POOLS},
+        ),
+    )
 
 
 def _claim(

@@ -269,6 +269,7 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
                     account_fen=theirs.account_fen,
                     cash_fen=theirs.cash_fen,
                     slip=dispute.slip,
+                    use=dispute.use,
                 ),
             )
         case DisputeDecision.ASK_AGAIN:

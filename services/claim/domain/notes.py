@@ -1,9 +1,10 @@
 """Claim's private facts: they change the state and are audited, but never leave the service."""
 
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.claim import DeclineReason, Split
 from schemas.delivery import ScannedLine
@@ -42,6 +43,29 @@ class Slip(Part):
     settled_at: datetime
 
 
+class UsedUp(Part):
+    """What is used up of a person's year, by pool."""
+
+    POOLS: ClassVar[tuple[str, ...]] = ("deductible", "past_deductible", "fund", "supplements")
+
+    deductible: dict[str, int] = Field(default_factory=dict)
+    past_deductible: dict[str, int] = Field(default_factory=dict)
+    fund: dict[str, int] = Field(default_factory=dict)
+    supplements: dict[str, int] = Field(default_factory=dict)
+    burden_fen: int = 0
+
+
+class Use(Part):
+    """What one settlement took of a person's year and account, and how these were before it."""
+
+    person: str
+    year: int
+    before: UsedUp
+    uses: UsedUp
+    balance_before_fen: int
+    account_fen: int
+
+
 class Dispute(Part):
     """Both sides' figures of one answer, and in which of them they differ."""
 
@@ -53,12 +77,19 @@ class Dispute(Part):
     # Of a presettlement or settlement that the payer has in its books.
     payer_id: str
     slip: Slip | None = None
+    use: Use | None = None
 
 
 class Opened(Note):
     """Review passed the order on."""
 
     order: Order
+
+
+class PersonKnown(Note):
+    """Whose voucher it is, as a salted hash of the payer's number."""
+
+    person: str
 
 
 class Called(Note):
@@ -201,6 +232,8 @@ class SettlementMade(MoneyNote):
     cash_fen: int = 0
     # None where the payer told nothing but the split.
     slip: Slip | None = None
+    # None where the area's rules are not known here.
+    use: Use | None = None
 
 
 class SettlementUndone(MoneyNote):

@@ -43,6 +43,7 @@ from services.claim.domain.notes import (
     Opened,
     Part,
     Patience,
+    PersonKnown,
     Questioned,
     Quoted,
     Refunded,
@@ -77,6 +78,10 @@ class Step(StrEnum):
     PRICED = "priced"
     SETTLING = "settling"
     SETTLED = "settled"
+
+
+# Calls after which a person's year is another, or may be.
+MOVES_THE_YEAR = frozenset({"settle", "undo", "reverse"})
 
 
 class CallId(Part):
@@ -122,6 +127,8 @@ class State(Part):
     order: Order | None = None
     case: Case | None = None
     basis: Basis | None = None
+    # Whose year is used up, as a salted hash; empty where the payer was never asked.
+    person: str = ""
     share_max_fen: int = 0
     last: int = 0
     live: bool = False
@@ -297,6 +304,7 @@ _OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": "", "dispute": N
 
 APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     Opened: _opened,
+    PersonKnown: lambda state, fact: {"person": fact.person},
     Called: _called,
     Replied: lambda state, fact: {"call": None},
     InDoubt: _in_doubt,

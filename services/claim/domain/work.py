@@ -24,7 +24,7 @@ from schemas.claim import (
     Split,
 )
 from schemas.message import Event
-from services.claim.domain.checking import Book
+from services.claim.domain.checking import Known
 from services.claim.domain.notes import (
     AttemptOver,
     Called,
@@ -68,6 +68,8 @@ PAUSE_SILENT = timedelta(minutes=1)
 SHARE_ASK = "share_above_consent"
 SELF_PAY_ASK = "self_pay"
 PAYER_DOWN_ASK = "payer_down"
+TURN = "turn"
+TURN_PAUSE = timedelta(seconds=2)
 
 
 class Work:
@@ -89,6 +91,12 @@ class Work:
         assert self.state.case is not None
         return self.state.case
 
+    @property
+    def known(self) -> Known | None:
+        """What was looked up for this message."""
+        found = self.given.found
+        return found if isinstance(found, Known) else None
+
     def record(self, *facts: Event | Note) -> None:
         """Make facts true."""
         for fact in facts:
@@ -105,6 +113,13 @@ class Work:
         self._calls.append(
             Call(kind, ref, {"order_number": order_number, "attempt": number, **request})
         )
+
+    def year_call(self, kind: str, **request: Any) -> None:
+        """A call that moves the person's year: only one order of a person makes one at a time."""
+        if self.known is None or self.known.free:
+            self.call(kind, **request)
+        else:
+            self.rest(TURN, TURN_PAUSE, TURN_PAUSE)
 
     def rest(self, kind: str, most: timedelta = PAUSE_MAX, least: timedelta = PAUSE_MIN) -> None:
         """Pause before `kind` is called again; longer each time."""
@@ -207,9 +222,9 @@ def payer_silent(work: Work, kind: str) -> None:
     In the hours in which the payer itself said it would be away nobody is asked.
     """
     now, until = work.now, work.state.patience or work.now + PATIENCE
-    book, back = work.given.found, None
-    if isinstance(book, Book):
-        back = book.back_from_batch(work.case.payer_area, now)
+    known, back = work.known, None
+    if known is not None:
+        back = known.book.back_from_batch(work.case.payer_area, now)
     if back is not None:
         work.record(Patience(until=max(until, back + PATIENCE)))
         work.rest(kind, least=back - now)
@@ -331,7 +346,7 @@ def _settle(work: Work, attempt: Attempt) -> None:
         return
     if work.state.basis is Basis.INSURED and not attempt.settlement_id:
         codes = [line.model_dump(mode="json") for line in attempt.codes]
-        work.call(
+        work.year_call(
             "settle",
             **_sale(work, attempt),
             presettlement_id=attempt.presettlement_id,
@@ -396,7 +411,7 @@ def _clear_doubt(work: Work, attempt: Attempt) -> None:
     else:
         original = {"original_kind": doubt.kind, "original_ref": doubt.ref}
         pharmacy_id = str(attempt.pharmacy_id)
-        work.call("reverse", **_payer(work), pharmacy_id=pharmacy_id, **original)
+        work.year_call("reverse", **_payer(work), pharmacy_id=pharmacy_id, **original)
 
 
 def _take_back(work: Work, attempt: Attempt) -> None:
@@ -404,7 +419,7 @@ def _take_back(work: Work, attempt: Attempt) -> None:
     if doubt and doubt.kind != "capture":
         _clear_doubt(work, attempt)
     elif attempt.settlement_id:
-        work.call("undo", **_payer(work), settlement_id=attempt.settlement_id)
+        work.year_call("undo", **_payer(work), settlement_id=attempt.settlement_id)
     elif attempt.hold_ref:
         # `refund` gives back whatever was taken under the hold, so it also settles a doubt.
         kind = "refund" if attempt.captured or doubt else "release"

@@ -1,8 +1,9 @@
 """The money of an order on a real database, against a payer and a provider over HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,12 +13,16 @@ import pytest
 
 from schemas.message import OrderEvent
 from schemas.values import Order
-from services.claim import ports
+from services.claim import ports, years
+from services.claim.domain.checking import Known
+from services.claim.domain.notes import UsedUp
 from services.claim.domain.state import Phase, State, Step
 from services.claim.nhsa import isolation
 from services.claim.nhsa.dialects import CHINA
-from services.kit import calls
+from services.kit import calls, guard
+from services.kit.guard import Guard
 from services.kit.ids import new_id
+from services.kit.service import Incoming, LookupContext, Source
 from services.sandbox.arithmetic import ZERO
 from services.sandbox.insured import loaded, number_of
 from tests.databases import Database
@@ -143,8 +148,10 @@ async def test_two_orders_of_one_person_never_use_the_same_money_twice(claim: Cl
     # When both are sealed at once
     sealed = [claim.sealed(order, first=10 * n) for n, order in enumerate(orders)]
     await claim.tell(*sealed)
-    for order in orders:
-        await claim.until(order.order_id, at(Step.SETTLED))
+    assert (await claim.state(orders[1].order_id)).rest, "the other has the person's turn"
+    await claim.until(orders[0].order_id, at(Step.SETTLED))
+    await claim.pass_time(timedelta(seconds=2))
+    await claim.until(orders[1].order_id, at(Step.SETTLED))
     # Then one had the account's money, the other what was left of it, and cash for the rest
     books = [await claim.accounts(order.order_id) for order in orders]
     assert sorted(-book["personal_account"] for book in books) == [1_000, 4_000]
@@ -153,7 +160,11 @@ async def test_two_orders_of_one_person_never_use_the_same_money_twice(claim: Cl
         theirs = await claim.theirs(order.order_id)
         assert theirs["account_fen"] == -book["personal_account"]
         assert theirs["captured_fen"] == -book.get("patient", 0)
-    # And after both came back the person is as before
+    # And our own books of the person's year say what the payer's say
+    person = (await claim.state(orders[0].order_id)).person
+    figures = await _year(claim, person)
+    assert figures.fund["ordinary"] == sum(-book["fund"] for book in books)
+    # And after both came back the person is as before, there and here
     for order in orders:
         await claim.tell(of(story.returned(), order))
         await claim.until(order.order_id, closed)
@@ -165,6 +176,55 @@ async def test_two_orders_of_one_person_never_use_the_same_money_twice(claim: Cl
     year = loaded(next(iter(json.loads(row["years"]).values())))
     assert year.deductible == {"ordinary": Decimal(300)}
     assert (year.fund["ordinary"], year.burden) == (ZERO, ZERO)
+    figures = await _year(claim, person)
+    assert figures.deductible["ordinary"] == 30_000
+    assert (figures.fund["ordinary"], figures.burden_fen) == (0, 0)
+    assert (
+        await claim.shell.pool.fetchval("SELECT count(*) FROM person WHERE turn IS NOT NULL") == 0
+    )
+
+
+async def _year(claim: Claim, person: str) -> UsedUp:
+    sql = "SELECT figures::text FROM person_year WHERE person = $1"
+    return UsedUp.model_validate_json(await claim.shell.pool.fetchval(sql, person))
+
+
+@pytest.mark.parametrize("stands", [True, False])
+async def test_two_workers_never_both_have_the_persons_turn(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch, stands: bool
+) -> None:
+    # Given two priced orders of one person
+    await claim.insure("CANARY-one-person")
+    orders = [await priced(claim, certificate="CANARY-one-person") for _ in range(2)]
+    monkeypatch.setattr(guard, "_removed", set() if stands else {Guard.PERSON_LOCK})
+    # When two workers look at their sealed parcels at once
+    async with asyncio.TaskGroup() as group, claim.shell.pool.acquire() as first:
+        transaction = first.transaction()
+        await transaction.start()
+        one = await _turn_of(claim, first, orders[0])
+        second = group.create_task(_other_worker(claim, orders[1]))
+        await asyncio.sleep(0.2)
+        person = (await claim.state(orders[0].order_id)).person
+        take = years.QUERIES["take_turns"]
+        await first.execute(take, [person], [orders[0].order_id], years.TURN_S)
+        await transaction.commit()
+    # Then one has the turn and the other waits; and without the lock both would settle at once
+    assert (one, second.result()) == (True, not stands)
+
+
+async def _other_worker(claim: Claim, order: Order) -> bool:
+    async with claim.shell.pool.acquire() as conn, conn.transaction():
+        return await _turn_of(claim, conn, order)
+
+
+async def _turn_of(claim: Claim, conn: Any, order: Order) -> bool:
+    sealed = claim.sealed(order)
+    item = Incoming(new_id(), order.order_id, order.hospital_id, sealed, Source.RECORD)
+    states = {order.order_id: await claim.state(order.order_id)}
+    now = datetime.now(UTC)
+    context = LookupContext(conn, now, [item], states, claim.shell.vault, None)
+    known: Known = (await years.lookup(context))[item.id]
+    return known.free
 
 
 async def test_wrong_amounts_are_never_booked_and_a_person_decides(claim: Claim) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from schemas.claim import ClaimPriced, DecideDispute, DisputeDecision, OrderClosed, Split
 from services.claim.book import book
+from services.claim.domain.checking import Known
 from services.claim.domain.notes import Disputed, Held, Released, SettlementMade, SettlementUndone
 from services.claim.domain.state import Step
 from services.claim.domain.work import AGAIN_TIMER
@@ -57,7 +58,7 @@ def test_a_presettlement_against_our_arithmetic_holds_nothing() -> None:
     assert story.state.case is not None
     case = story.state.case.model_copy(update={"payer_area": "990101"})
     story.state = story.state.model_copy(update={"case": case})
-    story.found = book()
+    story.found = Known(book())
     # When it presettles
     response = {**s.done("presettle"), "bill": BILL}
     story.apply(s.assigned()).answer("presettle", response=response)

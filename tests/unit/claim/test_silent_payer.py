@@ -7,7 +7,7 @@ import pytest
 from schemas.claim import ClaimAuthorised, ClaimDeclined, ClaimPriced, DeclineReason, PatientAsked
 from schemas.values import Outcome
 from services.claim.book import batches, book
-from services.claim.domain.checking import Batch
+from services.claim.domain.checking import Batch, Known
 from services.claim.domain.work import PATIENCE, PATIENCE_CHOSEN
 from services.kit.spec import NOW
 from tests.unit.claim import story as s
@@ -92,7 +92,7 @@ def test_in_the_payers_planned_hours_nobody_is_asked() -> None:
     assert story.state.case is not None
     case = story.state.case.model_copy(update={"payer_area": "990101"})
     story.state = story.state.model_copy(update={"case": case})
-    story.found, story.now = book(), datetime(2026, 3, 1, 19, 31, tzinfo=UTC)
+    story.found, story.now = Known(book()), datetime(2026, 3, 1, 19, 31, tzinfo=UTC)
     # When it does not answer, nothing is tried before the hour is over, and nobody is asked
     story.unknown("eligibility").fire("again")
     assert story.now == datetime(2026, 3, 1, 19, 40, tzinfo=UTC)
