@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.values import Fen, TraceCode
 from services.kit.db import Connection
-from services.sandbox import arithmetic, clearing, insured
+from services.sandbox import arithmetic, clearing, insured, papers
 from services.sandbox.arithmetic import Drug, Insured, NoRule, Shares
 from services.sandbox.far_side import (
     Body,
@@ -31,7 +31,7 @@ from services.sandbox.far_side import (
 )
 from services.sandbox.insured import fen, yuan
 from services.sandbox.profile import Profile, draw
-from services.sandbox.provinces import doors
+from services.sandbox.provinces import PAPERS, doors
 
 # A purchase at a designated pharmacy.
 PHARMACY_PURCHASE = "41"
@@ -167,6 +167,7 @@ class Payer:
             "undo": Kind(Undo, self.undo),
             "reverse": Kind(Reverse, self.reverse),
         }
+        kinds |= dict.fromkeys(PAPERS, Kind(papers.Paper, papers.kept_by(PAPERS)))
         self._profile, self._seed = profile, seed
         self.side = FarSide("payer", profile, seed, kinds, Ledger(TOTALS, ORDERS), faults)
         self.side.doors += [doors(self.side), clearing.routes(self.side)]

@@ -5,8 +5,9 @@ out into the province's. Whoever uses the wrong door, or has not signed in, is t
 """
 
 import base64
+import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -15,14 +16,19 @@ from typing import Any
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 from fastapi import APIRouter, HTTPException, Request
 
-from services.sandbox import clearing
+from services.sandbox import circulating, clearing, counter
 from services.sandbox.far_side import FarSide, Refusal, Reply, short_id
+from services.sandbox.papers import Handle, read, written
 
 BEIJING = timezone(timedelta(hours=8))
 KINDS = {"1101": "eligibility", "2101": "presettle", "2102": "settle"}
 KINDS |= {"2103": "undo", "2601": "reverse"}
 SIGN_IN, SIGN_OUT, QUERY = "9001", "9002", "6301"
+NOTICE = "6302"
 MSGID_LENGTH = 30
+PAPERS: Mapping[str, Handle] = {**counter.HANDLERS, **circulating.HANDLERS}
+# Where in `input` a message's content stands, unless it is in `data`.
+BLOCKS = dict.fromkeys(("3505", "3505A", "3506", "3506A"), "selinfo")
 
 Message = dict[str, Any]
 
@@ -40,7 +46,12 @@ class Province:
     names: Mapping[str, str] = field(default_factory=dict)
     numbers: bool = False
     text_output: bool = False
-    signed: bool = False
+    signed: str = ""
+    key: bytes = b""
+    # From this province's numbers and codes to the standard's, and addresses of single messages.
+    numbered: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 EAST = Province(
@@ -50,6 +61,15 @@ EAST = Province(
     bad="-1",
     error="{code}^{text}",
     when="%Y-%m-%d %H:%M:%S",
+    addresses={
+        "/fixmedins/uploadChk": "D001",
+        "/fixmedins/rxFixmedinsSign": "D002",
+        "/fixmedins/rxFileUpld": "D003",
+        "/fixmedins/rxUndo": "D004",
+        "/fixmedins/hospRxDetlQuery": "D005",
+        "/fixmedins/rxChkInfoQuery": "D006",
+        "/fixmedins/rxSetlInfoQuery": "D007",
+    },
 )
 WEST = Province(
     path="/isp/api/ybService",
@@ -61,36 +81,52 @@ WEST = Province(
     names={
         "psn_cash_pay": "cash_payamt",
         "mdtrtarea_admvs": "mdtrtarea_admdvs",
-        "drug_trac_info": "drugtracinfo",
+        "drug_trac_info": "trac_info",
         "med_list_codg": "hilist_code",
     },
     numbers=True,
     text_output=True,
-    signed=True,
+    signed="SM3",
+    numbered={f"710{n}": f"D00{n}" for n in range(1, 8)},
+    codes={"rxExraAttrCode": {"03": "99"}},
 )
 PROVINCES = (EAST, WEST)
 
 
-def doors(side: FarSide) -> APIRouter:
-    """Both provinces' addresses."""
+def doors(side: FarSide, provinces: Sequence[Province] = PROVINCES) -> APIRouter:
+    """All provinces' addresses."""
     router = APIRouter()
     signed_in: set[str] = set()
-    for province in PROVINCES:
+    for province in provinces:
         router.post(province.path)(_door(side, province, signed_in))
+        for path, infno in province.addresses.items():
+            router.post(path)(_door(side, province, signed_in, infno))
     return router
 
 
-def _door(side: FarSide, province: Province, signed_in: set[str]) -> Callable[..., Any]:
+def _door(
+    side: FarSide, province: Province, signed_in: set[str], only: str = ""
+) -> Callable[..., Any]:
     async def call(request: Request) -> Reply:
         message = _standard(province, await request.body())
         msgid = str(message.get("msgid"))
         try:
+            has_own = message.get("infno") in province.addresses.values()
+            if only != message.get("infno") and (only or has_own):
+                raise Refusal("wrong_address", "this message has another address")
             output = await _answer(side, province, signed_in, message, request)
             return _envelope(province, msgid, output)
         except Refusal as refusal:
             return _refused(province, msgid, refusal.reply)
 
     return call
+
+
+def notice(province: Province, msgid: str, data: Message) -> bytes:
+    """6302, sent unasked to whoever uploaded an order; `data` is 6204's answer."""
+    content = _plain(province, {"data": data})
+    head = {"infno": NOTICE, "msgid": msgid, **_signature(province, content)}
+    return json.dumps({**head, "input": content}).encode()
 
 
 async def _answer(
@@ -116,6 +152,8 @@ async def _answer(
             return await clearing.answer(side.pool, infno, content)
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise HTTPException(422, f"{infno}: {error!r}") from error
+    if infno in PAPERS:
+        return await _paper(side, province, message, request)
     try:
         ours = content["exp_content"]
         order_ref, number = ours["medins_setl_id"], ours["mdtrt_sn"]
@@ -135,10 +173,40 @@ async def _answer(
     return _output(kind, body, reply)
 
 
+async def _paper(side: FarSide, province: Province, message: Message, request: Request) -> Message:
+    """A message beside the settlement; what it said is kept by its sender and msgid."""
+    infno, content = message["infno"], message["input"]
+    try:
+        data = content[BLOCKS.get(infno, "data")]
+        ours = content.get("exp_content") or {}
+        sender = ours.get("medins_setl_id") or str(message["fixmedins_code"])
+        at = datetime.strptime(message["inf_time"], province.when).replace(tzinfo=BEIJING)
+        if not isinstance(data, dict):
+            raise TypeError("its content is no object")
+        body = {
+            "order_number": ours.get("mdtrt_sn") or message["msgid"],
+            "area": message["insuplc_admdvs"],
+            "infno": infno,
+            "at": at.isoformat(),
+            "content": json.loads(written(data)),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise HTTPException(422, f"{infno}: {error!r}") from error
+    key = f"{sender}:{infno}:{message['msgid']}"
+    text = json.dumps(body, sort_keys=True).encode()
+    try:
+        reply = await side.receive(infno, key, text, request)
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise HTTPException(422, f"{infno}: {error!r}") from error
+    if reply["result"] == "refused":
+        raise Refusal(reply["code"], reply["message"])
+    return _output(infno, body, reply)
+
+
 async def _found(
     side: FarSide, province: Province, order_ref: str, data: Message, request: Request
 ) -> Message:
-    kind = KINDS[data["oinfno"]]
+    kind = data["oinfno"] if data["oinfno"] in PAPERS else KINDS[data["oinfno"]]
     key = f"{order_ref}:{kind}:{data['omsgid']}"
     await side.falter("query", key, request)
     try:
@@ -240,6 +308,9 @@ def _output(kind: str, body: Message, reply: Reply) -> Message:
             back = reply["split"]
             info = {"setl_id": body["settlement_id"], **_shares(back)}
             return {"setlinfo": info}
+        case infno if infno in PAPERS:
+            answered: Message = read(json.dumps(reply["output"]))
+            return answered
         case _:
             return {"revs_rslt": "1" if reply["reversed"] else "0"}
 
@@ -309,32 +380,55 @@ def _standard(province: Province, text: bytes) -> Message:
     try:
         message = json.loads(text, parse_float=Decimal)
         content = message["input"]
-        if province.signed and message["cainfo"] != _digest(content):
+        if province.signed and message["cainfo"] != _digest(province, content):
             raise HTTPException(400, "the signature is not of this content")
     except (ValueError, KeyError, TypeError) as error:
         raise HTTPException(400, f"no message: {error!r}") from error
     back = {theirs: ours for ours, theirs in province.names.items()}
-    return {str(name): value for name, value in _renamed(message, back).items()}
+    named = {str(name): value for name, value in _renamed(message, back, province.codes).items()}
+    infno = str(named.get("infno"))
+    return {**named, "infno": province.numbered.get(infno, infno)}
 
 
-def _digest(content: Message) -> str:
-    plain = json.dumps(
-        content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=float
+def _signature(province: Province, content: Any) -> Message:
+    if not province.signed:
+        return {"signtype": "", "cainfo": ""}
+    return {"signtype": province.signed, "cainfo": _digest(province, content)}
+
+
+def _digest(province: Province, content: Any) -> str:
+    """By SM3, or by SHA-256 with the key that both sides have; text is signed as it stands."""
+    plain = (
+        content
+        if isinstance(content, str)
+        else json.dumps(
+            content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=float
+        )
     )
+    if province.key:
+        return base64.b64encode(hmac.digest(province.key, plain.encode(), "sha256")).decode()
     digest = Hash(SM3())
     digest.update(plain.encode())
     return base64.b64encode(digest.finalize()).decode()
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def _renamed(value: Any, names: Mapping[str, str], codes: Mapping[str, Mapping[str, str]]) -> Any:
     if isinstance(value, dict):
-        return {names.get(name, name): _renamed(part, names) for name, part in value.items()}
-    return [_renamed(part, names) for part in value] if isinstance(value, list) else value
+        return {
+            (known := names.get(name, name)): codes[known].get(part, part)
+            if known in codes
+            else _renamed(part, names, codes)
+            for name, part in value.items()
+        }
+    return [_renamed(part, names, codes) for part in value] if isinstance(value, list) else value
 
 
 def _plain(province: Province, value: Any) -> Any:
     if isinstance(value, dict):
-        return {province.names.get(k, k): _plain(province, part) for k, part in value.items()}
+        return {
+            province.names.get(name, name): _code(province, name, part)
+            for name, part in value.items()
+        }
     if isinstance(value, list):
         return [_plain(province, part) for part in value]
     if isinstance(value, Decimal):
@@ -344,15 +438,22 @@ def _plain(province: Province, value: Any) -> Any:
     return value
 
 
+def _code(province: Province, name: str, part: Any) -> Any:
+    theirs = {ours: theirs for theirs, ours in province.codes.get(name, {}).items()}
+    return theirs.get(part, part) if theirs else _plain(province, part)
+
+
 def _envelope(province: Province, msgid: str, output: Message) -> Reply:
     plain = _plain(province, output)
     told = json.dumps(plain) if province.text_output else plain
-    return {"infcode": province.okay, "inf_refmsgid": msgid, "err_msg": "", "output": told}
+    head = {"infcode": province.okay, "inf_refmsgid": msgid, "err_msg": ""}
+    return {**head, **_signature(province, told), "output": told}
 
 
 def _refused(province: Province, msgid: str, reply: Reply) -> Reply:
     text = province.error.format(code=reply["code"], text=reply["message"])
-    return {"infcode": province.bad, "inf_refmsgid": msgid, "err_msg": text, "output": None}
+    head = {"infcode": province.bad, "inf_refmsgid": msgid, "err_msg": text}
+    return {**head, **_signature(province, None), "output": None}
 
 
 def _yuan(fen: int) -> Decimal:

@@ -4,35 +4,32 @@ A dialect renames fields, writes numbers, dates and errors in its way, and may s
 area speaks is decided by the beginning of its code.
 """
 
-import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SM3, Hash
+from services.claim.nhsa.signing import SM3_DIGEST, UNSIGNED, Profile
 
 CHINA = timezone(timedelta(hours=8))
 Fields = dict[str, Any]
-Sign = Callable[[bytes], str]
 
 
-def _sm3(content: bytes) -> str:
-    digest = Hash(SM3())
-    digest.update(content)
-    return base64.b64encode(digest.finalize()).decode()
-
-
-# By `signtype`. SM3 alone proves that nothing was altered on the way, not who wrote it.
-SIGNERS: Mapping[str, Sign] = {"": lambda content: "", "SM3": _sm3}
+class NotGenuine(ValueError):
+    """A signature that is not of what it stands beside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One province's way. `renames` goes from the standard's names to the province's."""
+    """One province's way.
+
+    `renames` goes from the standard's names to the province's, `infnos` from its numbers, `values`
+    from its codes by the standard's name of their field; `addresses` are those of messages that
+    have one of their own.
+    """
 
     name: str
     path: str
@@ -45,27 +42,54 @@ class Dialect:
     renames: Mapping[str, str] = field(default_factory=dict)
     numbers: bool = False
     output_as_text: bool = False
-    signtype: str = ""
+    infnos: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    signing: Profile = UNSIGNED
+
+    def address(self, infno: str) -> str:
+        """Where a message of the standard's number goes."""
+        return self.addresses.get(infno, self.path)
 
     def write(self, head: Fields, content: Fields) -> bytes:
         """A request as this province reads it; Decimals are sums, datetimes moments."""
         body = self._out(content)
-        signed = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        cainfo = SIGNERS[self.signtype](signed.encode())
-        envelope = {**self._out(head), "signtype": self.signtype, "cainfo": cainfo}
+        number = self.infnos.get(head["infno"], head["infno"])
+        envelope = {
+            **self._out(head),
+            "infno": number,
+            "signtype": self.signing.signtype,
+            "cainfo": self.signing.sign(_canonical(body)),
+        }
         return json.dumps({**envelope, "infver": self.infver, "input": body}).encode()
 
     def read(self, text: bytes | str) -> Fields:
-        """An answer in the standard's form, its `output` a dict. Raises ValueError."""
-        found = json.loads(text, parse_float=Decimal)
-        if not isinstance(found, dict):
-            raise ValueError("an answer is an object")
+        """An answer in the standard's form, its `output` a dict. Raises NotGenuine, ValueError."""
+        found = self._genuine(text, "output")
         output = found.get("output")
         if self.output_as_text and isinstance(output, str) and output:
             found = {**found, "output": json.loads(output, parse_float=Decimal)}
         standard: Fields = self._in(found)
         standard["infcode"] = "0" if found.get("infcode") == self.ok else str(found.get("infcode"))
         return standard
+
+    def read_request(self, text: bytes | str) -> Fields:
+        """What this province sends unasked, in the standard's form. Raises as `read` does."""
+        standard: Fields = self._in(self._genuine(text, "input"))
+        back = {theirs: ours for ours, theirs in self.infnos.items()}
+        number = str(standard.get("infno"))
+        return {**standard, "infno": back.get(number, number)}
+
+    def _genuine(self, text: bytes | str, block: str) -> Fields:
+        found = json.loads(text, parse_float=Decimal)
+        if not isinstance(found, dict):
+            raise ValueError("a message is an object")
+        if self.signing.signtype:
+            # As it was written: a sum read as Decimal may be written differently again.
+            content = _canonical(json.loads(text).get(block))
+            if not self.signing.genuine(content, str(found.get("cainfo", ""))):
+                raise NotGenuine("cainfo")
+        return found
 
     def refusal(self, err_msg: str) -> tuple[str, str]:
         """Code and text of an error."""
@@ -76,28 +100,42 @@ class Dialect:
         """A moment as this province writes it. Raises ValueError."""
         return datetime.strptime(text, self.when).replace(tzinfo=CHINA)
 
-    def _out(self, value: Any) -> Any:
+    def _out(self, value: Any, name: str = "") -> Any:
         match value:
             case dict():
-                return {self.renames.get(k, k): self._out(v) for k, v in value.items()}
+                return {self.renames.get(k, k): self._out(v, k) for k, v in value.items()}
             case list() | tuple():
                 return [self._out(item) for item in value]
             case Decimal():
                 return float(value) if self.numbers else str(value)
             case datetime():
                 return value.astimezone(CHINA).strftime(self.when)
+            case str() if name in self.values:
+                return self.values[name].get(value, value)
             case _:
                 return value
 
-    def _in(self, value: Any) -> Any:
-        back = {theirs: ours for ours, theirs in self.renames.items()}
+    def _in(self, value: Any, name: str = "") -> Any:
         match value:
             case dict():
-                return {back.get(k, k): self._in(v) for k, v in value.items()}
+                back = {theirs: ours for ours, theirs in self.renames.items()}
+                named = ((back.get(str(k), str(k)), v) for k, v in value.items())
+                return {k: self._in(v, k) for k, v in named}
             case list():
                 return [self._in(item) for item in value]
+            case str() if name in self.values:
+                codes = {theirs: ours for ours, theirs in self.values[name].items()}
+                return codes.get(value, value)
             case _:
                 return value
+
+
+def _canonical(content: Any) -> bytes:
+    """What is signed: text as it stands, else JSON with sorted names and no blanks."""
+    if isinstance(content, str):
+        return content.encode()
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
 
 
 # Both provinces are invented; their differences are of kinds that real ones have.
@@ -108,6 +146,15 @@ PLAIN = Dialect(
     ok="0",
     error=re.compile(r"(?P<code>\w+)\^(?P<text>.*)", re.DOTALL),
     unclear=frozenset({"-9"}),
+    addresses={
+        "D001": "/fixmedins/uploadChk",
+        "D002": "/fixmedins/rxFixmedinsSign",
+        "D003": "/fixmedins/rxFileUpld",
+        "D004": "/fixmedins/rxUndo",
+        "D005": "/fixmedins/hospRxDetlQuery",
+        "D006": "/fixmedins/rxChkInfoQuery",
+        "D007": "/fixmedins/rxSetlInfoQuery",
+    },
 )
 RENAMED = Dialect(
     name="renamed",
@@ -120,12 +167,14 @@ RENAMED = Dialect(
     renames={
         "psn_cash_pay": "cash_payamt",
         "mdtrtarea_admvs": "mdtrtarea_admdvs",
-        "drug_trac_info": "drugtracinfo",
+        "drug_trac_info": "trac_info",
         "med_list_codg": "hilist_code",
     },
     numbers=True,
     output_as_text=True,
-    signtype="SM3",
+    infnos={f"D00{n}": f"710{n}" for n in range(1, 8)},
+    values={"rxExraAttrCode": {"99": "03"}},
+    signing=SM3_DIGEST,
 )
 TABLE: Mapping[str, Dialect] = {
     **{f"99{n}": PLAIN for n in range(5)},
