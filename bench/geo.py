@@ -188,6 +188,11 @@ def _asked(
 
 def _ours(_: int, place: Place, orders: Sequence[Wanted]) -> list[list[int]]:
     finder = Finder(place.index, place.shelves, NOW)
+    if len(orders) == 1:
+        (order,) = orders
+        (areas,) = place.index.covered([order.point])
+        distance = place.index.distances(order.point)
+        return [finder.find(order, order.rungs[0], areas, distance).numbers.tolist()]
     held = place.index.covered_pairs([order.point for order in orders])
     return _through(finder, orders, held)
 

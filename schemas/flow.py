@@ -167,7 +167,12 @@ INTAKE: dict[str, tuple[type[Command], ...]] = {
         delivery.HandOver,
         delivery.ReturnParcel,
     ),
-    "network": (network.ConfigureCity, network.PutPharmacy, network.CountStock),
+    "network": (
+        network.ConfigureCity,
+        network.PutCityFactor,
+        network.PutPharmacy,
+        network.CountStock,
+    ),
 }
 
 # Asks of claim are answered over HTTP only: the table of topics has no `claim.intake`.

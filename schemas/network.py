@@ -24,6 +24,7 @@ from schemas.values import (
 ControlClass = Annotated[
     str, Field(pattern=r"^[a-z0-9_]{1,40}$", description="class of control, as the catalogue says")
 ]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")]
 Ring = tuple[tuple[float, float], ...]
 
 
@@ -103,6 +104,32 @@ class CityArea(Value):
     area: Ring = Field(description="closed ring of (lon, lat), WGS-84")
 
 
+class CityFactor(Value):
+    """For a time couriers ride slower than usual, or less is offered: weather, holidays."""
+
+    name: Word = Field(description="by which it is replaced or ended")
+    cause: Word = Field(description="rain, snow, heat, spring_festival and the like")
+    from_at: Instant
+    until_at: Instant
+    speed_percent: int = Field(default=100, ge=10, le=150, description="of the usual speed")
+    not_offered: tuple[Tier, ...] = ()
+
+
+class StaffRule(Value):
+    """When those are on without whom the 30-minute tier cannot be kept."""
+
+    who: Word = Field(description="reviewers, payer or couriers")
+    hours: tuple[Opening, ...] = Field(description="weekly local times. Holidays: Sunday")
+
+
+class PressureStep(Value):
+    """What holds for new orders while so many of the city are on their way."""
+
+    under_way: int = Field(ge=1, le=1_000_000, description="assigned orders not yet at the door")
+    reach_m: int = Field(ge=100, le=30_000, description="of the 30-minute tier")
+    extra_minutes: int = Field(default=0, ge=0, le=120, description="longer in quotes")
+
+
 class CityRules(Value):
     """What a city's pack says beside its name and time zone."""
 
@@ -116,6 +143,9 @@ class CityRules(Value):
     target_percent: int = Field(
         default=90, ge=50, le=99, description="of the quoted times that are to be kept"
     )
+    factors: tuple[CityFactor, ...] = Field(default=(), description="known when it was written")
+    staff: tuple[StaffRule, ...] = ()
+    pressure: tuple[PressureStep, ...] = Field(default=(), description="rising; empty: none")
 
 
 class OpeningInput(Opening, CommandValue):
@@ -136,12 +166,29 @@ class CityAreaInput(CityArea, CommandValue):
     """The same as part of a command."""
 
 
+class CityFactorInput(CityFactor, CommandValue):
+    """The same as part of a command."""
+
+
+class StaffRuleInput(StaffRule, CommandValue):
+    """The same as part of a command."""
+
+    hours: tuple[OpeningInput, ...]
+
+
+class PressureStepInput(PressureStep, CommandValue):
+    """The same as part of a command."""
+
+
 class CityRulesInput(CityRules, CommandValue):
     """The same as part of a command."""
 
     areas: tuple[CityAreaInput, ...] = ()
     tiers: tuple[TierRuleInput, ...] = ()
     speeds: tuple[SpeedRowInput, ...] = ()
+    factors: tuple[CityFactorInput, ...] = ()
+    staff: tuple[StaffRuleInput, ...] = ()
+    pressure: tuple[PressureStepInput, ...] = ()
 
 
 class StockCountInput(StockCount, CommandValue):
@@ -159,6 +206,9 @@ class CityConfigured(Event):
     timezone: str
     tiers: tuple[Tier, ...]
     rules: CityRules | None = None
+    factors: tuple[CityFactor, ...] = Field(
+        default=(), description="set by operations; they hold beside those of the pack"
+    )
 
     def key(self) -> UUID:
         return self.city_id
@@ -198,6 +248,15 @@ class ConfigureCity(Command):
     timezone: str
     tiers: tuple[Tier, ...] = Field(min_length=1)
     rules: CityRulesInput | None = None
+
+
+class PutCityFactor(Command):
+    """Set or replace a factor of a city; one that ends now is over (operators only)."""
+
+    TYPE: ClassVar[str] = "network.PutCityFactor"
+
+    city: CityCode
+    factor: CityFactorInput
 
 
 class PutPharmacy(Command):

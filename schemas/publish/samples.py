@@ -25,6 +25,7 @@ PATTERNS: dict[str, str] = {
     r"^\d{1,3}$": "1",
     r"^\d{4}-\d{2}-\d{2}$": "1961-04-12",
     r"^[a-z0-9_]{1,40}$": "toxic",
+    r"^[a-z0-9_-]{1,40}$": "rain",
     r"^WGS-84$": "WGS-84",
 }
 FORMATS: dict[str, str] = {"date": "2026-05-01", "time": "08:30:00"}

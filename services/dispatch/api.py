@@ -3,11 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
-from services.dispatch import quoting, store
+from services.dispatch import pressure, quote_store, quoting, store
 from services.dispatch.domain import reasons
 from services.kit.http import Door, Problem, door
 
@@ -38,10 +38,20 @@ async def ask_quote(
     for field in quoting.unknown_lines(asked):
         raise Problem(422, "unknown_product", "not in the drug catalogue", field)
     async with gate.pool.acquire() as conn:
-        told = await store.quote(conn, gate.extras, asked)
+        told = await quote_store.quote(conn, gate.extras, asked)
     if told is None:
         raise Problem(404, "unknown_city", f"no city {asked.city} is served", "city")
     return told
+
+
+@router.get("/v1/quotes/pressure")
+async def pressures(
+    gate: Annotated[Door, Depends(door("operator"))],
+    city: Annotated[str, Query(pattern=r"^\d{6}$")],
+) -> dict[str, object]:
+    """Why quotes changed: what was held back in a city since when, and how much was under way."""
+    async with gate.pool.acquire() as conn:
+        return {"city": city, "steps": await pressure.history(conn, city)}
 
 
 @router.get("/v1/orders/{order_id}/why")

@@ -15,6 +15,7 @@ from schemas.values import Tier
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
+from services.dispatch.recent import Recent
 from services.kit import guard, queries, telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection
@@ -37,9 +38,13 @@ class Indexes:
         self._versions: dict[str, int] = {}
         self._built: dict[str, CityIndex] = {}
 
-    async def of(self, conn: Connection, city: str) -> CityIndex:
-        """The city as this transaction sees it; costs one query when nothing changed."""
-        version = await conn.fetchval(SQL["city_version"], city) or 0
+    async def of(self, conn: Connection, city: str, version: int | None = None) -> CityIndex:
+        """The city as this transaction sees it; `version` is its own, where that was read already.
+
+        Costs one query when nothing changed, none when the version was given.
+        """
+        if version is None:
+            version = await conn.fetchval(SQL["city_version"], city) or 0
         known = self._versions.get(city, -1)
         if version != known:
             # A version taken back, say by a restored database, makes everything unknown.
@@ -169,6 +174,7 @@ class Desk:
     def __init__(self, holder: UUID) -> None:
         self.indexes = Indexes()
         self.promises = Promises()
+        self.recent = Recent()
         self.leases = Leases(holder)
 
 

@@ -22,7 +22,7 @@ UPDATE city_lease SET until = clock_timestamp() WHERE holder = $1;
 SELECT version FROM city_version WHERE city = $1;
 
 -- name: city
-SELECT timezone, tiers, rules FROM city WHERE city = $1;
+SELECT timezone, tiers, rules, factors FROM city WHERE city = $1;
 
 -- name: pharmacies_changed
 SELECT body FROM pharmacy WHERE city = $1 AND changed > $2;
@@ -52,14 +52,14 @@ ORDER BY pharmacy_id, product_code
 FOR UPDATE;
 
 -- name: put_cities
-INSERT INTO city (city, city_id, name, timezone, tiers, rules)
-SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
-    AS put (city, city_id, name, timezone, tiers, rules)
+INSERT INTO city (city, city_id, name, timezone, tiers, rules, factors)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules, factors
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[])
+    AS put (city, city_id, name, timezone, tiers, rules, factors)
 ORDER BY city
 ON CONFLICT (city) DO UPDATE
 SET city_id = excluded.city_id, name = excluded.name, timezone = excluded.timezone,
-    tiers = excluded.tiers, rules = excluded.rules;
+    tiers = excluded.tiers, rules = excluded.rules, factors = excluded.factors;
 
 -- name: raise_versions
 INSERT INTO city_version AS known (city, version)

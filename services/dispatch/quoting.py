@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.datum import GCJ_02, to_wgs84
+from schemas.network import CityFactor, PressureStep
 from schemas.values import CityCode, GateCode, GeoPoint, OrderLine, ProductCode, Tier
 from services.catalogue import catalogue
 from services.dispatch import drugs
@@ -17,6 +18,7 @@ from services.dispatch.domain.candidates import CityIndex, Finder, Found, Rung, 
 from services.dispatch.domain.city_index import Numbers
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import Promise
+from services.dispatch.domain.pressure import EASY, Pressure, bound
 
 # So many of the nearest are looked at: enough to choose from, few enough to answer at once.
 LOOKED_AT = 60
@@ -87,6 +89,8 @@ class Quote(BaseModel):
     at: datetime
     target: float
     calibrated_on: int = Field(description="completed orders behind the target; 0: model alone")
+    factors: tuple[CityFactor, ...] = Field(default=(), description="of weather and holidays, now")
+    pressure: PressureStep | None = Field(default=None, description="that holds tiers back now")
     tiers: tuple[TierQuote, ...]
 
 
@@ -98,6 +102,7 @@ class Scene:
     city: City
     promises: Mapping[Tier, Promise]
     now: datetime
+    pressure: Pressure = EASY
 
 
 def unknown_lines(asked: AskQuote) -> list[str]:
@@ -128,7 +133,8 @@ def wanted_of(asked: AskQuote, scene: Scene) -> Wanted:
         Rung(tier, scene.city.due(tier, scene.now), offered=tier in offered) for tier in TIERS
     )
     fills, controlled = drugs.fills(lines), drugs.controlled(lines)
-    return Wanted(NOBODY, point, lines, asked.insured, rungs, frozenset(), fills, controlled)
+    order = Wanted(NOBODY, point, lines, asked.insured, rungs, frozenset(), fills, controlled)
+    return bound(order, scene.pressure.reach_m)
 
 
 def quote(order: Wanted, scene: Scene, supply: Supply) -> tuple[Quote, set[Any]]:
@@ -145,7 +151,15 @@ def quote(order: Wanted, scene: Scene, supply: Supply) -> tuple[Quote, set[Any]]
         tiers.append(_tier_quote(order, rung, scene, finder, found, distance))
     target = scene.city.target
     orders = max((p.orders for p in scene.promises.values()), default=0)
-    told = Quote(city="", at=scene.now, target=target, calibrated_on=orders, tiers=tuple(tiers))
+    told = Quote(
+        city="",
+        at=scene.now,
+        target=target,
+        calibrated_on=orders,
+        factors=scene.city.in_force(scene.now),
+        pressure=scene.pressure.step,
+        tiers=tuple(tiers),
+    )
     return told, finder.missing
 
 
@@ -168,6 +182,7 @@ def _tier_quote(
         for n in map(int, numbers[:LIKELY])
         for shop in (scene.index.pharmacies[n].pharmacy_id,)
     )
+    seconds += scene.pressure.extra_s
     minutes = scene.city.minutes(rung.tier)
     if not isfinite(seconds) or seconds > minutes * 60:
         told = _refused(rung, scene, GateCode.NO_COVERAGE, len(numbers))

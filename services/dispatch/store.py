@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from schemas.claim import ClaimAuthorised
-from schemas.network import CityRules
+from schemas.network import CityFactor, CityRules
 from schemas.values import Tier
-from services.dispatch import drugs, quoting
+from services.dispatch import drugs, pressure
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -27,8 +30,6 @@ from services.dispatch.domain.reasons import Reasons, Told
 from services.dispatch.domain.recheck import OpenPacks, still_short
 from services.dispatch.domain.state import Phase, State
 from services.dispatch.ledger import Plan, plan_of
-from services.dispatch.quoting import AskQuote, Quote
-from services.kit import clock
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
 from services.kit.service import Incoming, LookupContext, ProjectContext
@@ -36,6 +37,8 @@ from services.kit.service import Incoming, LookupContext, ProjectContext
 # Each pass reads stock that the one before found missing: at most two windows a tier, and
 # once more when a count came between reading and locking.
 PASSES_MAX = 20
+CITIES_KEPT = 512
+FACTORS: TypeAdapter[tuple[CityFactor, ...]] = TypeAdapter(tuple[CityFactor, ...])
 
 
 class LedgerError(Exception):
@@ -68,6 +71,7 @@ async def project(context: ProjectContext) -> None:
     await _move(conn, plan, context.now)
     await _count(conn, plan, context.now)
     await _put_trips(conn, plan, context.now)
+    await pressure.note(conn, plan, context.now)
 
 
 async def _emergencies(context: LookupContext) -> dict[UUID, Any]:
@@ -109,7 +113,10 @@ async def _match_city(
         return None
     index = await desk.indexes.of(context.conn, city)
     known = await city_of(context.conn, city)
-    orders = [_wanted(context.states[item.key], known) for item in items]
+    states = [context.states[item.key] for item in items]
+    free = [_wanted(state, known) for state in states]
+    since = [required(state)[1] for state in states]
+    orders = await pressure.bounded(context.conn, city, free, since)
     return await match_city(context.conn, index, city, orders, context.now)
 
 
@@ -123,10 +130,22 @@ def _wanted(state: State, city: City) -> Wanted:
 async def city_of(conn: Connection, city: str) -> City:
     """The city as its pack says; what nobody said is allowed."""
     row = await conn.fetchrow(SQL["city"], city)
-    if row is None:
-        return City()
-    rules = None if row["rules"] is None else CityRules.model_validate_json(row["rules"])
-    return City(row["timezone"], frozenset(map(Tier, row["tiers"])), rules)
+    return City() if row is None else city_from(row)
+
+
+def city_from(row: Any) -> City:
+    """From the columns of its row; read once for each version."""
+    return _city(row["timezone"], tuple(row["tiers"]), row["rules"], row["factors"])
+
+
+@lru_cache(maxsize=CITIES_KEPT)
+def _city(timezone: str, tiers: tuple[str, ...], rules: str | None, factors: str) -> City:
+    return City(
+        timezone,
+        frozenset(map(Tier, tiers)),
+        None if rules is None else CityRules.model_validate_json(rules),
+        FACTORS.validate_json(factors),
+    )
 
 
 async def match_city(
@@ -138,9 +157,9 @@ async def match_city(
     for _ in range(PASSES_MAX):
         matches, whys, missing = choose_many(index, orders, supply, now)
         if missing:
-            supply.free |= await _free(conn, "read_stock", missing)
+            supply.free |= await free_packs(conn, "read_stock", missing)
             continue
-        locked = await _free(conn, "lock_stock", _chosen(orders, matches))
+        locked = await free_packs(conn, "lock_stock", _chosen(orders, matches))
         if all(supply.free[pair] == free for pair, free in locked.items()):
             return {key: Matched(match, whys[key]) for key, match in matches.items()}
         supply.free |= locked
@@ -156,7 +175,7 @@ def _chosen(orders: Sequence[Wanted], matches: Mapping[UUID, Match]) -> set[Pair
     }
 
 
-async def _free(conn: Connection, query: str, pairs: set[Pair]) -> dict[Pair, int]:
+async def free_packs(conn: Connection, query: str, pairs: set[Pair]) -> dict[Pair, int]:
     """Free packs; what was never counted is not there."""
     asked = sorted(pairs)
     if not asked:
@@ -173,7 +192,7 @@ async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID
         if state.phase is Phase.OFFERED and state.offer is not None:
             offers.append((item.id, OpenPacks.of(state.offer)))
     pairs = {pair for _, packs in offers for pair in packs.packs}
-    free = await _free(context.conn, "lock_stock", pairs)
+    free = await free_packs(context.conn, "lock_stock", pairs)
     return {
         message_id: Recounted(short)
         for (message_id, _), short in zip(
@@ -193,6 +212,7 @@ async def _put_network(conn: Connection, plan: Plan) -> None:
             [city.timezone for city in cities],
             [",".join(tier.value for tier in city.tiers) for city in cities],
             [city.rules.model_dump_json() if city.rules else None for city in cities],
+            [FACTORS.dump_json(city.factors).decode() for city in cities],
         )
     if plan.pharmacies:
         pharmacies = list(plan.pharmacies.values())
@@ -259,28 +279,6 @@ async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:
         await conn.execute(SQL["begin_trips"], *_columns(rows, 9))
     if plan.ended:
         await conn.execute(SQL["end_trips"], *_columns(sorted(plan.ended.items()), 2), now)
-
-
-async def quote(conn: Connection, desk: Desk, asked: AskQuote) -> Quote | None:
-    """What can be promised to an address; None when the city is unknown."""
-    if await conn.fetchval(SQL["city"], asked.city) is None:
-        return None
-    now = await clock.now(conn)
-    city = await city_of(conn, asked.city)
-    index = await desk.indexes.of(conn, asked.city)
-    promises = {
-        tier: await desk.promises.of(conn, asked.city, tier, city, now) for tier in quoting.TIERS
-    }
-    scene = quoting.Scene(index, city, promises, now)
-    order = quoting.wanted_of(asked, scene)
-    rows = await conn.fetch(SQL["slots_used"], asked.city, promise.slot_of(now))
-    supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
-    for _ in range(PASSES_MAX):
-        told, missing = quoting.quote(order, scene, supply)
-        if not missing:
-            return told.model_copy(update={"city": asked.city})
-        supply.free |= await _free(conn, "read_stock", missing)
-    raise LedgerError("stock does not stand still")
 
 
 async def offers_of(conn: Connection, order_id: UUID) -> list[Told]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from schemas.network import ConfigureCity, CountStock, PutPharmacy
+from schemas.network import ConfigureCity, CountStock, PutCityFactor, PutPharmacy
 from services.kit.http import Door, JsonResponse, Problem, door
 from services.network import bulk, store
 from services.network.bulk import BadRow, Batch
@@ -26,6 +26,12 @@ Operator = Annotated[Door, Depends(door("operator"))]
 @router.post("/v1/cities")
 async def configure_city(command: ConfigureCity, gate: Operator) -> Response:
     """Add or change a city."""
+    return await gate.send(command)
+
+
+@router.post("/v1/cities/factors")
+async def put_factor(command: PutCityFactor, gate: Operator) -> Response:
+    """Weather, a holiday, a great event: slower rides or fewer tiers for a time."""
     return await gate.send(command)
 
 

@@ -7,9 +7,10 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -21,7 +22,7 @@ from services.network.domain.city import city_flaws
 HasPayer = Callable[[str], bool]
 FILE = "city.toml"
 INSTALLED = Path(__file__).parent / "cities"
-SECTIONS = ("city", "tier", "speed", "area")
+SECTIONS = ("city", "tier", "speed", "area", "factor", "staff", "pressure")
 CITY_KEYS = (
     "code", "name", "version", "timezone", "datum", "payer_area", "holidays", "detour",
     "target_percent",
@@ -31,13 +32,31 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "tier": ("tier", "minutes", "hours"),
     "speed": ("hours", "km_h"),
     "area": ("name", "ring"),
+    "factor": ("name", "cause", "from", "until", "speed_percent", "not_offered"),
+    "staff": ("who", "hours"),
+    "pressure": ("under_way", "reach_m", "extra_minutes"),
 }
 SPAN = re.compile(r"([1-7])(?:-([1-7]))? +(\d\d:\d\d)-(\d\d:\d\d)")
 HOURS = re.compile(r"(\d{1,2})-(\d{1,2})")
 HEADER = re.compile(r"\s*\[\[?\s*(\w+)\s*\]\]?")
 ASSIGNED = re.compile(r"\s*([\w-]+)\s*=")
 # Keys of the command that are written otherwise in the file.
-RENAMED = {"area": "ring", "from_hour": "hours", "to_hour": "hours"}
+RENAMED = {
+    "area": "ring",
+    "from_hour": "hours",
+    "to_hour": "hours",
+    "from_at": "from",
+    "until_at": "until",
+}
+# Lists of the command's rules, and the section that each is written in.
+ROWS = {
+    "tiers": "tier",
+    "speeds": "speed",
+    "areas": "area",
+    "factors": "factor",
+    "staff": "staff",
+    "pressure": "pressure",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,9 @@ def _command(table: Mapping[str, Any]) -> dict[str, Any]:
         "areas": [_area(n, row, datum) for n, row in enumerate(table.get("area", []))],
         "tiers": [_tier(n, row) for n, row in enumerate(tiers)],
         "speeds": [_speed(n, row) for n, row in enumerate(table.get("speed", []))],
+        "factors": [_factor(n, row, city) for n, row in enumerate(table.get("factor", []))],
+        "staff": [_staff(n, row) for n, row in enumerate(table.get("staff", []))],
+        "pressure": table.get("pressure", []),
         **{
             key: city[key]
             for key in ("payer_area", "holidays", "detour", "target_percent")
@@ -165,26 +187,53 @@ def _check_keys(section: str, number: int, row: Any) -> None:
 
 
 def _tier(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    told = {key: row[key] for key in ("tier", "minutes") if key in row}
+    return {**told, "hours": _hours("tier", number, row)}
+
+
+def _staff(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    told = {key: row[key] for key in ("who",) if key in row}
+    return {**told, "hours": _hours("staff", number, row)}
+
+
+def _factor(number: int, row: Mapping[str, Any], city: Mapping[str, Any]) -> dict[str, Any]:
+    """Times without an offset are the city's own."""
+    told = {key: row[key] for key in KEYS["factor"] if key in row}
+    for key, name in (("from", "from_at"), ("until", "until_at")):
+        at = told.pop(key, None)
+        if not isinstance(at, datetime):
+            reason = f"{key} is a moment, such as 2026-02-16T18:00:00"
+            raise _Bad("factor", number, key, "bad_moment", reason)
+        if at.tzinfo is None:
+            try:
+                at = at.replace(tzinfo=ZoneInfo(str(city.get("timezone"))))
+            except (KeyError, ValueError, OSError):
+                # Which the city's own check says better.
+                at = at.replace(tzinfo=UTC)
+        told[name] = at.astimezone(UTC).isoformat()
+    return told
+
+
+def _hours(section: str, number: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     spans = row.get("hours", [])
     if not isinstance(spans, list):
-        raise _Bad("tier", number, "hours", "bad_hours", "hours are a list")
-    told = {key: row[key] for key in ("tier", "minutes") if key in row}
-    return {**told, "hours": [part for span in spans for part in _openings(number, span)]}
+        raise _Bad(section, number, "hours", "bad_hours", "hours are a list")
+    return [part for span in spans for part in _openings(section, number, span)]
 
 
-def _openings(number: int, span: Any) -> Iterator[dict[str, Any]]:
+def _openings(section: str, number: int, span: Any) -> Iterator[dict[str, Any]]:
     found = SPAN.fullmatch(span.strip()) if isinstance(span, str) else None
     if found is None:
         reason = f"{span!r}: write weekdays and times as '1-5 08:00-22:00', Monday is 1"
-        raise _Bad("tier", number, "hours", "bad_hours", reason)
+        raise _Bad(section, number, "hours", "bad_hours", reason)
     first, last, opens, closes = found.groups()
     try:
         times = {"opens": time.fromisoformat(opens), "closes": time.fromisoformat(closes)}
     except ValueError as error:
-        raise _Bad("tier", number, "hours", "bad_hours", f"{span!r}: {error}") from None
+        raise _Bad(section, number, "hours", "bad_hours", f"{span!r}: {error}") from None
     days = range(int(first), int(last or first) + 1)
     if not days:
-        raise _Bad("tier", number, "hours", "bad_hours", f"{span!r}: no day at all")
+        raise _Bad(section, number, "hours", "bad_hours", f"{span!r}: no day at all")
     for day in days:
         yield {"weekday": day, **times}
 
@@ -233,11 +282,8 @@ class _Lines:
         parts = [str(part) for part in path]
         if parts[:1] == ["tiers"]:
             return self._of_row("tier", [*parts[1:], "tier"])
-        if parts[:2] == ["rules", "tiers"]:
-            return self._of_row("tier", parts[2:])
-        for name, section in (("speeds", "speed"), ("areas", "area")):
-            if parts[:2] == ["rules", name]:
-                return self._of_row(section, parts[2:])
+        if parts[0] == "rules" and len(parts) > 1 and parts[1] in ROWS:
+            return self._of_row(ROWS[parts[1]], parts[2:])
         key = parts[1] if parts[0] == "rules" and len(parts) > 1 else parts[0]
         renamed = {"city": "code", "pack": "version"}
         return self.of("city", 0, renamed.get(key, key))

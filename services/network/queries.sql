@@ -8,14 +8,14 @@ JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
     USING (pharmacy_id, product_code);
 
 -- name: put_cities
-INSERT INTO city (city, city_id, name, timezone, tiers, rules)
-SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
-    AS put (city, city_id, name, timezone, tiers, rules)
+INSERT INTO city (city, city_id, name, timezone, tiers, rules, factors)
+SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules, factors
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[])
+    AS put (city, city_id, name, timezone, tiers, rules, factors)
 ORDER BY city
 ON CONFLICT (city) DO UPDATE
 SET name = excluded.name, timezone = excluded.timezone, tiers = excluded.tiers,
-    rules = excluded.rules;
+    rules = excluded.rules, factors = excluded.factors;
 
 -- name: put_pharmacies
 INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body)
@@ -43,7 +43,7 @@ SELECT tenant_id, body FROM pharmacy WHERE pharmacy_id = $1;
 SELECT product_code, count, counted_at, expires_on FROM stock WHERE pharmacy_id = $1 ORDER BY product_code;
 
 -- name: city
-SELECT city, city_id, name, timezone, tiers, rules FROM city WHERE city = $1;
+SELECT city, city_id, name, timezone, tiers, rules, factors FROM city WHERE city = $1;
 
 -- name: cities
 SELECT city, name, timezone, tiers, rules ->> 'pack' AS pack FROM city ORDER BY city;

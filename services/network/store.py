@@ -5,10 +5,12 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from schemas.network import (
     CityConfigured,
+    CityFactor,
     CountStock,
     Pharmacy,
     PharmacyChanged,
@@ -21,6 +23,7 @@ from services.kit.service import LookupContext, ProjectContext
 from services.network.domain import CityFound, CountsFound
 
 SQL = queries.load(__package__)
+FACTORS: TypeAdapter[tuple[CityFactor, ...]] = TypeAdapter(tuple[CityFactor, ...])
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
@@ -73,7 +76,8 @@ async def city_of(conn: Connection, city: str) -> dict[str, Any] | None:
     if row is None:
         return None
     rules = row["rules"]
-    return {**row, "rules": None if rules is None else from_json(rules)}
+    told = {"rules": None if rules is None else from_json(rules)}
+    return {**row, **told, "factors": from_json(row["factors"])}
 
 
 async def cities(conn: Connection) -> list[dict[str, Any]]:
@@ -108,6 +112,7 @@ async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> Non
         [city.timezone for city in cities],
         [",".join(tier.value for tier in city.tiers) for city in cities],
         [city.rules.model_dump_json() if city.rules else None for city in cities],
+        [FACTORS.dump_json(city.factors).decode() for city in cities],
     )
 
 

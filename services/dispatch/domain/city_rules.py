@@ -1,6 +1,6 @@
 """What a city offers where and when, as its pack says. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import shapely
 
-from schemas.network import CityRules, TierRule
+from schemas.network import CityFactor, CityRules, Opening, StaffRule, TierRule
 from schemas.values import GeoPoint, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.eta import Trip
@@ -29,20 +29,38 @@ class City:
     timezone: str = "Asia/Shanghai"
     tiers: frozenset[Tier] = EVERY_TIER
     rules: CityRules | None = None
+    factors: tuple[CityFactor, ...] = ()
 
     def offered(self, point: GeoPoint, at: datetime) -> frozenset[Tier]:
         """The tiers for an order that was let through at this moment and goes to this place."""
         if not self._serves(point):
             return frozenset()
-        return frozenset(tier for tier in self.tiers if self._open(tier, at))
+        without = {tier for factor in self.in_force(at) for tier in factor.not_offered}
+        return frozenset(tier for tier in self.tiers - without if self._open(tier, at))
+
+    def in_force(self, at: datetime) -> tuple[CityFactor, ...]:
+        """What the pack planned and operations said of this moment."""
+        planned = self.rules.factors if self.rules else ()
+        return tuple(f for f in (*planned, *self.factors) if f.from_at <= at < f.until_at)
 
     def closes(self, tier: Tier, at: datetime) -> datetime | None:
         """When a tier that is offered now ends today; None when it goes on into tomorrow."""
         rule = self._rules.get(tier)
-        if rule is None or not rule.hours:
-            return None
+        hours = [rule.hours] if rule is not None and rule.hours else []
+        if tier is Tier.MIN_30:
+            hours += [row.hours for row in self._staff]
+        ends = [end for one in hours if (end := self._ends(one, at)) is not None]
+        planned = self.rules.factors if self.rules else ()
+        ends += [
+            factor.from_at
+            for factor in (*planned, *self.factors)
+            if tier in factor.not_offered and factor.from_at > at
+        ]
+        return min(ends, default=None)
+
+    def _ends(self, hours: Sequence[Opening], at: datetime) -> datetime | None:
         local = at.astimezone(self._zone)
-        for opens, closes in week_of(rule.hours)[self._weekday(local)]:
+        for opens, closes in week_of(tuple(hours))[self._weekday(local)]:
             if opens <= local.time() < closes < LAST_MINUTE:
                 return local.replace(
                     hour=closes.hour, minute=closes.minute, second=closes.second, microsecond=0
@@ -61,12 +79,16 @@ class City:
         return authorised_at + timedelta(minutes=self.minutes(tier))
 
     def metres_a_second(self, at: datetime) -> float:
-        """How fast a courier comes nearer along the straight line, at this hour."""
+        """How fast a courier comes nearer along the straight line, at this hour, in this weather.
+
+        Of several factors the slowest holds: rain on a holiday is counted once.
+        """
         hour = at.astimezone(self._zone).hour
         rows = self.rules.speeds if self.rules else ()
         km_h = next((r.km_h for r in rows if r.from_hour <= hour < r.to_hour), SPEED_KM_H)
         detour = self.rules.detour if self.rules else CityRules(pack="").detour
-        return km_h / 3.6 / detour
+        slowed = min((factor.speed_percent for factor in self.in_force(at)), default=100)
+        return km_h * slowed / 100 / 3.6 / detour
 
     def trip(self, metres: float, lines: int, cold: bool, at: datetime, pharmacy_id: UUID) -> Trip:
         """An order of this city as the estimate must see it."""
@@ -98,12 +120,19 @@ class City:
         at = shapely.Point(point.lon, point.lat)
         return not self._areas or any(shapely.intersects(area, at) for area in self._areas)
 
+    @property
+    def _staff(self) -> tuple[StaffRule, ...]:
+        return self.rules.staff if self.rules else ()
+
     def _open(self, tier: Tier, at: datetime) -> bool:
+        if tier is Tier.MIN_30 and not all(self._on(row.hours, at) for row in self._staff):
+            return False
         rule = self._rules.get(tier)
-        if rule is None or not rule.hours:
-            return True
+        return rule is None or not rule.hours or self._on(rule.hours, at)
+
+    def _on(self, hours: Sequence[Opening], at: datetime) -> bool:
         local = at.astimezone(self._zone)
-        spans = week_of(rule.hours)[self._weekday(local)]
+        spans = week_of(tuple(hours))[self._weekday(local)]
         return any(
             opens <= local.time() and (local.time() < closes or closes >= LAST_MINUTE)
             for opens, closes in spans

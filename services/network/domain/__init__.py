@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from schemas.message import Command, Event
 from schemas.network import (
     CityConfigured,
+    CityFactor,
     ConfigureCity,
     CountStock,
     Pharmacy,
     PharmacyChanged,
+    PutCityFactor,
     PutPharmacy,
     StockCounted,
 )
@@ -37,7 +39,7 @@ from services.network.domain.checks import (
     pharmacy_flaws,
     service_area,
 )
-from services.network.domain.city import city_flaws
+from services.network.domain.city import FACTORS_MAX, city_flaws, factor_flaws
 
 # UUIDv7 of the contract's first day; the rest is drawn from the code, so that every worker and
 # every intake message gives a city the same key.
@@ -79,7 +81,7 @@ def city_id(code: str) -> UUID:
 def key_of(command: Command, message_id: UUID) -> UUID:
     """The aggregate a command speaks of."""
     match command:
-        case ConfigureCity():
+        case ConfigureCity() | PutCityFactor():
             return city_id(command.city)
         case PutPharmacy() | CountStock():
             return command.pharmacy_id
@@ -124,11 +126,38 @@ def configure_city(state: State, command: ConfigureCity, now: datetime, facts: F
         timezone=command.timezone,
         tiers=command.tiers,
         rules=command.rules,
+        factors=_in_force(state, now),
     )
     answer = {"city": command.city, "city_id": str(facts.order_id)}
     if state.city == event:
         return stale("nothing changed", answer)
     return applied(event, answer=answer)
+
+
+def put_factor(state: State, command: PutCityFactor, now: datetime, facts: Facts) -> Decision:
+    """Weather and the like, from operations: what holds is the pack's and theirs together."""
+    if _kind(facts.actor) != "operator":
+        return invalid("forbidden", "only operators set a city's factors", status=403)
+    if state.city is None:
+        return invalid("unknown_city", f"no city {command.city}", field="city", status=422)
+    if flaws := tuple(factor_flaws(command.factor, "factor")):
+        return _refused(flaws)
+    others = [one for one in _in_force(state, now) if one.name != command.factor.name]
+    if len(others) >= FACTORS_MAX:
+        detail = f"at most {FACTORS_MAX} factors hold at a time"
+        return invalid("too_many", detail, field="factor", status=422)
+    told = CityFactor.model_validate(command.factor.model_dump())
+    factors = tuple(sorted((*others, told), key=lambda one: (one.from_at, one.name)))
+    answer = {"city": command.city, "factors": [one.name for one in factors]}
+    if factors == state.city.factors:
+        return stale("nothing changed", answer)
+    return applied(state.city.model_copy(update={"factors": factors}), answer=answer)
+
+
+def _in_force(state: State, now: datetime) -> tuple[CityFactor, ...]:
+    """Set by operations and not over."""
+    known = state.city.factors if state.city else ()
+    return tuple(one for one in known if one.until_at > now)
 
 
 def put_pharmacy(state: State, command: PutPharmacy, now: datetime, facts: Facts) -> Decision:
@@ -228,6 +257,7 @@ Handler = Callable[[State, Any, datetime, Facts], Decision]
 
 HANDLERS: dict[type[Message], Handler] = {
     ConfigureCity: configure_city,
+    PutCityFactor: put_factor,
     PutPharmacy: put_pharmacy,
     CountStock: count_stock,
 }

@@ -1,14 +1,22 @@
 """What is wrong with a city and its rules, field by field. Pure."""
 
 from collections.abc import Iterator
-from datetime import datetime
-from itertools import combinations
+from datetime import datetime, time, timedelta
+from itertools import combinations, pairwise
 from math import isfinite
 from zoneinfo import ZoneInfo
 
 import shapely
 
-from schemas.network import CityArea, CityRules, ConfigureCity, TierRule
+from schemas.network import (
+    CityArea,
+    CityFactor,
+    CityRules,
+    ConfigureCity,
+    Opening,
+    StaffRule,
+    TierRule,
+)
 from schemas.values import Tier
 from services.network.domain.area import MAX_ABS_LAT, MAX_POINTS, Ring
 from services.network.domain.checks import MAX_HOLIDAYS, Flaw, week_flaws
@@ -18,6 +26,11 @@ OFF_THE_ZONE_MAX = 60.0
 SPAN_MAX_DEGREES = 5.0
 OVERLAP_MAX_SHARE = 0.001
 HOURS_A_DAY = 24
+FACTORS_MAX = 100
+FACTOR_LONGEST = timedelta(days=60)
+# Who must be on for a tier of half an hour, beside the pharmacists on each pharmacy's own roster.
+STAFF = ("reviewers", "payer", "couriers")
+NIGHT_BEGINS, NIGHT_ENDS = time(22), time(7)
 
 
 def city_flaws(command: ConfigureCity) -> tuple[Flaw, ...]:
@@ -37,6 +50,9 @@ def _flaws(command: ConfigureCity) -> Iterator[Flaw]:
         return
     yield from _tier_flaws(rules, command.tiers)
     yield from _speed_flaws(rules)
+    yield from _staff_flaws(rules)
+    yield from _pressure_flaws(rules)
+    yield from _factors_flaws(rules)
     if len(rules.holidays) > MAX_HOLIDAYS:
         yield Flaw("rules.holidays", "too_many", f"at most {MAX_HOLIDAYS} days")
     if zone is not None:
@@ -67,6 +83,66 @@ def _rule_flaws(rule: TierRule, where: str) -> Iterator[Flaw]:
         detail = f"the minutes of {rule.tier} are the same everywhere"
         yield Flaw(f"{where}.minutes", "minutes_fixed", detail)
     yield from week_flaws(rule.hours, f"{where}.hours")
+
+
+def _staff_flaws(rules: CityRules) -> Iterator[Flaw]:
+    for number, row in enumerate(rules.staff):
+        where = f"rules.staff.{number}"
+        if row.who not in STAFF:
+            yield Flaw(f"{where}.who", "unknown_staff", f"it is one of {', '.join(STAFF)}")
+        elif row.who in [other.who for other in rules.staff[:number]]:
+            yield Flaw(f"{where}.who", "duplicate_staff", f"{row.who} stand twice")
+        yield from _staff_hours(row, f"{where}.hours")
+    known = {row.who for row in rules.staff}
+    for number, rule in enumerate(rules.tiers):
+        lacking = [who for who in STAFF if who not in known]
+        if rule.tier is Tier.MIN_30 and lacking and _at_night(rule.hours):
+            detail = f"at night only with hours of {', '.join(lacking)} (section staff)"
+            yield Flaw(f"rules.tiers.{number}.hours", "night_unstaffed", detail)
+
+
+def _staff_hours(row: StaffRule, where: str) -> Iterator[Flaw]:
+    if not row.hours:
+        yield Flaw(where, "hours_missing", f"when are the {row.who} on?")
+    yield from week_flaws(row.hours, where)
+
+
+def _at_night(hours: tuple[Opening, ...]) -> bool:
+    return not hours or any(
+        opening.opens < NIGHT_ENDS or opening.closes > NIGHT_BEGINS for opening in hours
+    )
+
+
+def _pressure_flaws(rules: CityRules) -> Iterator[Flaw]:
+    for number, (step, above) in enumerate(pairwise(rules.pressure), start=1):
+        where = f"rules.pressure.{number}"
+        if above.under_way <= step.under_way:
+            yield Flaw(f"{where}.under_way", "not_rising", "steps rise from one to the next")
+        if above.reach_m > step.reach_m or above.extra_minutes < step.extra_minutes:
+            yield Flaw(f"{where}.reach_m", "eased", "more pressure cannot promise more")
+
+
+def _factors_flaws(rules: CityRules) -> Iterator[Flaw]:
+    names: set[str] = set()
+    for number, factor in enumerate(rules.factors):
+        where = f"rules.factors.{number}"
+        if factor.name in names:
+            yield Flaw(f"{where}.name", "duplicate_factor", f"{factor.name} stands twice")
+        names.add(factor.name)
+        yield from factor_flaws(factor, where)
+    if len(rules.factors) > FACTORS_MAX:
+        yield Flaw("rules.factors", "too_many", f"at most {FACTORS_MAX} factors")
+
+
+def factor_flaws(factor: CityFactor, where: str) -> Iterator[Flaw]:
+    """A factor that is never in force, for ever in force, or changes nothing."""
+    if factor.until_at <= factor.from_at:
+        yield Flaw(f"{where}.until_at", "never", "it ends before it begins")
+    elif factor.until_at - factor.from_at > FACTOR_LONGEST:
+        detail = f"at most {FACTOR_LONGEST.days} days: speeds of a season belong into the pack"
+        yield Flaw(f"{where}.until_at", "too_long", detail)
+    if factor.speed_percent == 100 and not factor.not_offered:
+        yield Flaw(f"{where}.speed_percent", "no_effect", "neither slower nor less is offered")
 
 
 def _speed_flaws(rules: CityRules) -> Iterator[Flaw]:

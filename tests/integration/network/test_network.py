@@ -119,6 +119,25 @@ async def test_a_pharmacy_and_its_stock_are_kept_shown_and_published(network: Ne
     assert {row["key"] for row in keys} == {PHARMACY_ID, city_id(CITY)}
 
 
+async def test_operations_set_the_weather_and_it_is_on_record(network: Network) -> None:
+    ends = (NOW + timedelta(hours=2)).isoformat()
+    rain: dict[str, Any] = {"name": "rain", "cause": "rain", "speed_percent": 60}
+    rain |= {"not_offered": ["30"], "from_at": NOW.isoformat(), "until_at": ends}
+    body = {"city": CITY, "factor": rain}
+    assert (await network.post("/v1/cities/factors", body, "chain-a")).status_code == 403
+    told = await network.post("/v1/cities/factors", body, "operations")
+    assert told.json() == {"city": CITY, "factors": ["rain"]}
+    shown = (await network.get(f"/v1/cities/{CITY}")).json()
+    assert [(one["name"], one["speed_percent"]) for one in shown["factors"]] == [("rain", 60)]
+    never = {"city": CITY, "factor": {**rain, "until_at": rain["from_at"]}}
+    refused = await network.post("/v1/cities/factors", never, "operations")
+    assert refused.json()["errors"][0]["field"] == "factor.until_at"
+    rows = await network.shell.pool.fetch("SELECT action, actor, subject FROM audit")
+    kept = [row for row in rows if "PutCityFactor" in row["action"]]
+    assert [row["subject"] for row in kept] == [city_id(CITY)] * len(kept) != []
+    assert all("operat" in row["actor"] for row in kept)
+
+
 async def test_an_operators_pharmacy_does_not_exist_for_a_chain(network: Network) -> None:
     await network.post("/v1/pharmacies", put_pharmacy(), "operations")
     for answer in (

@@ -6,11 +6,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schemas.network import CityArea, CityRules, Opening, SpeedRow, TierRule
+from schemas.network import (
+    CityArea,
+    CityFactor,
+    CityRules,
+    Opening,
+    SpeedRow,
+    StaffRule,
+    TierRule,
+)
 from schemas.values import GeoPoint, Tier
 from services.catalogue import catalogue
 from services.dispatch import domain, drugs
 from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.found import Opened
 from services.dispatch.domain.state import State
 from services.kit.spec import NOW, facts_for, given
 from tests.unit.dispatch import samples
@@ -72,7 +81,9 @@ def test_outside_the_areas_nothing_is_offered() -> None:
 def test_an_emergency_has_the_minutes_of_its_city_to_the_end() -> None:
     rule = TierRule(tier=Tier.EMERGENCY, minutes=90)
     there = City(tiers=frozenset(Tier), rules=CityRules(pack="t", tiers=(rule,)))
-    told = given(domain).when(samples.authorised(tier=Tier.EMERGENCY), facts=facts_for(found=there))
+    told = given(domain).when(
+        samples.authorised(tier=Tier.EMERGENCY), facts=facts_for(found=Opened(there))
+    )
     assert told.state.due_at == NOW + timedelta(minutes=90)
     state: State = told.state
     (first, last) = domain.matching.wanted(state).rungs
@@ -84,6 +95,42 @@ def test_couriers_are_as_fast_as_the_hour_says() -> None:
     there = city(speeds=rows, detour=2.0)
     assert there.metres_a_second(at(2, "07:59")) == pytest.approx(5.0)
     assert there.metres_a_second(at(2, "08:00")) == pytest.approx(2.5)
+
+
+def factor(name: str, since: str, until: str, **changes: Any) -> CityFactor:
+    fields = {"cause": "rain", "from_at": at(2, since), "until_at": at(2, until), **changes}
+    return CityFactor(name=name, **fields)
+
+
+def test_a_factor_slows_couriers_and_withdraws_tiers_for_its_time_alone() -> None:
+    rain = factor("rain", "10:00", "12:00", speed_percent=60)
+    flood = factor("flood", "11:00", "11:30", speed_percent=80, not_offered=(Tier.MIN_30,))
+    rules = CityRules(pack="t", detour=2.0, factors=(flood,))
+    there = City("Asia/Shanghai", frozenset({Tier.MIN_30, Tier.MIN_60}), rules, (rain,))
+    usual = 18 / 3.6 / 2.0
+    # The slowest holds: two reasons to ride slowly are one ride.
+    for clock, share in (("09:59", 1), ("10:00", 0.6), ("11:15", 0.6), ("12:00", 1)):
+        assert there.metres_a_second(at(2, clock)) == pytest.approx(usual * share)
+    both, later = frozenset({Tier.MIN_30, Tier.MIN_60}), frozenset({Tier.MIN_60})
+    for clock, offered in (("10:59", both), ("11:00", later), ("11:30", both)):
+        assert there.offered(INSIDE, at(2, clock)) == offered
+    assert there.closes(Tier.MIN_30, at(2, "10:30")) == at(2, "11:00")
+    assert there.closes(Tier.MIN_60, at(2, "10:30")) is None
+
+
+def test_half_an_hour_needs_everybody_who_takes_part() -> None:
+    night = tuple(Opening(weekday=d, opens=time(0), closes=time(23, 59)) for d in range(1, 8))
+    till = tuple(Opening(weekday=d, opens=time(6), closes=time(23)) for d in range(1, 8))
+    staff = (
+        StaffRule(who="reviewers", hours=night),
+        StaffRule(who="payer", hours=night),
+        StaffRule(who="couriers", hours=till),
+    )
+    there = city(staff=staff, tiers=(TierRule(tier=Tier.MIN_30),))
+    assert Tier.MIN_30 in there.offered(INSIDE, at(2, "22:59"))
+    assert there.offered(INSIDE, at(2, "23:00")) == {Tier.MIN_60}
+    assert there.offered(INSIDE, at(3, "05:59")) == {Tier.MIN_60}
+    assert there.closes(Tier.MIN_30, at(2, "22:00")) == at(2, "23:00")
 
 
 def test_the_catalogue_knows_other_makers_and_classes_of_control() -> None:

@@ -9,15 +9,17 @@ from schemas.datum import from_wgs84, to_wgs84
 from schemas.network import (
     CityAreaInput,
     CityConfigured,
+    CityFactorInput,
     CityRulesInput,
     ConfigureCity,
     OpeningInput,
     PharmacyChanged,
+    PutCityFactor,
     SpeedRowInput,
     TierRuleInput,
 )
 from schemas.values import Tier
-from services.kit.spec import facts_for, given
+from services.kit.spec import NOW, Given, Outcome, facts_for, given
 from services.network import domain
 from services.network.domain.city import city_flaws
 from tests.unit.network.samples import CHAIN, CITY, LAT, LON, OPERATOR, ZONE, put_pharmacy
@@ -162,3 +164,60 @@ def test_a_record_in_the_shifted_datum_is_kept_as_wgs_84() -> None:
     assert record.area[0] == pytest.approx(ROUND[-1], abs=1e-8)
     refused = given(domain).when(put_pharmacy(datum="BD-09"), facts=found).decision
     assert (refused.code, refused.field) == ("unknown_datum", "datum")
+
+
+def rain(**changes: Any) -> PutCityFactor:
+    fields = {"name": "rain", "cause": "rain", "speed_percent": 60,
+              "from_at": NOW, "until_at": NOW + timedelta(hours=2), **changes}  # fmt: skip
+    return PutCityFactor(city=CITY, factor=CityFactorInput(**fields))
+
+
+def after(*commands: ConfigureCity | PutCityFactor) -> Outcome:
+    """What comes of the last of them, told by operations one after the other."""
+    facts = facts_for(domain.city_id(CITY), tenant_id=OPERATOR.tenant_id, actor=OPERATOR)
+    state = domain.initial()
+    for command in commands:
+        told = Given(domain, state).when(command, facts=facts)
+        state = told.state
+    return told
+
+
+def test_operations_set_replace_and_end_a_factor_beside_the_pack() -> None:
+    found = facts_for(domain.city_id(CITY), tenant_id=OPERATOR.tenant_id, actor=OPERATOR)
+    told = after(city(), rain())
+    (event,) = told.decision.events
+    assert isinstance(event, CityConfigured)
+    assert [(one.name, one.speed_percent) for one in event.factors] == [("rain", 60)]
+    assert event.rules is not None
+    assert after(city(), rain(), rain()).decision.events == ()
+    worse = after(city(), rain(), rain(speed_percent=40))
+    assert [one.speed_percent for one in worse.state.city.factors] == [40]
+    # A pack that is loaded anew leaves what operations said; what is over is forgotten.
+    loaded = after(city(), rain(speed_percent=40), city(pack="test@2"))
+    assert [one.speed_percent for one in loaded.state.city.factors] == [40]
+    over = Given(domain, loaded.state).when(
+        city(pack="test@3"), facts=found, now=NOW + timedelta(hours=2)
+    )
+    assert over.state.city.factors == ()
+
+
+BAD_FACTORS: list[tuple[dict[str, Any], str, str]] = [
+    ({"until_at": NOW}, "factor.until_at", "never"),
+    ({"until_at": NOW + timedelta(days=61)}, "factor.until_at", "too_long"),
+    ({"speed_percent": 100}, "factor.speed_percent", "no_effect"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "code"), BAD_FACTORS)
+def test_a_factor_that_means_nothing_is_refused_by_its_field(
+    changes: dict[str, Any], field: str, code: str
+) -> None:
+    refused = after(city(), rain(**changes)).decision
+    assert (refused.field, refused.code) == (field, code)
+
+
+def test_only_operators_set_factors_and_only_of_a_known_city() -> None:
+    chain = facts_for(domain.city_id(CITY), tenant_id=CHAIN.tenant_id, actor=CHAIN)
+    assert given(domain).when(rain(), facts=chain).decision.status == 403
+    unknown = after(rain()).decision
+    assert (unknown.code, unknown.field) == ("unknown_city", "city")

@@ -1,5 +1,6 @@
 """Packs of cities: what is shipped is sound, and every fault is named by file, line and reason."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,33 @@ def test_the_packs_of_the_installation_are_sound() -> None:
     assert found.flaws == []
     rivers, hills = found.cities.values()
     assert rivers.rules is not None
-    assert rivers.rules.pack == "990101@1.0.0"
+    assert rivers.rules.pack == "990101@1.1.0"
     assert [area.name for area in rivers.rules.areas] == ["North bank", "South bank"]
     assert len(rivers.rules.tiers[0].hours) == 7
     assert rivers.rules.tiers[2].minutes == 45
     assert hills.tiers == (Tier.MIN_60, Tier.CITYWIDE)
+
+
+def test_a_tier_of_the_night_names_who_is_on_then(tmp_path: Path) -> None:
+    text = SOUND.replace("1-6 08:00-22:00", "1-6 08:00-23:30", 1)
+    assert packs.read(written(tmp_path / "staffed", text)).flaws == []
+    lonely = text.replace('who = "couriers"', 'who = "payer"')
+    (flaw,) = [
+        one
+        for one in packs.read(written(tmp_path / "lonely", lonely)).flaws
+        if one.code == "night_unstaffed"
+    ]
+    assert "couriers" in flaw.reason
+    assert lonely.splitlines()[flaw.line - 1].startswith("hours")
+
+
+def test_a_planned_factor_stands_in_the_time_of_its_city() -> None:
+    rules = packs.read(packs.INSTALLED).cities[packs.INSTALLED / "990101" / packs.FILE].rules
+    assert rules is not None
+    (eve,) = rules.factors
+    assert eve.from_at == datetime(2026, 2, 16, 7, tzinfo=UTC)
+    assert eve.not_offered == (Tier.MIN_30,)
+    assert [step.reach_m for step in rules.pressure] == [2500, 1500]
 
 
 # What is changed in a sound pack, the code of the fault, a line that must be named, and words.
@@ -52,6 +75,15 @@ BROKEN = [
      "bad_area", "ring", "give (lon, lat)"),
     ("31.235], [121.300, 31.235], [121.300, 31.050]", "31.3], [121.300, 31.3], [121.300, 31.050]",
      "overlap", "ring", "North bank"),
+    ("2026-02-16T15", "2026-02-17T15", "never", "until", "before it begins"),
+    ("2026-02-17T09:00:00", '"noon"', "bad_moment", "until", "until is a moment"),
+    ("speed_percent = 70", "speed_percent = 5", "greater_than_equal", "speed_percent", "10"),
+    ("2026-02-17T09:00:00", "2027-02-17T09:00:00", "too_long", "until", "60 days"),
+    ('who = "payer"', 'who = "postmen"', "unknown_staff", 'who = "postmen"', "reviewers"),
+    ('who = "payer"', 'who = "reviewers"', "duplicate_staff", 'who = "reviewers"', "twice"),
+    ("1-7 06:00-23:59", "1-7 23:00-06:00", "bad_hours", "23:00-06:00", "later"),
+    ("under_way = 700", "under_way = 300", "not_rising", "under_way = 300", "rise"),
+    ("reach_m = 1500", "reach_m = 2600", "eased", "reach_m = 2600", "more pressure"),
     ("[[speed]]", "[[weather]]", "unknown_section", "", "weather"),
     ("[city]", "[city", "not_toml", "[city", "line 2"),
 ]  # fmt: skip

@@ -1,0 +1,108 @@
+"""A city with much under way, or in a storm, promises less from then on and takes nothing back."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.network import CityConfigured, CityFactor, CityRules, PressureStep
+from schemas.values import Outcome, Tier
+from services.catalogue import catalogue
+from services.kit.spec import NOW
+from tests.databases import Database
+from tests.integration.dispatch.harness import Dispatch, dispatch_on
+from tests.unit.dispatch import samples
+
+pytestmark = pytest.mark.live
+STEP = PressureStep(under_way=1, reach_m=100, extra_minutes=7)
+STORM = CityFactor(
+    name="storm",
+    cause="storm",
+    from_at=NOW,
+    until_at=NOW + timedelta(hours=1),
+    speed_percent=50,
+    not_offered=(Tier.EMERGENCY,),
+)
+
+
+@pytest.fixture
+async def worker(database: Database) -> AsyncIterator[Dispatch]:
+    async with dispatch_on(database) as one:
+        yield one
+        await one.check_ledger()
+
+
+def city(*factors: CityFactor) -> CityConfigured:
+    return CityConfigured(
+        city_id=samples.uid(77),
+        city=samples.CITY,
+        name="A city that knows its limits",
+        timezone="Asia/Shanghai",
+        tiers=(Tier.MIN_30, Tier.MIN_60, Tier.EMERGENCY, Tier.CITYWIDE),
+        rules=CityRules(pack="test@1", pressure=(STEP,)),
+        factors=factors,
+    )
+
+
+async def ask(worker: Dispatch, code: str) -> dict[str, Any]:
+    lines = [{"product_code": code, "quantity": 1}]
+    body = {"city": samples.CITY, "lat": 31.23, "lon": 121.47, "lines": lines}
+    headers = {"Authorization": f"Bearer {worker.tokens['operations']}"}
+    answer = await worker.client.post("/v1/quotes", json=body, headers=headers)
+    told: dict[str, Any] = answer.json()
+    return {**told, "tiers": {row["tier"]: row for row in told["tiers"]}}
+
+
+async def test_new_orders_are_promised_less_until_it_eases(worker: Dispatch) -> None:
+    code = next(iter(catalogue().products))
+    await worker.tell(city())
+    await worker.open_pharmacy(
+        1,
+        lat=31.234,
+        lon=121.47,
+        prices={code: 300, **dict.fromkeys(("DRUG00001", "DRUG00002"), 500)},
+    )
+    calm = await ask(worker, code)
+    assert calm["pressure"] is None
+    assert calm["tiers"]["30"]["offered"]
+
+    before = await worker.authorise()
+    await worker.pass_time(timedelta(seconds=1))
+    first = await worker.authorise()
+    await worker.tick()
+    assert (await worker.accept(first)).status_code == 200
+    busy = await ask(worker, code)
+    assert busy["pressure"]["reach_m"] == 100
+    assert busy["tiers"]["30"]["reason"] == "NO_COVERAGE"
+    later = busy["tiers"]["60"]["expected_minutes"] - calm["tiers"]["60"]["expected_minutes"]
+    assert later == STEP.extra_minutes
+    # Who was promised half an hour before keeps it; who comes now is told at once.
+    assert (await worker.state(before)).tier is Tier.MIN_30
+    await worker.pass_time(timedelta(seconds=1))
+    after = await worker.authorise()
+    await worker.tick()
+    assert "PromiseChanged" in await worker.published(after)
+    assert "PromiseChanged" not in await worker.published(before)
+
+    closed = samples.closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": first})
+    await worker.tell(closed)
+    assert (await ask(worker, code))["pressure"] is None
+    headers = {"Authorization": f"Bearer {worker.tokens['operations']}"}
+    told = await worker.client.get(f"/v1/quotes/pressure?city={samples.CITY}", headers=headers)
+    steps = [row["step"] and row["step"]["under_way"] for row in told.json()["steps"]]
+    assert steps == [None, 1]
+
+
+async def test_a_storm_slows_quotes_and_withdraws_a_tier_for_its_hour(worker: Dispatch) -> None:
+    code = next(iter(catalogue().products))
+    await worker.tell(city())
+    await worker.open_pharmacy(1, lat=31.238, lon=121.47, prices={code: 300})
+    calm = await ask(worker, code)
+    await worker.tell(city(STORM))
+    storm = await ask(worker, code)
+    assert [one["name"] for one in storm["factors"]] == ["storm"]
+    assert storm["tiers"]["emergency"]["reason"] == "NOT_OFFERED"
+    assert storm["tiers"]["60"]["expected_minutes"] > calm["tiers"]["60"]["expected_minutes"]
+    await worker.pass_time(timedelta(hours=1))
+    assert (await ask(worker, code))["tiers"]["emergency"]["offered"]
