@@ -1,7 +1,8 @@
 """Secrets for the containers of one machine: `python -m services.local.container_secrets FOLDER`.
 
-The same as a local instance has, and a database password. Files are readable by every user, since
-containers see them with the owner they have outside; the folder itself is closed to others.
+The same as a local instance has, with the authorities that review believes, an empty folder for its
+packs, and a database password. Files are readable by every user, since containers see them with the
+owner they have outside; the folder itself is closed to others.
 """
 
 import secrets
@@ -9,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.local.secrets import create_once
+from services.local.secrets import create_once, trust_once
 
-PASSWORD = "postgres_password"
+PASSWORD, TRUST, RULES = "postgres_password", "trust", "rules"
 
 
 def make(folder: Path) -> list[Path]:
@@ -20,7 +21,13 @@ def make(folder: Path) -> list[Path]:
     password = folder / PASSWORD
     if not password.exists():
         password.write_text(secrets.token_urlsafe(32), encoding="ascii")
+    trust_once(folder / TRUST)
+    (folder / RULES).mkdir(exist_ok=True)
     folder.chmod(0o700)
+    for shared in (folder / TRUST, folder / RULES):
+        shared.chmod(0o755)
+    for file in (folder / TRUST).iterdir():
+        file.chmod(0o644)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         path.chmod(0o644)

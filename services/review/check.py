@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.kit.documents import NoJson, documents
-from services.review.rules import Engine, engine_of, pack
+from services.review.rules import Case, Engine, engine_of, pack
 from services.review.rules.reader import Reader
 
 # What can be said of a draft that nobody has signed yet.
@@ -49,7 +49,30 @@ def judged(
     asked = engine or engine_of(pack())
     reader = Reader(asked, now, fixed)
     for case in reader.cases(document, place):
-        yield {"id": case.id, **asked.judge(case, scopes).as_json()}
+        said = asked.judge(case, scopes).as_json()
+        yield {"id": case.id, **said, "not_given": not_given(case)}
+
+
+def not_given(case: Case) -> list[str]:
+    """What nobody said of prescription and person: unknown to every rule."""
+    person = case.patient
+    known = {
+        "issued_at": case.issued_at,
+        "rx_class": case.rx_class,
+        "internet_hospital": case.internet_hospital,
+        "diagnoses": case.diagnoses,
+        "history": case.history,
+        "current_medication": case.current,
+        "patient.age": person.age_years,
+        "patient.sex": person.sex,
+        "patient.weight_kg": person.weight_kg,
+        "patient.egfr": person.egfr,
+        "patient.pregnant": person.pregnant_weeks,
+        "patient.lactating": person.lactating,
+        "patient.hepatic": person.hepatic,
+        "patient.allergies": person.allergies,
+    }
+    return [name for name, value in known.items() if value is None]
 
 
 def precheck(document: dict[str, Any], now: datetime) -> dict[str, Any]:

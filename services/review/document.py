@@ -141,6 +141,9 @@ class CheckAnswer(BaseModel):
     rule_pack: str = Field(description="name@version+content hash")
     catalogue: str
     findings: list[AnsweredFinding]
+    not_given: list[str] = Field(
+        default=[], description="unknown to every rule; without rx_class the ordinary limits hold"
+    )
     error: str | None = Field(default=None, description="why a line of input was no JSON")
     line: int | None = None
 

@@ -22,6 +22,7 @@ from services.local import container_secrets
 from services.local.instance import DATABASE
 from services.local.processes import PROCESSES, Process
 from services.local.secrets import TENANTS
+from services.review import trust
 from tests.contract.reading import CLONE
 
 BIN = Path(sys.executable).parent
@@ -152,6 +153,20 @@ def test_the_secrets_are_made_once(tmp_path: Path, compose: dict[str, Any]) -> N
     assert set(json.loads(made["tokens.json"])) == set(TENANTS)
     assert folder.stat().st_mode & 0o077 == 0
     assert container_secrets.main([]) == 2
+
+
+def test_review_finds_whom_to_believe_and_its_packs(
+    tmp_path: Path, compose: dict[str, Any]
+) -> None:
+    container_secrets.make(tmp_path / "compose")
+    mounts = [text.split(":") for text in compose["services"]["review"]["volumes"]]
+    assert {inside for _, inside, _ in mounts} == {"/run/yaoda/trust", "/run/yaoda/rules"}
+    assert {how for _, _, how in mounts} == {"ro"}
+    made = {
+        Path(outside).name: tmp_path / "compose" / Path(outside).name for outside, _, _ in mounts
+    }
+    assert all(folder.is_dir() for folder in made.values())
+    assert trust.read(made["trust"]) is not None
 
 
 def test_the_images_are_the_versions_that_run_embedded(compose: dict[str, Any]) -> None:

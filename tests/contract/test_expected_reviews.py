@@ -4,7 +4,7 @@ from pathlib import Path
 
 from schemas.prescription import ClinicalPatient
 from services.prescription.form import order_flaw
-from services.review.rules import Kind, examine, pack
+from services.review.rules import Kind, chosen, examine, pack
 from services.sandbox.days import read_day, write_day
 from services.sandbox.fates import Fates
 from services.sandbox.profile import PROFILES, load
@@ -33,6 +33,8 @@ def test_the_rules_agree_with_the_sandbox(tmp_path: Path) -> None:
     scripts = scripts_of(world_of(day, profile, SEED), Fates(profile, SEED))
     # Nothing that the sandbox submits goes back to the doctor by rule alone.
     assert {expected_of(script) for script in scripts} == set(Kind) - {Kind.RETURN}
+    cities = {script.submit.city for script in scripts}
+    assert all(chosen(city, "").desk.auto_pass for city in cities)
     for script in scripts:
         assert order_flaw(script.submit, script.spec.placed_at) is None
         said, expected = said_of(script), expected_of(script)

@@ -24,10 +24,10 @@ from services.kit.decision import Actor
 from services.kit.ids import new_id
 from tests.unit.prescription.examples import drug, line, sheet, submission
 
-CITY, ZONE = "510100", "Asia/Shanghai"
+CITY, ZONE = "990100", "Asia/Shanghai"
 LAT, LON = 30.65712, 104.06598
 DRUGS = ("metformin", "amlodipine", "warfarin")
-PHARMACIST, COURIER = "P-100", "rider-1"
+PHARMACIST, COURIER = "P-1", "rider-1"
 CANCELS_MAX = 2
 
 
@@ -98,7 +98,7 @@ def submitted(number: int, rng: Random, now: datetime) -> SubmitOrder:
         patient=person,
         delivery=place,
         consent=consent,
-        voucher={"token": "synthetic-token", "payer_area": CITY} if insured else None,
+        voucher={"token": "synthetic-token", "payer_area": "510100"} if insured else None,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from services.review.rules.case import CHINA, COUNT, Amount
 from services.review.rules.drugs import amount_of
 from services.review.rules.words import (
+    COUNTED,
     DAYS_MAX,
     FORMS,
     LISTED_MAX,
+    MEASURES,
     NUMBER_MAX,
     ROUTES,
     TEXT_MAX,
@@ -149,7 +151,12 @@ class Fields:
                 return None
             value, unit = found[1], (found[2] or unit).strip()
         number = self.checked(value, _path(where, key), _exact, False)
-        return None if number is None else _in_unit(number, unit)
+        word = unit.strip().removesuffix(".").lower()
+        if word and word not in MEASURES and word not in COUNTED:
+            # A weight that is taken for a count would be another dose.
+            self.say(_path(where, key), f"{unit[:40]!r} is no unit that is known here")
+            return None
+        return None if number is None else amount_of(number, MEASURES.get(word, COUNT))
 
     def day(self, row: Mapping[str, Any], key: str) -> date | None:
         """A day of the calendar."""
@@ -199,8 +206,3 @@ def _exact(value: Any) -> Fraction | None:
 def _integer(value: Any) -> int | None:
     found = _exact(value)
     return int(found) if found is not None and found.denominator == 1 else None
-
-
-def _in_unit(number: Fraction, unit: str) -> Amount:
-    amount = amount_of(number, unit.strip().removesuffix(".") or COUNT)
-    return amount if amount.unit in ("mg", "U", "mL") else Amount(number, COUNT)

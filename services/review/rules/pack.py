@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,10 +81,20 @@ class Rule(_Data):
     effective_until: date | None = None
     figures: Any
 
+    @cached_property
+    def spoken(self) -> tuple[str, int, str, Severity, Severity, str, str]:
+        """What every finding takes from it: id, version, code, severities, source, standing."""
+        severities = self.severity, self.unverified
+        return (self.id, self.version, self.code, *severities, self.source, self.standing)
+
     def in_effect(self, day: date) -> bool:
         """On this day in China; both ends belong to it."""
         last = self.effective_until
         return self.effective_from <= day and (last is None or day <= last)
+
+
+# A division's six digits, or the first of them for all that begin so.
+Place = Annotated[str, Field(pattern=r"^(\d{6}|\d{1,5}\*)$")]
 
 
 class Head(_Data):
@@ -92,7 +102,7 @@ class Head(_Data):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    cities: tuple[str, ...] = ()
+    cities: tuple[Place, ...] = ()
     hospitals: tuple[str, ...] = ()
     lease_minutes: int = Field(gt=0)
     return_minutes: int = Field(gt=0)

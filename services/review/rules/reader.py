@@ -20,7 +20,7 @@ from services.review.rules.case import (
 from services.review.rules.engine import Engine
 from services.review.rules.fields import UNKNOWN, Fields
 from services.review.rules.reading import age_at
-from services.review.rules.words import HEPATIC, LISTED_MAX, SEXES, TEXT_MAX, way_of
+from services.review.rules.words import CLASSES, HEPATIC, LISTED_MAX, SEXES, TEXT_MAX, way_of
 
 _ICD = re.compile(r"[A-Z]\d{2}(\.\d{1,3})?([A-Z0-9]*)")
 
@@ -78,7 +78,7 @@ class Reader(Fields):
             now=now,
             issued_at=issued,
             valid_days=self.whole(sheet, "valid_days", 3 if issued else None),
-            rx_class=self.text(sheet, "rx_class"),
+            rx_class=self.word(sheet, "rx_class", CLASSES),
             internet_hospital=self.flag(sheet, "internet_hospital"),
             first_visit=self.flag(sheet, "first_visit"),
             earlier_diagnoses=self.texts(sheet, "earlier_diagnoses"),

@@ -41,19 +41,27 @@ class Packs:
     where: Mapping[str, str]
 
     def chosen(self, city: str = "", hospital: str = "") -> Pack:
-        """The pack of a hospital, else of its city, else the general one."""
+        """The pack of a hospital, else of its city, its province, else the general one."""
         for pack in self.packs:
             if hospital and hospital in pack.head.hospitals:
                 return pack
-        for pack in self.packs:
-            if city and city in pack.head.cities and not pack.head.hospitals:
-                return pack
-        return self.general
+        fitting = [
+            (len(place), pack)
+            for pack in self.packs
+            if city and not pack.head.hospitals
+            for place in pack.head.cities
+            if place == city or (place[-1] == "*" and city.startswith(place[:-1]))
+        ]
+        return max(fitting, key=_first)[1] if fitting else self.general
 
     @property
     def general(self) -> Pack:
         """The pack that holds where no other does."""
         return next(p for p in self.packs if not (p.head.cities or p.head.hospitals))
+
+
+def _first(fitting: tuple[int, Pack]) -> int:
+    return fitting[0]
 
 
 @cache

@@ -17,6 +17,30 @@ HEPATIC: dict[str, str | None] = {
     "severe": "severe", "c": "severe", "重度": "severe",
     "unknown": None, "未知": None,
 }  # fmt: skip
+# NHSA rx_type_code.
+CLASSES: dict[str, str | None] = {
+    **{str(code): str(code) for code in range(1, 11)}, "99": "99", "unknown": None, "未知": None,
+    "outpatient": "1", "ordinary": "1", "普通": "1", "普通处方": "1", "门诊": "1",
+    "emergency": "3", "急诊": "3", "急诊处方": "3",
+    "paediatric": "5", "pediatric": "5", "儿科": "5", "儿科处方": "5",
+    "narcotic": "7", "麻精一": "7", "麻、精一": "7",
+    "psychotropic_2": "8", "精二": "8", "herbal": "9", "饮片": "9", "patent": "10", "中成药": "10",
+}  # fmt: skip
+# Units of amounts, as people write them; the next list is counted.
+MEASURES: dict[str, str] = {
+    "mg": "mg", "毫克": "mg", "g": "g", "gm": "g", "克": "g",
+    "µg": "µg", "μg": "µg", "ug": "µg", "mcg": "µg", "微克": "µg",
+    "u": "U", "iu": "U", "单位": "U", "国际单位": "U", "ml": "mL", "毫升": "mL",
+}  # fmt: skip
+COUNTED = frozenset({
+    "unit", "tablet", "tablets", "tab", "tabs", "capsule", "capsules", "cap", "caps", "pill",
+    "pills", "piece", "pieces", "sachet", "sachets", "bag", "bags", "vial", "vials", "ampoule",
+    "ampoules", "amp", "drop", "drops", "gtt", "puff", "puffs", "spray", "sprays", "patch",
+    "patches", "suppository", "suppositories", "dose", "doses", "application", "applications",
+    "lozenge", "lozenges",
+    "片", "粒", "颗", "丸", "枚", "袋", "包", "支", "瓶", "滴", "喷", "揿", "吸", "贴", "栓",
+    "剂", "次", "付", "副",
+})  # fmt: skip
 # NHSA drug_medc_way.
 ROUTES: dict[str, str | None] = {
     "oral": "1", "po": "1", "口服": "1",

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.review.rules import Pack, pack
+from services.review.rules import Pack, chosen
 from services.review.rules.shelf import Packs, installed, stand, stand_in_the_dark
 from tests.integration.review.test_review import Road, fresh, road
-from tests.unit.review.examples import clear, doubtful
+from tests.unit.review.examples import CITY, clear, doubtful
 
 __all__ = ["road"]
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 
 
 async def test_another_desk_sees_nothing_and_a_pack_in_the_dark_is_counted(road: Road) -> None:
-    content = dict(pack().content)
+    content = dict(chosen(CITY, "").content)
     far = Pack({**content, "desk": {**content["desk"], "reviewers": ["elsewhere"]}})
     rows = [
         {**row, "figures": {**row["figures"], "ordinary": 3}} if row["id"] == "P08" else row
@@ -33,9 +33,9 @@ async def test_another_desk_sees_nothing_and_a_pack_in_the_dark_is_counted(road:
     finally:
         stand(installed())
         stand_in_the_dark(None)
-    report = (await road.desk.get("/v1/reviews/dark?city=510100", "operations")).json()
+    report = (await road.desk.get("/v1/reviews/dark?city=990100", "operations")).json()
     (told,) = report["packs"]
-    assert (told["live"], told["dark"]) == (pack().id, stricter.id)
+    assert (told["live"], told["dark"]) == (chosen(CITY, "").id, stricter.id)
     assert (told["asked"], told["differ"]) == (2, 1)
     assert [(rule["rule"], rule["appeared"]) for rule in told["rules"]] == [("P08", 1)]
     (latest,) = report["latest"]

@@ -19,13 +19,16 @@ from services.prescription import api as prescription_api
 from services.prescription.app import SERVICE as PRESCRIPTION
 from services.review import api, trust
 from services.review.app import SERVICE
+from services.review.rules import chosen
 from services.sandbox import authority
 from tests.databases import Database
 from tests.integration.prescription.harness import Process, running, set_time
 from tests.unit.prescription.examples import drug, line, sheet, submission_body
-from tests.unit.review.examples import banned, clear, doubtful
+from tests.unit.review.examples import CITY, banned, clear, doubtful
 
 pytestmark = pytest.mark.live
+
+ROSTER = chosen(CITY, "").desk.roster
 
 
 @dataclass
@@ -46,8 +49,9 @@ class Road:
         await self.desk.follow(self.hospital)
         return UUID(answer.json()["order_id"])
 
-    async def take(self, order_id: UUID, pharmacist: str = "P-1", title: str = "2.4") -> Any:
-        """A pharmacist takes the case."""
+    async def take(self, order_id: UUID, pharmacist: str = "P-1", title: str = "") -> Any:
+        """A pharmacist takes the case, by the title of the sandbox's roster."""
+        title = title or ROSTER.get(pharmacist, "2.4")
         command = TakeCase(order_id=order_id, pharmacist=pharmacist, title=title)
         return await self.desk.post("/v1/reviews/take", command, "reviewers")
 
@@ -281,8 +285,9 @@ async def test_a_shift_at_the_desk(road: Road, database: Database) -> None:
     )
     # Nobody passes what is banned, and no assistant, prescriber or blind hand passes anything.
     assert (await road.take(refused)).json()["code"] == "case_closed"
-    assert (await road.take(slow, title="2.5")).json()["code"] == "title_not_allowed"
-    assert (await road.take(slow, "D-1")).json()["code"] == "own_prescription"
+    assert (await road.take(slow, "P-6")).json()["code"] == "title_not_allowed"
+    assert (await road.take(slow, title="2.1")).json()["code"] == "title_differs"
+    assert (await road.take(slow, "D-1")).json()["code"] == "unknown_pharmacist"
     assert (await road.decide(slow, "approve", seen="")).json()["code"] == "seen_missing"
     assert (await road.decide(slow, "approve", seen="0" * 64)).json()["code"] == "seen_changed"
     assert (await road.decide(slow, "return", code="9-9")).json()["code"] == "unknown_reason_code"
@@ -310,17 +315,17 @@ async def test_a_shift_at_the_desk(road: Road, database: Database) -> None:
     assert acts == [("P-1", "return"), ("P-2", "approve")]
     # What is left to a senior nobody else takes; and when nobody does, operations hear of it.
     lease = next(i["lease"] for i in handed["handed_over"] if i["order_id"] == str(urgent))
-    shown = (await road.take(urgent, "P-2", "2.2")).json()["prescriptions"][0]
+    shown = (await road.take(urgent, "P-2")).json()["prescriptions"][0]
     left = {"order_id": str(urgent), "pharmacist": "P-2", "lease": lease, "to": "senior"}
     left |= {key: shown[key] for key in ("prescription_id", "version", "seen")}
     sent = await road.desk.post("/v1/reviews/escalate", {**left, "reason": "罕见"}, "reviewers")
     assert sent.json()["wants"] == "senior"
-    assert (await road.take(urgent, "P-3", "2.4")).json()["code"] == "senior_needed"
+    assert (await road.take(urgent, "P-5")).json()["code"] == "senior_needed"
     await set_time(database, NOW + timedelta(minutes=2))
     assert await road.desk.fire() == 1
     (delayed,) = await road.desk.bodies("review.ReviewDelayed")
     assert (delayed["order_id"], delayed["waiting"], delayed["taken"]) == (str(urgent), 1, False)
-    taken = (await road.take(urgent, "P-3", "2.1")).json()
+    taken = (await road.take(urgent, "P-3")).json()
     back = {"order_id": str(urgent), "pharmacist": "P-3", "lease": taken["lease"]}
     assert (await road.desk.post("/v1/reviews/give-back", back, "reviewers")).status_code == 200
     assert await road.queue() == [str(urgent)]

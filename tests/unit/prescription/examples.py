@@ -100,7 +100,7 @@ def submission_body(*sheets: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """One order as the JSON a hospital sends."""
     return {
         "order_number": "A-1",
-        "city": "510100",
+        "city": "990100",
         "tier": "30",
         "patient": {
             "name": "测试患者",

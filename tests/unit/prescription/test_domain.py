@@ -87,7 +87,7 @@ class TestSubmit:
 
     def test_without_a_voucher_the_patient_pays_where_the_order_is_placed(self) -> None:
         order = self.order(submission(voucher=None))
-        assert (order.insured, order.payer_area) == (False, "510100")
+        assert (order.insured, order.payer_area) == (False, "990100")
 
     def test_the_same_submission_again_gets_the_first_answer(self) -> None:
         first, command = UUID(int=7), submission()

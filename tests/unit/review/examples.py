@@ -19,6 +19,7 @@ from services.prescription.making import corrected_order
 from services.review import domain
 from services.review.domain.acts import seen
 from services.review.domain.reading import Known
+from services.review.rules import Pack, chosen
 from tests.unit.prescription.examples import (
     REQUEST,
     clinical,
@@ -33,11 +34,17 @@ from tests.unit.prescription.examples import (
 
 REVIEWERS = Actor(UUID("01950000-0000-7000-8000-0000000000b1"), "reviewer", "reviewers")
 OTHERS = Actor(UUID("01950000-0000-7000-8000-0000000000b2"), "reviewer", "reviewers-2")
+CITY = "990100"
 PHARMACIST, COLLEAGUE = "P-100", "P-200"
 TITLE, SENIOR, ASSISTANT = "2.4", "2.2", "2.5"
 CLEAR = ("metformin", "acarbose", "dapagliflozin")
 LEASE = UUID("01950000-0000-7000-8000-0000000000d1")
 DEADLINE = NOW + timedelta(hours=2)
+
+
+def rules() -> Pack:
+    """What holds in the examples' city."""
+    return chosen(CITY, "")
 
 
 def clear(number: int = 1, **changes: Any) -> dict[str, Any]:

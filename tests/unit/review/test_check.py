@@ -108,13 +108,13 @@ def test_a_dark_pack_tells_where_it_differs(
 ) -> None:
     (tmp_path / "packs").mkdir()
     (tmp_path / "packs" / "strict.toml").write_text(
-        '[pack]\nname = "strict"\nversion = "1.0.0"\nextends = "national"\ncities = ["510100"]\n'
+        '[pack]\nname = "strict"\nversion = "1.0.0"\nextends = "national"\ncities = ["990100"]\n'
         '[[change]]\nrule = "P08"\nfigures = { ordinary = 3 }\n',
         "utf-8",
     )
     file = tmp_path / "order.json"
     file.write_text(json.dumps([submission_body(clear())]), "utf-8")
-    assert main(["check", str(file), "--city", "510100", "--dark", str(tmp_path)]) == 0
+    assert main(["check", str(file), "--city", "990100", "--dark", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["verdict"] == "pass"
     row = json.loads(told.err.splitlines()[0])

@@ -22,7 +22,7 @@ from services.review.domain.state import (
     Step,
 )
 from services.review.domain.watch import Load
-from services.review.rules import Pack, pack
+from services.review.rules import Pack
 from services.review.rules.shelf import Packs, installed, stand
 from tests.unit.review.examples import (
     ASSISTANT,
@@ -45,6 +45,7 @@ from tests.unit.review.examples import (
     hand_over,
     in_review,
     returned,
+    rules,
     take,
     taken,
 )
@@ -58,7 +59,7 @@ def policy() -> Iterator[Policy]:
     """From now on the general pack has this policy."""
 
     def put(**changes: Any) -> Pack:
-        content = dict(pack().content)
+        content = dict(rules().content)
         made = Pack({**content, "desk": {**content["desk"], **changes}})
         stand(Packs((made,), {}, {}))
         return made
@@ -117,7 +118,7 @@ class TestSigning:
                 tenant_id=REVIEWERS.tenant_id,
                 at=later,
                 seen=lay,
-                rule_pack=pack().id,
+                rule_pack=rules().id,
             ),
         )
 

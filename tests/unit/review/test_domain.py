@@ -31,7 +31,6 @@ from services.review.domain.state import (
     PersonDecided,
     Step,
 )
-from services.review.rules import pack
 from tests.unit.prescription.examples import REQUEST, drug, line, prescription_id, sheet
 from tests.unit.review.examples import (
     COLLEAGUE,
@@ -50,11 +49,10 @@ from tests.unit.review.examples import (
     doubtful,
     in_review,
     returned,
+    rules,
     take,
     taken,
 )
-
-PACK_ID = pack().id
 
 
 def _signed_by(licence: str) -> dict[str, Any]:
@@ -74,7 +72,7 @@ class TestTheRulesRead:
         event = approved_of(outcome)
         assert event.approved == (prescription_id(1),)
         assert event.rejected == ()
-        assert (event.rule_pack, event.reviewer) == (PACK_ID, BY_RULES)
+        assert (event.rule_pack, event.reviewer) == (rules().id, BY_RULES)
 
     def test_what_they_refuse_is_rejected_with_the_official_code(self) -> None:
         outcome = in_review(banned()).then_types(Examined, ReviewRejected)
@@ -82,7 +80,7 @@ class TestTheRulesRead:
         assert isinstance(event, ReviewRejected)
         (rejected,) = event.rejected
         (reason,) = rejected.reasons
-        assert (reason.code, reason.rule_id, reason.rule_pack) == ("2-9", "N02-names", PACK_ID)
+        assert (reason.code, reason.rule_id, reason.rule_pack) == ("2-9", "N02-names", rules().id)
         assert reason.line_id is not None
 
     def test_one_of_two_refused_leaves_only_the_others_lines(self) -> None:

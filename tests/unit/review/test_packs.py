@@ -25,7 +25,7 @@ STRICT = """
 name = "strict"
 version = "1.0.0"
 extends = "national"
-cities = ["510100"]
+cities = ["990100"]
 
 [[change]]
 rule = "P08"
@@ -42,13 +42,13 @@ def with_files(tmp_path: Path, **files: str) -> Any:
 
 
 def test_a_city_and_a_hospital_have_their_own(tmp_path: Path) -> None:
-    own = STRICT.replace('cities = ["510100"]', 'hospitals = ["h"]').replace("strict", "own")
+    own = STRICT.replace('cities = ["990100"]', 'hospitals = ["h"]').replace("strict", "own")
     packs = read(with_files(tmp_path, packs_strict=STRICT, packs_own=own), RULES)
-    assert packs.chosen("510100").head.name == "strict"
-    assert packs.chosen("510100", "h").head.name == "own"
+    assert packs.chosen("990100").head.name == "strict"
+    assert packs.chosen("990100", "h").head.name == "own"
     assert packs.chosen("110000").id == pack().id
-    assert packs.chosen("510100").rule("P08").figures.ordinary == 3
-    assert packs.chosen("510100").rule("P08").figures.emergency == 3
+    assert packs.chosen("990100").rule("P08").figures.ordinary == 3
+    assert packs.chosen("990100").rule("P08").figures.emergency == 3
 
 
 def test_equal_content_has_an_equal_id_and_any_change_another() -> None:
@@ -100,7 +100,7 @@ def test_a_wrong_rule_is_named_with_its_line_and_all_is_refused(
     [
         ("[pack\n", "packs/strict.toml"),
         (STRICT.replace('rule = "P08"', 'rule = "P88"'), "rule P88: is changed but not in"),
-        (STRICT.replace('cities = ["510100"]', ""), "exactly one pack without cities"),
+        (STRICT.replace('cities = ["990100"]', ""), "exactly one pack without cities"),
         (STRICT.replace('"1.0.0"', '"one"'), "version"),
         (STRICT + '[off]\nrules = ["P99"]\n', "rule P99: is switched off but stands nowhere"),
         (STRICT.replace('"national"', '"nobody"'), "extends 'nobody'"),
@@ -114,7 +114,7 @@ def test_a_wrong_pack_is_refused(tmp_path: Path, text: str, said: str) -> None:
 
 def test_a_dark_pack_reports_its_difference_and_changes_nothing(tmp_path: Path) -> None:
     packs = read(with_files(tmp_path, packs_strict=STRICT), RULES)
-    live, dark = engine_of(pack()), engine_of(packs.chosen("510100"))
+    live, dark = engine_of(pack()), engine_of(packs.chosen("990100"))
     cases = list(Reader(live, NOW).cases(submission_body(clear(1), banned(2))))
     found = list(compare(live, dark, cases))
     assert [item.appeared for item in found] == [("P08",), ("P08",)]
@@ -124,7 +124,7 @@ def test_a_dark_pack_reports_its_difference_and_changes_nothing(tmp_path: Path) 
 def test_a_rule_that_is_switched_off_is_gone(tmp_path: Path) -> None:
     text = STRICT + '[off]\nrules = ["P02"]\n'
     packs = read(with_files(tmp_path, packs_strict=text), RULES)
-    assert "P02" not in {rule.id for rule in packs.chosen("510100").rules}
+    assert "P02" not in {rule.id for rule in packs.chosen("990100").rules}
     assert "P02" in {rule.id for rule in installed().general.rules}
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from services.review.rules import PackError, pack
 from services.review.rules.policy import Desk, Pool, Timeout
-from services.review.rules.shelf import read
+from services.review.rules.shelf import installed, read
+from services.sandbox.robots.reviewer import PHARMACISTS
+from services.sandbox.world import city_code
 from tests.unit.review.test_packs import RULES, STRICT, with_files
 
 NIGHT = Pool.model_validate(
@@ -60,16 +62,34 @@ def test_a_pool_is_admitted_in_its_hours_and_when_nobody_came_in_time() -> None:
 
 
 def test_a_city_changes_only_what_it_says(tmp_path: Path) -> None:
-    text = STRICT + "[desk]\nauto_pass = false\n"
-    own = read(with_files(tmp_path, packs_strict=text), RULES).chosen("510100")
-    assert (own.desk.auto_pass, pack().desk.auto_pass) == (False, True)
+    text = STRICT + "[desk]\nauto_pass = true\n"
+    own = read(with_files(tmp_path, packs_strict=text), RULES).chosen("990100")
+    assert (own.desk.auto_pass, pack().desk.auto_pass) == (True, False)
     assert own.desk.decide_minutes == pack().desk.decide_minutes
-    bare = read(with_files(tmp_path, packs_strict=STRICT), RULES).chosen("510100")
+    bare = read(with_files(tmp_path, packs_strict=STRICT), RULES).chosen("990100")
     assert bare.id != own.id, "the policy is a part of what a verdict is pinned to"
 
 
 def test_what_no_pack_says_does_not_pass_by_itself() -> None:
     assert Desk().auto_pass is False
+    assert installed().chosen("510100").desk.auto_pass is False
+
+
+def test_synthetic_cities_let_pass_and_have_a_roster() -> None:
+    desk = installed().chosen(city_code("any")).desk
+    assert (desk.auto_pass, desk.only_roster) == (True, True)
+    assert desk.roster.items() >= dict(PHARMACISTS).items()
+
+
+def test_a_province_holds_where_its_city_says_nothing(tmp_path: Path) -> None:
+    province = STRICT.replace('"strict"', '"sichuan"').replace('"990100"', '"51*"')
+    city = STRICT.replace('"990100"', '"510100"')
+    packs = read(with_files(tmp_path, packs_sichuan=province, packs_strict=city), RULES)
+    places = ("510100", "510700", "500100", "")
+    names = [packs.chosen(place).head.name for place in places]
+    assert names == ["strict", "sichuan", "national", "national"]
+    with pytest.raises(PackError, match="cities"):
+        read(with_files(tmp_path, packs_strict=city.replace('"510100"', '"51"')), RULES)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_list_of_names_is_whole() -> None:
 def test_every_finding_names_the_exact_pack() -> None:
     verdict = examine(PACK, a_sheet(line("warfarin")), a_patient(), NOW)
     assert verdict.rule_pack == PACK.id
-    assert PACK.id.startswith("national@2.0.0+")
+    assert PACK.id.startswith("national@2.1.0+")
     assert [finding.rule_id for finding in verdict.decisive] == ["N02-names"]
 
 

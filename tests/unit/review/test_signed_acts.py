@@ -15,7 +15,7 @@ from services.kit.decision import Facts
 from services.kit.spec import NOW, facts_for
 from services.review.domain.acts import seen
 from services.review.domain.state import PersonDecided
-from services.review.rules import Pack, pack
+from services.review.rules import Pack
 from services.review.rules.case import UNPROVED
 from services.review.rules.shelf import Packs, installed, stand
 from services.review.trust import X509Profile, proof_of_act
@@ -28,6 +28,7 @@ from tests.unit.review.examples import (
     desk,
     doubtful,
     in_review,
+    rules,
     take,
 )
 from tests.unit.review.test_trust import profile
@@ -39,7 +40,7 @@ LICENCE = authority.PHARMACIST
 
 @pytest.fixture
 def signed_only() -> Iterator[None]:
-    content = pack().content
+    content = rules().content
     stand(Packs((Pack({**content, "desk": {**content["desk"], "signed_acts": True}}),), {}, {}))
     yield
     stand(installed())

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from services.review.rules.case import Case, Drug, Hit, unknown
+from services.review.rules.case import Case, Drug, Hit, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 
@@ -171,6 +171,10 @@ def follow_up_only(subject: Subject, figures: Figures) -> Hits:
         yield Hit("first visit at an internet hospital", "互联网医院不得对首诊患者开具处方")
     elif case.internet_hospital and case.first_visit is None:
         yield unknown("whether this is a follow-up visit", "是否复诊")
+    elif case.internet_hospital is None and case.first_visit is not False:
+        said = unknown("whether an internet hospital issued it", "是否由互联网医院开具")
+        # Of a first visit only a pharmacist can tell; else it changes little.
+        yield said if case.first_visit else said._replace(severity=Severity.NOTE)
 
 
 class SameDiagnosis(Figures):
@@ -207,6 +211,14 @@ class OnlineControls(Figures):
 def uncontrolled_online(subject: Subject, figures: OnlineControls) -> Hits:
     """No narcotics, psychotropics and other specially controlled drugs."""
     case = subject.case
+    if case.internet_hospital is None:
+        for line in case.known:
+            if line.drug.control in figures.controls:
+                yield unknown(
+                    f"{line.name}: whether an internet hospital issued it",
+                    f"{line.name}：是否由互联网医院开具",
+                    line.number,
+                )
     if not case.internet_hospital:
         return
     if case.rx_class in figures.classes:
@@ -233,12 +245,15 @@ class ChildAge(Figures):
 def child_is_accompanied(subject: Subject, figures: ChildAge) -> Hits:
     """A young child needs a guardian and a specialist beside it."""
     case = subject.case
-    if not case.internet_hospital:
+    if case.internet_hospital is False:
         return
     if case.patient.age_years is None:
-        yield unknown("the age", "患者年龄")
+        if case.internet_hospital:
+            yield unknown("the age", "患者年龄")
     elif case.patient.age_years >= figures.from_age or _accompanied(case):
         return
+    elif case.internet_hospital is None:
+        yield unknown("whether an internet hospital issued it to a child", "是否互联网医院儿童处方")
     elif None in (case.patient.guardian_present, case.patient.specialist_present):
         yield unknown("whether guardian and specialist are present", "监护人和相关专业医师是否陪同")
     else:

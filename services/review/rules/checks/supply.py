@@ -274,6 +274,8 @@ def quantity_fits(subject: Subject, figures: Figures) -> Hits:
                 (line.number,),
             )
             continue
+        if line.quantity is None:
+            yield unknown(f"{line.name}: the quantity", f"{line.name}：数量", line.number)
         if line.quantity is None or line.days is None:
             continue
         packs = line.packs_for(line.days)
