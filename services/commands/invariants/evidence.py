@@ -57,6 +57,13 @@ class Fact:
         return int(self.data.get("attempt", 0))
 
 
+class Record(NamedTuple):
+    """What a pharmacy said of itself, and when; the body has no prices."""
+
+    time: datetime
+    body: bytes
+
+
 class Told(NamedTuple):
     """One entry of a partner's topic."""
 
@@ -74,6 +81,7 @@ class Topics:
 
     orders: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
     records: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    pharmacies: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     told: list[Told] = field(default_factory=list)
     canaries: list[str] = field(default_factory=list)
     messages: int = 0
