@@ -6,7 +6,7 @@ Every bad row is reported with its line and column; the good ones become command
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,7 @@ from services.network.domain.checks import pharmacy_flaws
 CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at", "expires_on")
 REQUIRED = CSV_COLUMNS[:3]
 COUNTS_MAX = 1_000
+WORDS_KEPT = 200_000
 
 _UUID = TypeAdapter(UUID)
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
@@ -127,12 +128,12 @@ def _read_stock(text: str, now: datetime) -> Reading:
         if problem := _header_fault(header):
             reading.bad.append(problem)
             return reading
-        counts = _Counts(now)
+        counts = _Counts(now, header)
         for row in rows:
-            if not any(cell.strip() for cell in row):
+            if not any(map(str.strip, row)):
                 continue
             reading.rows += 1
-            reading.bad += counts.add(dict(enumerate(row)), header, rows.line_num)
+            reading.bad += counts.add(row, rows.line_num)
     except csv.Error as error:
         reading.bad.append(BadRow(rows.line_num, "", "not_csv", str(error)))
         return reading
@@ -151,49 +152,87 @@ def _header_fault(header: Sequence[str]) -> BadRow | None:
     return None
 
 
+@dataclass(slots=True)
+class _Group:
+    """What was counted in one pharmacy at one time: by product its line and the count."""
+
+    pharmacy_id: UUID
+    at: datetime
+    rows: dict[str, tuple[int, StockCountInput]] = field(default_factory=dict)
+
+
 class _Counts:
-    """Stock rows gathered by pharmacy and time of counting."""
+    """Stock rows gathered by pharmacy and time of counting.
 
-    def __init__(self, now: datetime) -> None:
+    A file of a whole network has millions of rows and few different words: what a word means is
+    found once.
+    """
+
+    def __init__(self, now: datetime, header: Sequence[str]) -> None:
         self._now = now
-        self._seen: dict[tuple[UUID, str, datetime], int] = {}
-        self._groups: dict[tuple[UUID, datetime], list[tuple[int, StockCountInput]]] = {}
+        self._header = header
+        self._groups: dict[tuple[UUID, datetime], _Group] = {}
+        self._found: dict[tuple[str, str], _Group] = {}
+        self._counts: dict[tuple[str, str, str], StockCountInput] = {}
 
-    def add(self, cells: dict[int, str], header: Sequence[str], line: int) -> list[BadRow]:
+    def add(self, row: list[str], line: int) -> list[BadRow]:
         """One row; returns its faults."""
-        if len(cells) != len(header):
-            detail = f"{len(cells)} cells under {len(header)} columns"
+        if len(row) != len(self._header):
+            detail = f"{len(row)} cells under {len(self._header)} columns"
             return [BadRow(line, "", "cell_count", detail)]
-        row = {name: cells[i].strip() for i, name in enumerate(header)}
+        cells = dict(zip(self._header, map(str.strip, row), strict=True))
         bad: list[BadRow] = []
-        pharmacy_id = _cell(_UUID, row, "pharmacy_id", line, bad)
-        at = self._now
-        if row.get("counted_at"):
-            at = _cell(_INSTANT, row, "counted_at", line, bad) or at
-        count = _stock_count(row, line, bad)
-        if bad or pharmacy_id is None or count is None:
+        group = self._group(cells, line, bad)
+        count = self._count(cells, line, bad)
+        if bad or group is None or count is None:
             return bad
-        first = self._seen.setdefault((pharmacy_id, count.product_code, at), line)
+        first = group.rows.setdefault(count.product_code, (line, count))[0]
         if first != line:
             detail = f"the same product of this pharmacy stands on line {first}"
             return [BadRow(line, "product_code", "duplicate", detail)]
-        self._groups.setdefault((pharmacy_id, at), []).append((line, count))
         return []
 
     def batches(self) -> Iterator[Batch]:
         """Commands of a bounded size, older counts first."""
-        for (pharmacy_id, at), rows in sorted(self._groups.items(), key=lambda item: item[0][1]):
+        for group in sorted(self._groups.values(), key=lambda group: group.at):
+            rows = list(group.rows.values())
             for start in range(0, len(rows), COUNTS_MAX):
                 part = rows[start : start + COUNTS_MAX]
                 command = CountStock(
-                    pharmacy_id=pharmacy_id,
+                    pharmacy_id=group.pharmacy_id,
                     counts=tuple(count for _, count in part),
-                    counted_at=at,
+                    counted_at=group.at,
                 )
                 yield Batch(command, tuple(line for line, _ in part))
 
+    def _group(self, cells: Mapping[str, str], line: int, bad: list[BadRow]) -> _Group | None:
+        words = cells["pharmacy_id"], cells.get("counted_at", "")
+        known = self._found.get(words)
+        if known is not None:
+            return known
+        pharmacy_id = _cell(_UUID, cells, "pharmacy_id", line, bad)
+        at = self._now
+        if words[1]:
+            at = _cell(_INSTANT, cells, "counted_at", line, bad) or at
+        if bad or pharmacy_id is None:
+            return None
+        group = self._groups.setdefault((pharmacy_id, at), _Group(pharmacy_id, at))
+        self._found[words] = group
+        return group
 
-def _stock_count(row: dict[str, str], line: int, bad: list[BadRow]) -> StockCountInput | None:
+    def _count(
+        self, cells: Mapping[str, str], line: int, bad: list[BadRow]
+    ) -> StockCountInput | None:
+        words = cells["product_code"], cells["count"], cells.get("expires_on", "")
+        known = self._counts.get(words)
+        if known is None:
+            known = _stock_count(cells, line, bad)
+            if known is not None and len(self._counts) < WORDS_KEPT:
+                self._counts[words] = known
+        return known
+
+
+def _stock_count(row: Mapping[str, str], line: int, bad: list[BadRow]) -> StockCountInput | None:
     told = {"product_code": row["product_code"], "count": row["count"]}
     if row.get("expires_on"):
         told["expires_on"] = row["expires_on"]
@@ -208,7 +247,7 @@ def _stock_count(row: dict[str, str], line: int, bad: list[BadRow]) -> StockCoun
 
 
 def _cell(
-    kind: TypeAdapter[Any], row: dict[str, str], name: str, line: int, bad: list[BadRow]
+    kind: TypeAdapter[Any], row: Mapping[str, str], name: str, line: int, bad: list[BadRow]
 ) -> Any:
     try:
         return kind.validate_python(row[name])
