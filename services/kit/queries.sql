@@ -46,7 +46,7 @@ WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE
 
 -- name: save_states
 UPDATE state s SET version = u.version, state = u.state, blocked_by = u.blocked_by
-FROM unnest($1::uuid[], $2::int[], $3::jsonb[], $4::uuid[]) AS u(order_id, version, state, blocked_by)
+FROM unnest($1::uuid[], $2::int[], $3::json[], $4::uuid[]) AS u(order_id, version, state, blocked_by)
 WHERE s.order_id = u.order_id
 
 -- name: drop_empty_states
@@ -101,12 +101,12 @@ WHERE t.order_id = u.order_id AND t.kind = u.kind AND t.ref = u.ref
 -- name: add_calls
 INSERT INTO call (order_id, tenant_id, kind, ref, request, request_hash, next_try_at)
 SELECT order_id, tenant_id, kind, ref, request, hash, clock_timestamp()
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[])
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[], $6::text[])
      AS u(order_id, tenant_id, kind, ref, request, hash) ORDER BY order_id, kind, ref
 
 -- name: answer_calls
 UPDATE call c SET state = 'answered', outcome = u.outcome, response = u.response, lease_until = NULL
-FROM unnest($1::bigint[], $2::int[], $3::text[], $4::jsonb[]) AS u(id, epoch, outcome, response)
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::json[]) AS u(id, epoch, outcome, response)
 WHERE c.id = u.id AND c.epoch = u.epoch AND c.state = 'sent' RETURNING c.id
 
 -- name: add_outbox

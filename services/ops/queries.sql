@@ -18,7 +18,7 @@ ON CONFLICT (order_id) DO UPDATE SET
 INSERT INTO timeline (order_id, seq, event_id, type, at, topic, part, record_offset, data)
 SELECT order_id, seq, event_id, type, at, topic, part, record_offset, data
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::int[],
-            $8::bigint[], $9::jsonb[]) WITH ORDINALITY
+            $8::bigint[], $9::json[]) WITH ORDINALITY
      AS u(order_id, seq, event_id, type, at, topic, part, record_offset, data, n)
 ORDER BY n
 
