@@ -7,7 +7,7 @@ and slots), timers, audit head. Only this module commits.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -47,6 +47,8 @@ BACKOFF_S_MAX = 5.0
 COMMAND_TRIES = 4
 # More than there are calls under way.
 ANSWERS_MAX = 1000
+# What falls due later is found by looking, which costs less than being told of every deadline.
+SOON = timedelta(seconds=0.5)
 
 log = telemetry.logger(__name__)
 
@@ -391,7 +393,7 @@ class Shell:
             if self.on_shards is not None:
                 shards = frozenset(partition_of(row.key) for row in unit.outbox)
                 asyncio.get_running_loop().create_task(_quietly(self.on_shards(shards)))
-        if unit.timers:
+        if unit.due_within(SOON):
             self.wakes.timers.set()
             self.wakes.tick.set()
         if unit.calls:

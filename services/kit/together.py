@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import asyncpg
+
 from services.kit.db import Connection
 
 _PARAMETER = re.compile(r"\$(\d+)")
@@ -25,7 +27,7 @@ class Together:
         self._parts.append((sql, len(arguments)))
         self._arguments += arguments
 
-    async def run(self, conn: Connection) -> None:
+    async def run(self, conn: Connection | asyncpg.Pool) -> None:
         """Nothing where nothing was added."""
         if self._parts:
             await conn.execute(_one(tuple(self._parts)), *self._arguments)

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -416,6 +416,11 @@ class Unit:
     def _row(self, incoming: Incoming, code: str, detail: str, where: str, state: str) -> ParkedRow:
         row = parked_row(incoming, code, detail, where, state)
         return replace(row, id=self.redriven.get(incoming.id, row.id))
+
+    def due_within(self, span: timedelta) -> bool:
+        """Whether a timer was set that falls due so soon."""
+        soon = self._now + span
+        return any(timer is not None and timer.due_at <= soon for timer in self.timers.values())
 
     def own_type(self, name: str) -> type[Event]:
         """This service's own variant of a type that every service has."""
