@@ -118,7 +118,8 @@ class Calls:
                 continue
             for row in rows:
                 self._start(row)
-            if not rows:
+            if len(self._tasks) < IN_FLIGHT_MAX:
+                # What was committed after the look has woken us already.
                 await self._rest()
 
     async def _rest(self) -> None:
@@ -127,10 +128,9 @@ class Calls:
         self.wake.clear()
 
     async def _lease(self) -> Sequence[CallRow]:
-        free = IN_FLIGHT_MAX - len(self._tasks)
-        if free <= 0:
+        if len(self._tasks) >= IN_FLIGHT_MAX:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            return ()
+        free = IN_FLIGHT_MAX - len(self._tasks)
         rows = await self._pool.fetch(LEASE, LEASE_S, free)
         return [_row(row) for row in rows]
 

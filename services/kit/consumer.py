@@ -20,6 +20,8 @@ from mode.services import WaitResults
 
 # So many bytes, or what has come in this time, are worth an answer while much comes.
 FLOOR_BYTES, FLOOR_WAIT_MS = 65_536, 100
+# While processor time is short.
+SHORT_WAIT_MS = 250
 NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS = 1, 1500
 STILL_S = 1.0
 
@@ -42,26 +44,32 @@ class Floor:
 
     def __init__(self, app: faust.App) -> None:
         self._app = app
-        self._stands = False
+        self._wait_ms = NO_FLOOR_WAIT_MS
         self._end: asyncio.TimerHandle | None = None
 
-    def ask(self, much: bool) -> None:
-        """Say after each batch whether much comes; a second without a batch is little."""
+    def ask(self, much: bool, short: bool = False) -> None:
+        """Say after each batch whether much comes and processor time is short.
+
+        A second without a batch is little.
+        """
         if self._end is not None:
             self._end.cancel()
             self._end = None
         if much:
-            self._end = asyncio.get_running_loop().call_later(STILL_S, self._set, False)
-        self._set(much)
+            later = asyncio.get_running_loop().call_later
+            self._end = later(STILL_S, self._set, NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS)
+            self._set(FLOOR_BYTES, SHORT_WAIT_MS if short else FLOOR_WAIT_MS)
+        else:
+            self._set(NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS)
 
-    def _set(self, much: bool) -> None:
-        if much is self._stands:
+    def _set(self, least_bytes: int, wait_ms: int) -> None:
+        if wait_ms == self._wait_ms:
             return
         consumer: Any = self._app.consumer
         fetcher = consumer._thread._consumer._fetcher
-        fetcher._fetch_min_bytes = FLOOR_BYTES if much else NO_FLOOR_BYTES
-        fetcher._fetch_max_wait_ms = FLOOR_WAIT_MS if much else NO_FLOOR_WAIT_MS
-        self._stands = much
+        fetcher._fetch_min_bytes = least_bytes
+        fetcher._fetch_max_wait_ms = wait_ms
+        self._wait_ms = wait_ms
 
 
 def at_once_or(race: Race) -> Race:

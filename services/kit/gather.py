@@ -14,6 +14,8 @@ FIRST_S, FURTHER_S = 0.003, 0.015
 # Where so many come a second, a transaction for two or three costs more than a short wait.
 BUSY_PER_S, BUSY_S = 20.0, 0.030
 SIZE_MAX = 200
+# Where processor time is short, half as many transactions are worth twice the wait.
+LATE_S, SHORT_S = 0.010, 0.060
 # One that hangs on a lock holds up what is in it, not what comes after.
 AT_ONCE = 3
 
@@ -39,6 +41,32 @@ class Flow:
         """Whether a larger batch saves more than the wait for it costs."""
         still = math.exp(self._at - time.monotonic())
         return self._per_s * still > self._busy_per_s
+
+
+class Shortage:
+    """Whether this process waits for a processor: how late its sleeps end, over the last dozen."""
+
+    def __init__(self) -> None:
+        self._late_s = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, and see how late it ends."""
+        began = time.monotonic()
+        await asyncio.sleep(seconds)
+        self.saw(time.monotonic() - began - seconds)
+
+    def saw(self, late_s: float) -> None:
+        """One sleep ended so late."""
+        self._late_s += (late_s - self._late_s) / 12
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether saving processor time brings more than waiting for it costs."""
+        return self._late_s > LATE_S
+
+
+# One for all of a process.
+SHORTAGE = Shortage()
 
 
 class Full(Exception):
@@ -80,7 +108,9 @@ class Gathered(Generic[T, R]):
             return
         self._gathering = True
         wait_s = FURTHER_S if self._running else self._first_s
-        task = asyncio.create_task(self._batch(BUSY_S if self._flow.busy else wait_s))
+        if self._flow.busy:
+            wait_s = SHORT_S if SHORTAGE.is_felt else BUSY_S
+        task = asyncio.create_task(self._batch(wait_s))
         self._running.add(task)
         task.add_done_callback(self._ended)
 

@@ -18,7 +18,7 @@ from schemas.envelope import Attributes, headers_of
 from services.kit import fault, guard, telemetry
 from services.kit.config import Settings
 from services.kit.db import FAULTS, connect
-from services.kit.gather import Flow
+from services.kit.gather import SHORTAGE, Flow
 from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.store import SQL
@@ -26,7 +26,7 @@ from services.kit.store import SQL
 ROWS_MAX = 1000
 POLL_S = 0.2
 # Where much is written, what several transactions leave goes out together.
-BUSY_PER_S, LINGER_S = 50.0, 0.030
+BUSY_PER_S, LINGER_S, LINGER_SHORT_S = 50.0, 0.030, 0.080
 CLAIM_S = 1.0
 BEAT_STALE_S = 10.0
 LOCK_CLASS = 7001
@@ -120,18 +120,19 @@ class Relay:
             if rows:
                 await self._publish(conn, producer, rows)
                 self._flow.came(len(rows))
-                if self._flow.busy and len(rows) < ROWS_MAX:
-                    await asyncio.sleep(LINGER_S)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+                if len(rows) == ROWS_MAX:
+                    continue
+                if self._flow.busy:
+                    await asyncio.sleep(LINGER_SHORT_S if SHORTAGE.is_felt else LINGER_S)
+            # What was committed after the look has woken us already.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
 
     async def _publish(
         self, conn: asyncpg.Connection, producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]
     ) -> None:
         fault.point("P5")
-        futures = [await _send(producer, row, self._service) for row in rows]
-        await asyncio.gather(*futures)
+        await asyncio.gather(*await _send_all(producer, rows, self._service))
         fault.point("P6")
         await conn.execute(SQL["mark_published"], [row["id"] for row in rows])
         self._health.set_outbox_since(None)
@@ -186,27 +187,45 @@ class Backlog:
         return min(self._seen.values(), default=None)
 
 
-async def _send(
-    producer: AIOKafkaProducer, row: asyncpg.Record, service: str
-) -> "asyncio.Future[Any]":
+async def _send_all(
+    producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record], service: str
+) -> "list[asyncio.Future[Any]]":
+    """One batch a partition: the driver's way for single records costs as much for each of them."""
+    futures: list[asyncio.Future[Any]] = []
+    batches: dict[tuple[str, int], Any] = {}
+    for row in rows:
+        place = row["topic"], row["shard"]
+        batch = batches.get(place)
+        if batch is None:
+            batch = batches[place] = producer.create_batch()
+        if _append(batch, row, service) is None:
+            futures.append(await producer.send_batch(batch, place[0], partition=place[1]))
+            batch = batches[place] = producer.create_batch()
+            _append(batch, row, service)
+    for (topic, part), batch in batches.items():
+        futures.append(await producer.send_batch(batch, topic, partition=part))
+    return futures
+
+
+def _append(batch: Any, row: asyncpg.Record, service: str) -> Any:
+    """None when the batch is full; an empty one takes whatever an outbox may hold."""
+    key = str(row["key"])
     attributes = Attributes(
         id=row["event_id"],
         type=row["type"],
         version=row["version"],
         source=f"/yaoda/{service}",
         time=row["time"],
-        subject=str(row["key"]),
+        subject=key,
         tenant_id=row["tenant_id"],
         aggregate_version=row["aggregate_version"],
         correlation_id=row["correlation_id"],
         causation_id=row["causation_id"],
         attempt=row["attempt"],
     )
-    future: asyncio.Future[Any] = await producer.send(
-        row["topic"],
+    return batch.append(
+        timestamp=int(time.time() * 1000),
+        key=key.encode(),
         value=row["body"],
-        key=str(row["key"]).encode(),
         headers=headers_of(attributes),
-        partition=row["shard"],
     )
-    return future

@@ -19,7 +19,7 @@ from schemas import flow
 from services.kit import fault, telemetry
 from services.kit.config import Settings
 from services.kit.consumer import Floor, lighten
-from services.kit.gather import Flow
+from services.kit.gather import SHORTAGE, Flow
 from services.kit.guilty import TooManyParked
 from services.kit.handler import Gap, GapFound, Shell
 from services.kit.health import Health
@@ -31,7 +31,7 @@ LINGER_S, LINGER_BUSY_S = 0.003, 0.005
 # From so many records a second on, a larger batch saves more than the wait for it costs.
 BUSY_PER_S = 25.0
 # Longer than a fetch that is under way may take to come back.
-QUIET_S = 0.2
+QUIET_S = 0.4
 FATAL = 70
 
 log = telemetry.logger(__name__)
@@ -54,7 +54,7 @@ def create_app(settings: Settings, service: str) -> faust.App:
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=30,
         broker_heartbeat_interval=3,
-        broker_commit_interval=1.0,
+        broker_commit_interval=3.0,
         broker_commit_every=2000,
         broker_max_poll_records=BATCH_MAX,
         stream_buffer_maxsize=2048,
@@ -147,11 +147,11 @@ class BatchLoop:
         raise AssertionError("waited for the cancellation that a stop brings")
 
     async def _fill(self, batch: list[EventT[Any]]) -> None:
-        await asyncio.sleep(LINGER_BUSY_S if self._flow.busy else LINGER_S)
+        await SHORTAGE.sleep(LINGER_BUSY_S if self._flow.busy else LINGER_S)
         while len(batch) < BATCH_MAX and not self._queue.empty():
             batch.append(self._queue.get_nowait())
         self._flow.came(len(batch))
-        self._floor.ask(self._flow.busy)
+        self._floor.ask(self._flow.busy, SHORTAGE.is_felt)
 
     async def _apply(self, batch: list[EventT[Any]]) -> None:
         """Apply until nothing of the batch is left; rewound partitions leave it."""

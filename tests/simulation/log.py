@@ -82,6 +82,18 @@ class Reader:
             self.fetched[place] = self.committed[place]
 
 
+class Batch:
+    """Records of one partition on their way."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes, bytes, Any]] = []
+
+    def append(self, *, timestamp: int, key: bytes, value: bytes, headers: Any) -> object:
+        """Takes as many as come."""
+        self.records.append((key, value, headers))
+        return timestamp
+
+
 class Producer:
     """The broker's side of a relay; once a send fails, those behind it fail as well."""
 
@@ -89,16 +101,21 @@ class Producer:
         self._log = log
         self._accepted = accepted
 
-    async def send(
-        self, topic: str, value: bytes, key: bytes, headers: Any, partition: int
+    def create_batch(self) -> "Batch":
+        """Empty."""
+        return Batch()
+
+    async def send_batch(
+        self, batch: "Batch", topic: str, *, partition: int
     ) -> "asyncio.Future[None]":
-        """Stands on the log at once, or the future says why not."""
+        """Stands on the log at once, or the future says why some of it does not."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._accepted == 0:
-            future.set_exception(KafkaTimeoutError())
-            return future
-        if self._accepted is not None:
-            self._accepted -= 1
-        self._log.append(topic, partition, key, value, headers)
+        for record in batch.records:
+            if self._accepted == 0:
+                future.set_exception(KafkaTimeoutError())
+                return future
+            if self._accepted is not None:
+                self._accepted -= 1
+            self._log.append(topic, partition, *record)
         future.set_result(None)
         return future

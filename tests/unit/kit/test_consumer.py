@@ -14,7 +14,13 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from mode.services import Service, WaitResults
 
 from services.kit import consumer
-from services.kit.consumer import FLOOR_BYTES, FLOOR_WAIT_MS, Floor, at_once_or
+from services.kit.consumer import (
+    FLOOR_BYTES,
+    FLOOR_WAIT_MS,
+    SHORT_WAIT_MS,
+    Floor,
+    at_once_or,
+)
 
 
 class Races(Service):
@@ -112,6 +118,8 @@ async def test_fetches_wait_for_company_only_while_much_comes(
         assert settings(fetcher) == (1, 1500)
         floor.ask(True)
         assert settings(fetcher) == (FLOOR_BYTES, FLOOR_WAIT_MS)
+        floor.ask(True, short=True)
+        assert settings(fetcher) == (FLOOR_BYTES, SHORT_WAIT_MS)
         await asyncio.sleep(0.05)
         assert settings(fetcher) == (1, 1500)
         floor.ask(True)

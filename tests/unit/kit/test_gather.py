@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.kit.gather import AT_ONCE, SIZE_MAX, Flow, Full, Gathered
+from services.kit.gather import AT_ONCE, LATE_S, SIZE_MAX, Flow, Full, Gathered, Shortage
 
 
 class Work:
@@ -114,3 +114,15 @@ def test_it_is_busy_only_while_many_come(monkeypatch: pytest.MonkeyPatch) -> Non
     now[0] += 60
     flow.came(1)
     assert not flow.busy
+
+
+def test_a_process_that_waits_for_a_processor_notices() -> None:
+    shortage = Shortage()
+    shortage.saw(LATE_S)
+    assert not shortage.is_felt
+    for _ in range(12):
+        shortage.saw(2 * LATE_S)
+    assert shortage.is_felt
+    for _ in range(12):
+        shortage.saw(0.0)
+    assert not shortage.is_felt
