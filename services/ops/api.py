@@ -151,7 +151,7 @@ async def _sent(feed: Feed, cursor: Cursor) -> AsyncIterator[ServerSentEvent]:
 
 
 def _feed(gate: Door) -> Feed:
-    return Feed(gate.pool, gate.actor, gate.inside.shell.wakes.feed)
+    return Feed(gate.pool, gate.actor, gate.inside.shell.wakes.feed, gate.extras.told)
 
 
 def _own(gate: Door) -> UUID | None:

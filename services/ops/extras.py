@@ -7,17 +7,22 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.kit.config import Settings
+from services.kit.gather import Flow
 from services.kit.tenants import Tenants
 from services.ops.board import Counts
 from services.ops.domain import Audience
 
+# Entries of all feeds; from here on whoever waits hears of them half as often.
+BUSY_PER_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Who listens by its kind, and the counts everybody shares."""
+    """Who listens by its kind, the counts everybody shares, and how much is told just now."""
 
     audience: Audience
     counts: Counts
+    told: Flow
 
 
 @asynccontextmanager
@@ -26,4 +31,4 @@ async def extras(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Extras
     tenants = Tenants.load(settings.tenants_file)
     reviewers = tuple(actor.tenant_id for actor in tenants.of_kind("reviewer"))
     couriers = tuple(actor.tenant_id for actor in tenants.of_kind("courier"))
-    yield Extras(Audience(reviewers, couriers), Counts())
+    yield Extras(Audience(reviewers, couriers), Counts(), Flow(BUSY_PER_S))

@@ -11,11 +11,12 @@ import asyncpg
 import orjson
 
 from services.kit.decision import Actor
+from services.kit.gather import Flow
 from services.kit.http import Problem
 from services.ops.store import QUERIES
 
 POLL_S = 0.1
-REST_S = 0.1
+REST_S, REST_BUSY_S = 0.1, 0.2
 WAIT_S_MAX = 30.0
 OPERATOR = "operator"
 
@@ -55,8 +56,9 @@ class Entry:
 class Feed:
     """One tenant's feed; an operator's holds every fact."""
 
-    def __init__(self, pool: asyncpg.Pool, actor: Actor, woken: asyncio.Event) -> None:
+    def __init__(self, pool: asyncpg.Pool, actor: Actor, woken: asyncio.Event, told: Flow) -> None:
         self._pool = pool
+        self._told = told
         self._actor = actor
         self._woken = woken
 
@@ -64,7 +66,7 @@ class Feed:
         """Up to `limit` entries after the cursor; waits so long for the first one."""
         end = time.monotonic() + min(wait_s, WAIT_S_MAX)
         # Facts may come by the hundred a second: who waits for more hears of them some at a time.
-        await asyncio.sleep(min(wait_s, REST_S))
+        await asyncio.sleep(min(wait_s, REST_BUSY_S if self._told.busy else REST_S))
         while True:
             entries = await self._fetch(after, limit)
             left = end - time.monotonic()

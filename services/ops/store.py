@@ -40,7 +40,7 @@ async def project(context: ProjectContext) -> None:
     last = {change.key: change for change in context.changes if change.after.is_order}
     await _save_views(context.conn, [last[key] for key in sorted(last)])
     await _add_timeline(context.conn, context.changes)
-    await _add_feed(context.conn, context.changes)
+    context.extras.told.came(await _add_feed(context.conn, context.changes))
     await _save_owners(context.conn, context.changes)
     # A batch that is tried again counts again: the tables have the exact numbers.
     for change in context.changes:
@@ -118,7 +118,7 @@ def _as_it_came(fact: Event, record: Record, attributes: Attributes) -> str:
     return record.value.decode()
 
 
-async def _add_feed(conn: Connection, changes: Sequence[Change]) -> None:
+async def _add_feed(conn: Connection, changes: Sequence[Change]) -> int:
     rows = [
         (entry.tenant_id, told.id, entry.entry_type, entry.subject, entry.at, _json(entry.data))
         for change in changes
@@ -127,6 +127,7 @@ async def _add_feed(conn: Connection, changes: Sequence[Change]) -> None:
     ]
     if rows:
         await conn.execute(QUERIES["add_feed"], *_columns(rows))
+    return len(rows)
 
 
 async def _save_owners(conn: Connection, changes: Sequence[Change]) -> None:
