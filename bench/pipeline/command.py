@@ -26,6 +26,7 @@ from bench.pipeline.load import DELIVERED, Load, bench_world
 from bench.pipeline.report import Measured
 from bench.pipeline.ways import Intake, TwoWays
 from services.commands.check import check
+from services.kit.collector import keep_for_good
 from services.local.errors import HomeLocked, LocalError
 from services.local.instance import holder, infrastructure
 from services.local.paths import CLONE
@@ -163,6 +164,7 @@ async def measure(options: Options, profile: Profile, workers: int) -> Measured:
                 connections=CONNECTIONS,
             )
             run = Run(options, system, Load(world, fates, post), post)
+            keep_for_good()
             try:
                 return await run.all(workers)
             finally:

@@ -6,6 +6,7 @@ import uvicorn
 
 from services.edge.proxy import Edge
 from services.kit import telemetry
+from services.kit.collector import keep_for_good
 from services.kit.config import Settings
 
 STOP_S_MAX = 3
@@ -30,6 +31,7 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_S_MAX,
     )
+    keep_for_good()
     uvicorn.Server(config).run()
 
 

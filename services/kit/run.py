@@ -1,7 +1,6 @@
 """One process of one service: faust, HTTP, relay, sweeper and completer on one uvloop."""
 
 import asyncio
-import gc
 import importlib
 import logging
 import os
@@ -20,6 +19,7 @@ from faust.contrib.asgi import faust_app_running
 from services.kit import dead_letters, fetches, guard, http, telemetry
 from services.kit.calls import Calls
 from services.kit.clock import Ticker
+from services.kit.collector import keep_for_good
 from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
@@ -62,6 +62,7 @@ def main(
         http="httptools",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         log_level=logging.WARNING,
         timeout_graceful_shutdown=STOP_S_MAX // 2,
@@ -84,7 +85,7 @@ def create_api(
             async with _running(service, settings, health, workers) as inside:
                 app.state.inside = inside
                 health.ready()
-                _keep_for_good()
+                keep_for_good()
                 yield
         except Exception as error:
             log.critical("service_failed", error=error)
@@ -168,12 +169,6 @@ async def _background(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await watchdog.leave()
-
-
-def _keep_for_good() -> None:
-    """What a worker has loaded stays: the collector need not go through it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _fatal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -22,6 +22,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.kit import telemetry
+from services.kit.collector import keep_for_good
 from services.kit.config import Settings
 from services.kit.db import Connection, create_pool
 from services.kit.health import Health
@@ -240,24 +241,34 @@ class FarSide:
         self, kind: str, key: str, content: bytes, body: Body, *, wrong: bool = False
     ) -> Reply:
         request_hash = hashlib.sha256(kind.encode() + content).hexdigest()
-        async with self.pool.acquire() as conn, conn.transaction():
-            await lock(conn, key)
-            row = await conn.fetchrow(KNOWN, key)
-            if row is not None:
-                if row["request_hash"] not in ("", request_hash):
-                    raise HTTPException(409, "this key was used for another request")
-                known: Reply = json.loads(row["reply"])
-                return known
+        reply: Reply | None = None
+        while True:
             try:
-                async with conn.transaction():
-                    reply = await self._kinds[kind].act(conn, key, body)
+                async with self.pool.acquire() as conn, conn.transaction():
+                    await lock(conn, key)
+                    known = await _known(conn, key, request_hash)
+                    if known is not None:
+                        return known
+                    if reply is None:
+                        reply = await self._kinds[kind].act(conn, key, body)
+                    if wrong:
+                        reply = _misstated(reply)
+                    told = (json.dumps(reply), content.decode())
+                    await conn.execute(REMEMBER, key, kind, request_hash, *told)
+                    return reply
             except Refusal as refusal:
+                # What it had begun is undone with its transaction; the next one keeps the answer.
                 reply = refusal.reply
-            if wrong:
-                reply = _misstated(reply)
-            told = (json.dumps(reply), content.decode())
-            await conn.execute(REMEMBER, key, kind, request_hash, *told)
-            return reply
+
+
+async def _known(conn: Connection, key: str, request_hash: str) -> Reply | None:
+    row = await conn.fetchrow(KNOWN, key)
+    if row is None:
+        return None
+    if row["request_hash"] not in ("", request_hash):
+        raise HTTPException(409, "this key was used for another request")
+    known: Reply = json.loads(row["reply"])
+    return known
 
 
 def _misstated(reply: Reply) -> Reply:
@@ -317,6 +328,7 @@ def create_app(side: FarSide, settings: Settings) -> FastAPI:
         side.open(pool)
         health.set_ping(lambda: pool.fetchval("SELECT 1"))
         health.ready()
+        keep_for_good()
         try:
             yield
         finally:
@@ -340,6 +352,7 @@ def run(make: Callable[[Profile, int], FarSide]) -> None:
         loop="uvloop",
         http="httptools",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         timeout_graceful_shutdown=2,
     )
