@@ -108,7 +108,7 @@ class OutsideCall:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: outbound.Client,
         kind: str,
         body: Body,
     ) -> None:
@@ -144,7 +144,7 @@ class OutsideCall:
         """Let go of the connections, which the calls to one far side share."""
         await self._client.aclose()
 
-    def _read(self, response: httpx.Response) -> Reply:
+    def _read(self, response: outbound.Response) -> Reply:
         if response.status_code != httpx.codes.OK:
             raise CallUnknown(f"HTTP {response.status_code}")
         try:
@@ -175,7 +175,7 @@ def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str
 
 
 @asynccontextmanager
-async def lines(settings: Settings) -> AsyncIterator[tuple[edge.PayerLine, httpx.AsyncClient]]:
+async def lines(settings: Settings) -> AsyncIterator[tuple[edge.PayerLine, outbound.Client]]:
     """The wires to the payers and to the payment provider, for a statement."""
     payer, payment = _client(settings.payer_url), _client(settings.payment_url)
     try:
@@ -185,7 +185,7 @@ async def lines(settings: Settings) -> AsyncIterator[tuple[edge.PayerLine, httpx
         await payment.aclose()
 
 
-def _payer(client: httpx.AsyncClient, box: VoucherBox, vault: Vault) -> dict[str, edge.PayerCall]:
+def _payer(client: outbound.Client, box: VoucherBox, vault: Vault) -> dict[str, edge.PayerCall]:
     async def opened(request: Request) -> dict[str, str]:
         try:
             return await box.open(request)
@@ -214,7 +214,7 @@ def key_of(own_key: str, kind: str, ref: str) -> str:
     return f"{own_key.partition(':')[0]}:{kind}:{ref}"
 
 
-def _client(base_url: str) -> httpx.AsyncClient:
+def _client(base_url: str) -> outbound.Client:
     return outbound.client(base_url, CONNECTIONS_MAX, TIMEOUT_S)
 
 

@@ -11,6 +11,7 @@ from services.claim.nhsa import statements
 from services.claim.nhsa.dialects import CHINA
 from services.claim.nhsa.edge import PayerLine, Refused
 from services.claim.nhsa.statements import Difference, Group, Slip
+from services.kit import outbound
 from services.kit.calls import CallUnknown
 
 # What a difference means and what can be done about it; only the first is done by itself.
@@ -80,7 +81,7 @@ async def _resolved(
 
 
 async def with_provider(
-    client: httpx.AsyncClient, slips: Sequence[Slip], paid: Mapping[str, int]
+    client: outbound.Client, slips: Sequence[Slip], paid: Mapping[str, int]
 ) -> dict[str, Any]:
     """What the provider captured for the day's orders, and for orders that it alone knows."""
     try:

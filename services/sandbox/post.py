@@ -90,7 +90,7 @@ class Post:
         """The same for a body that is not one command, such as a file."""
         own = {**self._headers[tenant], **(headers or {})}
 
-        async def send() -> httpx.Response:
+        async def send() -> outbound.Response:
             return await self._client.post(path, content=content, headers=own)
 
         return await self.counted(path, lambda: self._until_answered(path, send))
@@ -112,7 +112,7 @@ class Post:
     ) -> Answer:
         """Read something. Raises Unanswered."""
 
-        async def send() -> httpx.Response:
+        async def send() -> outbound.Response:
             return await self._client.get(path, params=params, headers=self._headers[tenant])
 
         return await self._until_answered(path, send)
@@ -128,7 +128,7 @@ class Post:
             await asyncio.sleep(BEHIND_PAUSE_S)
 
     async def _until_answered(
-        self, path: str, send: Callable[[], Awaitable[httpx.Response]]
+        self, path: str, send: Callable[[], Awaitable[outbound.Response]]
     ) -> Answer:
         end = None if self._patience_s is None else time.monotonic() + self._patience_s
         pause = BACKOFF_S_FIRST
@@ -148,7 +148,7 @@ class Post:
             pause = min(2 * pause, BACKOFF_S_MAX)
 
 
-def _json(response: httpx.Response) -> Mapping[str, Any]:
+def _json(response: outbound.Response) -> Mapping[str, Any]:
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:

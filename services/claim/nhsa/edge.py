@@ -24,6 +24,7 @@ from services.claim.nhsa.messages import (
     SignedIn,
     Undone,
 )
+from services.kit import outbound
 from services.kit.calls import CallUnknown, Reply
 from services.kit.decision import CallOutcome
 
@@ -60,7 +61,7 @@ class Refused(Exception):
 class PayerLine:
     """The wire to the payers: signs in, sends, and reads the two levels of an answer."""
 
-    def __init__(self, client: httpx.AsyncClient, areas: Areas = AREAS) -> None:
+    def __init__(self, client: outbound.Client, areas: Areas = AREAS) -> None:
         self.client = client
         self._areas = areas
         self._signed: dict[str, str] = {}
