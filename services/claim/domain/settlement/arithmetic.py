@@ -43,6 +43,11 @@ from services.claim.domain.settlement.rounding import MILLION, share, spread
 
 CHINA = timezone(timedelta(hours=8))
 EMPTY_YEAR = YearFigures()
+# A member of an enum is looked up slowly by its class, and these are asked for at every line.
+CLASS_C, LIMIT_FIRST, ORDINARY = ChargeClass.C, ClassCLimit.LIMIT_FIRST, BenefitKind.ORDINARY
+BY_FUND, BY_HEADER = CeilingBasis.FUND, FundRoundedAt.HEADER
+# A line's parts as `LineParts` has them, but for the last: what the fund pays is not known yet.
+Cost = tuple[str, int, int, int, int, int, BenefitKind]
 
 
 def quote(policy: Policy, person: Person, claim: Claim) -> Settlement:
@@ -54,10 +59,7 @@ def quote(policy: Policy, person: Person, claim: Claim) -> Settlement:
     benefits = _benefits(policy, person, claim)
     parts = _parts(policy.reading, claim, benefits, used)
     lines, groups = _pooled(policy.reading, parts, benefits, used)
-    pooled = sum(group.fund_fen for group in groups)
-    in_scope = sum(line.in_scope_fen for line in lines)
-    supplements = _supplements(policy, person, used, in_scope - pooled)
-    return _settled(policy, person, claim, year, lines, groups, supplements)
+    return _settled(policy, person, claim, year, lines, groups)
 
 
 def china_day(reading: Reading, claim: Claim) -> date:
@@ -74,11 +76,13 @@ def day_in_china(moment: datetime) -> date:
 def _benefits(policy: Policy, person: Person, claim: Claim) -> list[Benefit | None]:
     """The rule of each line; None is a line that the fund does not share in."""
     # Lines of one claim differ only in whether they are dual-channel.
-    by_dual: dict[bool, Benefit | None] = {}
+    last, found = None, None
+    benefits: list[Benefit | None] = []
     for line in claim.lines:
-        if line.dual_channel not in by_dual:
-            by_dual[line.dual_channel] = _benefit(policy, person, claim, line)
-    return [by_dual[line.dual_channel] for line in claim.lines]
+        if last is None or line.dual_channel is not last.dual_channel:
+            last, found = line, _benefit(policy, person, claim, line)
+        benefits.append(found)
+    return benefits
 
 
 def _benefit(policy: Policy, person: Person, claim: Claim, line: Line) -> Benefit | None:
@@ -105,11 +109,12 @@ def _benefit(policy: Policy, person: Person, claim: Claim, line: Line) -> Benefi
 
 def _parts(
     reading: Reading, claim: Claim, benefits: Sequence[Benefit | None], used: YearFigures
-) -> list[LineParts]:
+) -> list[Cost]:
     at_line = reading.round_parts_at is PartsRoundedAt.LINE
     if at_line and reading.dedc_order is DeductibleOrder.FIRST_SELF_PAY:
-        parts = [_line_parts(reading, *pair) for pair in zip(claim.lines, benefits, strict=True)]
-        _check_total(claim, sum(part.amount_fen for part in parts))
+        parts = [_cost(reading, *pair) for pair in zip(claim.lines, benefits, strict=True)]
+        if claim.declared_fen is not None:
+            _check_total(claim, sum(part[1] for part in parts))
         return parts
     return _parts_together(reading, claim, benefits, used)
 
@@ -120,31 +125,24 @@ def _check_total(claim: Claim, total_fen: int) -> None:
         raise ClaimRefused("total_differs", "medfee_sumamt", detail)
 
 
-def _line_parts(reading: Reading, line: Line, benefit: Benefit | None) -> LineParts:
+def _cost(reading: Reading, line: Line, benefit: Benefit | None) -> Cost:
     """One line by itself: the usual reading, in which no line depends on another."""
     amount = _amount(reading, line)
-    alone = benefit is None or line.charge_class is ChargeClass.C
+    alone = benefit is None or line.charge_class is CLASS_C
     over = first = 0
-    limit_counts = not alone or reading.class_c_limit is ClassCLimit.LIMIT_FIRST
-    if line.limit_e4 is not None and limit_counts:
+    if line.limit_e4 is not None and (not alone or reading.class_c_limit is LIMIT_FIRST):
         over = min(reading.fen(_over(reading, line, amount)), amount)
     within = 0 if alone else amount - over
     if within and line.first_self_pay_ppm:
         first = min(reading.fen(_first_self_pay(reading, line, amount, within)), within)
-    return LineParts(
-        line.feedetl_sn,
-        amount,
-        amount - over if alone else 0,
-        over,
-        first,
-        within - first,
-        (benefit or ORDINARY_C).kind,
-    )
+    full = amount - over if alone else 0
+    kind = ORDINARY if benefit is None else benefit.kind
+    return line.feedetl_sn, amount, full, over, first, within - first, kind
 
 
 def _parts_together(
     reading: Reading, claim: Claim, benefits: Sequence[Benefit | None], used: YearFigures
-) -> list[LineParts]:
+) -> list[Cost]:
     """All lines at once, where a rounding or a deductible goes over all of them."""
     amounts = [_amount(reading, line) for line in claim.lines]
     _check_total(claim, sum(amounts))
@@ -169,7 +167,7 @@ def _parts_together(
         reading, exact, [inside - spared for inside, spared in zip(within, free, strict=True)]
     )
     return [
-        LineParts(
+        (
             line.feedetl_sn,
             amounts[i],
             full[i],
@@ -248,7 +246,7 @@ def _deductible_first(
 
 def _pooled(
     reading: Reading,
-    parts: Sequence[LineParts],
+    parts: Sequence[Cost],
     benefits: Sequence[Benefit | None],
     used: YearFigures,
 ) -> tuple[list[LineParts], list[BenefitParts]]:
@@ -258,20 +256,19 @@ def _pooled(
         if benefit is None:
             continue
         # A line without anything in scope has no weight, so it gets nothing of the share either.
-        scopes = [
-            part.in_scope_fen if rule is benefit else 0
-            for part, rule in zip(parts, benefits, strict=True)
+        mine = [
+            (n, scope)
+            for n, (_, _, _, _, _, scope, _) in enumerate(parts)
+            if scope and benefits[n] is benefit
         ]
-        if not any(scopes):
+        if not mine:
             continue
+        scopes = [scope for _, scope in mine]
         group, paid = _one_benefit(reading, benefit, scopes, used, groups)
         groups.append(group)
-        fund = [before + more for before, more in zip(fund, paid, strict=True)]
-    lines = [
-        LineParts(*line[:-1], part) if part else line
-        for line, part in zip(parts, fund, strict=True)
-    ]
-    return lines, groups
+        for (n, _), fen in zip(mine, paid, strict=True):
+            fund[n] = fen
+    return [LineParts(*part, fen) for part, fen in zip(parts, fund, strict=True)], groups
 
 
 def _one_benefit(
@@ -295,28 +292,21 @@ def _one_benefit(
     past = in_scope - deductible
     if reading.band_basis is BandBasis.CLAIM:
         start = 0
+    by_fund, ceiling = reading.ceiling_basis is BY_FUND, benefit.ceiling_fen
     payable = past
-    if reading.ceiling_basis is CeilingBasis.IN_SCOPE and benefit.ceiling_fen is not None:
-        payable = min(past, max(0, _left(benefit.ceiling_fen, scoped) - deductible))
+    if ceiling is not None and not by_fund:
+        payable = min(past, max(0, _left(ceiling, scoped) - deductible))
     slices = _slices(benefit, start, payable)
     taken = share(payable, scopes)
     fund, lines = _fund(reading, slices, payable, taken)
-    left = fund
-    if reading.ceiling_basis is CeilingBasis.FUND and benefit.ceiling_fen is not None:
-        left = min(fund, _left(benefit.ceiling_fen, paid))
+    left = min(fund, _left(ceiling, paid)) if ceiling is not None and by_fund else fund
     if left < fund or not lines:
         lines = share(left, taken)
-    ratio = max((ppm for _, ppm in slices), default=0)
-    group = BenefitParts(
-        benefit.kind,
-        benefit.pool,
-        in_scope,
-        deductible,
-        past,
-        ratio,
-        left,
-        left < fund or payable < past,
-    )
+    ratio = 0
+    for _, ppm in slices:
+        ratio = max(ratio, ppm)
+    capped = left < fund or payable < past
+    group = BenefitParts(benefit.kind, pool, in_scope, deductible, past, ratio, left, capped)
     return group, lines
 
 
@@ -327,7 +317,8 @@ def _slices(benefit: Benefit, start: int, payable: int) -> list[tuple[int, int]]
     for band in benefit.bands:
         if not left:
             break
-        room = left if band.up_to_fen is None else min(left, max(0, band.up_to_fen - at))
+        edge = band.up_to_fen
+        room = left if edge is None else min(left, max(0, edge - at))
         if room:
             pieces.append((room, band.ratio_ppm))
             at += room
@@ -339,8 +330,10 @@ def _fund(
     reading: Reading, slices: Sequence[tuple[int, int]], payable: int, taken: Sequence[int]
 ) -> tuple[int, list[int]]:
     """The pooled fund's share in whole fen; the lines' shares where rounding makes them first."""
-    exact = sum(cost * ppm for cost, ppm in slices)
-    if reading.round_fund_at is FundRoundedAt.HEADER:
+    exact = 0
+    for cost, ppm in slices:
+        exact += cost * ppm
+    if reading.round_fund_at is BY_HEADER:
         return reading.fen(exact), []
     if reading.round_fund_at is FundRoundedAt.BAND:
         return sum(reading.fen(cost * ppm) for cost, ppm in slices), []
@@ -385,18 +378,23 @@ def _settled(
     year: int,
     lines: Sequence[LineParts],
     groups: Sequence[BenefitParts],
-    supplements: Sequence[tuple[SupplementKind, int]],
 ) -> Settlement:
     reading = policy.reading
-    total = full = over = first = in_scope = 0
-    for line in lines:
-        total += line.amount_fen
-        full += line.fully_self_paid_fen
-        over += line.over_limit_fen
-        first += line.first_self_pay_fen
-        in_scope += line.in_scope_fen
-    pooled = sum(group.fund_fen for group in groups)
-    fund = pooled + sum(fen for _, fen in supplements)
+    total = full = over = first = in_scope = pooled = deductible = 0
+    for _, amount, alone, excess, self_paid, scope, _, _ in lines:
+        total += amount
+        full += alone
+        over += excess
+        first += self_paid
+        in_scope += scope
+    for group in groups:
+        pooled += group.fund_fen
+        deductible += group.deductible_fen
+    used = person.years.get(year, EMPTY_YEAR)
+    supplements = _supplements(policy, person, used, in_scope - pooled)
+    fund = pooled
+    for _, fen in supplements:
+        fund += fen
     institution = over if reading.overlmt_bearer is OverLimitBearer.INSTITUTION else 0
     mine = total - fund - institution
     most = mine
@@ -406,29 +404,30 @@ def _settled(
         most = in_scope - fund
     own, family = _account(reading, person, claim, most)
     inside = reading.mulaid is not FamilyAccount.OUTSIDE
+    # By position, in the order of its fields: by name it takes a tenth of the whole quote.
     return Settlement(
-        policy_version=policy.version,
-        year=year,
-        lines=tuple(lines),
-        benefits=tuple(groups),
-        supplements=tuple(supplements),
-        total_fen=total,
-        fully_self_paid_fen=full,
-        over_limit_fen=over,
-        first_self_pay_fen=first,
-        in_scope_fen=in_scope,
-        deductible_fen=sum(group.deductible_fen for group in groups),
-        pooled_fen=pooled,
-        fund_fen=fund,
-        institution_fen=institution,
-        person_fen=mine,
-        account_fen=own + family if inside else own,
-        family_fen=family,
-        family_inside=inside,
-        cash_fen=mine - own - family,
-        balance_before_fen=person.balance_fen,
-        balance_fen=person.balance_fen - own,
-        burden_fen=in_scope - fund,
+        policy.version,
+        year,
+        tuple(lines),
+        tuple(groups),
+        tuple(supplements),
+        total,
+        full,
+        over,
+        first,
+        in_scope,
+        deductible,
+        pooled,
+        fund,
+        institution,
+        mine,
+        own + family if inside else own,
+        family,
+        inside,
+        mine - own - family,
+        person.balance_fen,
+        person.balance_fen - own,
+        in_scope - fund,
     )
 
 

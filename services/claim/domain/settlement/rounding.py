@@ -68,7 +68,10 @@ def share(total: int, weights: Sequence[int]) -> list[int]:
     missing = total - sum(parts)
     if not missing:
         return parts
-    by_rest = sorted(range(len(parts)), key=lambda i: (-(total * weights[i] % whole), i))
-    for i in by_rest[:missing]:
+    rests = [total * weight % whole for weight in weights]
+    for _ in range(missing):
+        # The first of equal ones; fewer fen are missing than there are parts.
+        i = rests.index(max(rests))
         parts[i] += 1
+        rests[i] = -1
     return parts
