@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from services.review.rules.lazy import lazy
@@ -29,6 +31,12 @@ _WAYS_MAX = 64
 # Days that no supply lasts.
 _EVER = 1_000_000
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+@lru_cache(10_000)
+def exact(value: Decimal) -> Fraction:
+    """The same number; for equal ones the same object."""
+    return Fraction(value)
 
 
 def times(one: Fraction, other: Fraction) -> Fraction:
@@ -402,14 +410,19 @@ class Case:
         return self.issued_at + timedelta(days=self.valid_days)
 
     @lazy
+    def lasts(self) -> int:
+        """Days of supply of the line that lasts longest."""
+        return max([line.lasts for line in self.lines], default=0)
+
+    @lazy
     def known(self) -> tuple[Line, ...]:
         """The lines whose drug the catalogue knows."""
-        return tuple(line for line in self.lines if line.drug.known)
+        return tuple([line for line in self.lines if line.drug.known])
 
     @lazy
     def diagnosis_codes(self) -> tuple[str, ...]:
         """ICD-10 codes of the sheet and of the known conditions."""
-        found = tuple(item.code for item in self.diagnoses or () if item.code)
+        found = tuple([item.code for item in self.diagnoses or () if item.code])
         return found + self.patient.conditions
 
     def has_diagnosis(self, prefixes: tuple[str, ...]) -> bool:
@@ -436,4 +449,6 @@ class Hit(NamedTuple):
 
 def unknown(en: str, zh: str, *lines: int) -> Hit:
     """What cannot be verified, in the words that are always used for it."""
-    return Hit(f"could not verify: {en}", f"无法核实：{zh}", lines, True)
+    # Past the constructor, in the order of the fields: nearly every prescription has some.
+    said = (f"could not verify: {en}", f"无法核实：{zh}", lines, True, None, "", "", ())
+    return tuple.__new__(Hit, said)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from services.catalogue import Catalogue, Content, Kind, Product, Standing, Substance
 from services.catalogue.uses import codes_for, is_local
-from services.review.rules.case import Amount, Caution, Drug, Limit, Part, Yardstick
+from services.review.rules.case import Amount, Caution, Drug, Limit, Part, Yardstick, exact
 from services.review.rules.subject import Sets
 
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
@@ -175,7 +175,7 @@ class Drugs:
             class_standing=makeup.class_standing,
             cold_chain=product.cold_chain,
             unit=product.unit,
-            units_per_pack=Fraction(product.units_per_pack),
+            units_per_pack=exact(product.units_per_pack),
             limits=makeup.limits,
             yardsticks=makeup.yardsticks,
             cautions=makeup.cautions,

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     REJECT = "reject"
 
 
+# Members of an enumeration are dear to look up where it is done for every finding.
+_PRESCRIBER, _PASS = Severity.PRESCRIBER, Kind.PASS
 KINDS = {
     Severity.PROHIBITED: Kind.REJECT,
     Severity.PRESCRIBER: Kind.RETURN,
@@ -111,7 +113,7 @@ class Engine:
                     found[before:] = _in_place(found[before:])
         # Rules come in the order of their ids, so only the severities are left to sort by.
         found.sort(key=_rank)
-        kind = KINDS[found[0].severity] if found else Kind.PASS
+        kind = KINDS[found[0].severity] if found else _PASS
         return Verdict(kind, tuple(found), self.pack.id, self.drugs.catalogue.version)
 
 
@@ -133,30 +135,32 @@ def judge_rule(rule: Rule, subject: Subject) -> Iterator[Finding]:
 
 def finding_of(rule: Rule, hit: Hit, case: Case) -> Finding:
     """A hit with all that stands to it."""
+    rule_id, version, code, own, unsure, source, standing = rule.spoken
+    severity = hit.severity or (unsure if hit.unverified else own)
     en, zh = hit.en, hit.zh
-    severity = hit.severity or rule.severity
-    if hit.unverified:
-        severity = hit.severity or rule.unverified
-    elif severity is Severity.PRESCRIBER and case.signed_again:
-        reason = case.signed_again.get(rule.id) or case.signed_again.get(rule.code)
+    if severity is _PRESCRIBER and case.signed_again and not hit.unverified:
+        reason = case.signed_again.get(rule_id) or case.signed_again.get(code)
         if reason and reason.strip():
             # The law leaves it to the prescriber; that he has signed for it a pharmacist reads.
             severity = Severity.PHARMACIST
             en = f"{en} (the prescriber signed again: {reason.strip()})"
             zh = f"{zh}（医师已再次签名确认：{reason.strip()}）"
-    # By position, in the order of the fields: this is made some fifteen times a prescription.
-    return Finding(
-        rule.id,
-        rule.version,
-        severity,
-        rule.code,
-        hit.lines,
-        en,
-        zh,
-        hit.source or rule.source,
-        hit.standing or rule.standing,
-        hit.unverified,
-        hit.inputs,
+    # In the order of the fields, past the constructor: some fifteen are made a prescription.
+    return tuple.__new__(
+        Finding,
+        (
+            rule_id,
+            version,
+            severity,
+            code,
+            hit.lines,
+            en,
+            zh,
+            hit.source or source,
+            hit.standing or standing,
+            hit.unverified,
+            hit.inputs,
+        ),
     )
 
 

@@ -19,12 +19,14 @@ from services.review.rules.case import (
     Amount,
     Case,
     Diagnosed,
+    Drug,
     Line,
     Person,
     Proof,
     Proofs,
     Sign,
     Supplied,
+    exact,
 )
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import Engine
@@ -47,7 +49,7 @@ def case_of(
     current = patient.current_medication
     return Case(
         id=str(sheet.prescription_id),
-        lines=tuple(_line(drugs, pack, n, line) for n, line in enumerate(sheet.lines)),
+        lines=tuple([_line(drugs, pack, n, line) for n, line in enumerate(sheet.lines)]),
         patient=_person(patient, sheet.issued_at),
         now=now,
         issued_at=sheet.issued_at,
@@ -60,25 +62,31 @@ def case_of(
         continued=sheet.continued,
         long_term_reason=sheet.long_term_reason,
         patient_confirmed_long_term=sheet.patient_confirmed_long_term,
-        diagnoses=tuple(Diagnosed(found.code, found.text) for found in sheet.diagnoses),
+        diagnoses=tuple([Diagnosed(found.code, found.text) for found in sheet.diagnoses]),
         prescriber=_sign(sheet.prescriber, proved.prescriber),
         pharmacist=_sign(sheet.pharmacist, proved.pharmacist) if sheet.pharmacist else None,
-        current=None if current is None else tuple(drugs.by_name(text) for text in current),
-        beside=tuple(
-            drugs.by_code(line.product_code, line.generic_name)
-            for other in beside
-            if other.prescription_id != sheet.prescription_id
-            for line in other.lines
-        ),
+        current=None if current is None else tuple([drugs.by_name(text) for text in current]),
+        beside=_besides(drugs, sheet, beside) if beside else (),
         history=history,
         hospital=hospital,
         signed_again={item.rule: item.reason for item in sheet.signed_again},
     )
 
 
+def _besides(
+    drugs: Drugs, sheet: PrescriptionSheet, others: Sequence[PrescriptionSheet]
+) -> tuple[Drug, ...]:
+    return tuple(
+        drugs.by_code(line.product_code, line.generic_name)
+        for other in others
+        if other.prescription_id != sheet.prescription_id
+        for line in other.lines
+    )
+
+
 @lru_cache(10_000)
-def _exact(value: Decimal) -> Fraction:
-    return Fraction(value)
+def _dose(value: Decimal) -> Amount:
+    return Amount(exact(value), COUNT)
 
 
 def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
@@ -92,13 +100,13 @@ def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
         name=line.generic_name,
         form=drug.form,
         route=line.route,
-        dose=Amount(_exact(line.dose), COUNT),
+        dose=_dose(line.dose),
         frequency=line.frequency,
         rate=rate,
         once=line.frequency in pack.once,
         days=line.days,
         quantity=line.quantity,
-        units_per_pack=_exact(line.units_per_pack),
+        units_per_pack=exact(line.units_per_pack),
         skin_test=line.skin_test,
         usage=line.usage,
         written=(line.dose, line.frequency, line.max_per_day, line.units_per_pack),
@@ -117,8 +125,8 @@ def _person(patient: ClinicalPatient, at: datetime) -> Person:
         age_years=years,
         age_days=days,
         sex=patient.sex if patient.sex in ("1", "2") else None,
-        weight_kg=None if patient.weight_kg is None else Fraction(patient.weight_kg),
-        egfr=None if patient.egfr is None else Fraction(patient.egfr),
+        weight_kg=None if patient.weight_kg is None else exact(patient.weight_kg),
+        egfr=None if patient.egfr is None else exact(patient.egfr),
         pregnant_weeks=patient.pregnant_weeks,
         lactating=patient.lactating,
         hepatic=patient.hepatic,

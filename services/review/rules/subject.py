@@ -1,7 +1,7 @@
 """One case with the classes of its drugs looked up once, for all rules."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,12 +116,21 @@ class Subject:
             return frozenset()
         return frozenset().union(*[line.drug.marks for line in self.case.lines]) & twice
 
+    def taken(self, number: int) -> Taken:
+        """One of the drugs with its line, if it has one."""
+        lines, drug = self.case.lines, self.drugs[number]
+        if number < len(lines):
+            return Taken(drug, lines[number])
+        return Taken(drug, None, number >= len(lines) + len(self.case.beside))
+
     @lazy
-    def taken(self) -> tuple[Taken, ...]:
-        """Everything the person would take: the lines, then what is taken besides."""
-        lines = [Taken(line.drug, line) for line in self.case.lines]
-        beside = [Taken(drug, None) for drug in self.case.beside]
-        return (*lines, *beside, *(Taken(drug, None, True) for drug in self.case.current or ()))
+    def sharing(self) -> tuple[Taken, ...]:
+        """Those that have something of `shared`."""
+        shared = self.shared
+        if not shared:
+            return ()
+        drugs = enumerate(self.drugs)
+        return tuple([self.taken(n) for n, drug in drugs if not shared.isdisjoint(drug.marks)])
 
     @lazy
     def classes(self) -> tuple[frozenset[str], ...]:
@@ -134,18 +143,6 @@ class Subject:
         """All classes that occur."""
         return frozenset().union(*self.classes)
 
-    def members(self, name: str) -> list[Taken]:
-        """Who is in a class; lines first."""
-        pairs = zip(self.taken, self.classes, strict=True)
-        return [taken for taken, classes in pairs if name in classes]
-
-    @lazy
-    def systemic(self) -> tuple[Taken, ...]:
-        """What acts in the whole body, decoctions apart."""
-        return tuple(taken for taken in self.taken if taken.drug.acts)
-
-    def lines_in(self, name: str) -> Iterator[Line]:
-        """The lines whose drug is in a class."""
-        for taken in self.members(name):
-            if taken.line is not None:
-                yield taken.line
+    def members(self, name: str) -> list[int]:
+        """The numbers of the drugs in a class; lines first."""
+        return [number for number, classes in enumerate(self.classes) if name in classes]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from services.review.rules.case import Case, Hit, Line, Supplied, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
+from services.review.rules.traits import HISTORY, NO_HISTORY
 
 
 class Overlap(Figures):
@@ -101,7 +102,7 @@ def days_left(earlier: Supplied, at: datetime) -> int:
 
 
 CHECKS = {
-    "repeated_elsewhere": Check(Overlap, repeated_elsewhere),
-    "over_supplied": Check(Overlap, over_supplied),
-    "split_prescription": Check(Split, split_prescription),
+    "repeated_elsewhere": Check(Overlap, repeated_elsewhere, needs=HISTORY | NO_HISTORY),
+    "over_supplied": Check(Overlap, over_supplied, needs=HISTORY),
+    "split_prescription": Check(Split, split_prescription, needs=HISTORY),
 }

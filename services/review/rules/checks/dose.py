@@ -20,6 +20,12 @@ from services.review.rules.case import (
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 
+_ONCE = Fraction(1)
+# Ways to take drugs that are kept reckoned.
+_RECKONED_MAX = 50_000
+# Whether too high, a day's amount and the usual one, in words.
+_Outside = tuple[bool, str, str]
+
 
 class Routes(Figures):
     """How route codes are called in dose tables, and the age (months) taken for an adult's."""
@@ -70,10 +76,10 @@ def _limited(drug: Drug, figures: DailyMaxima) -> bool:
 def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
     """All lines of one ingredient and route together, so that no dose hides in a compound."""
     person = subject.case.patient
+    months = person.age_months
+    if months is None:
+        months = figures.adult_months
     for (inn, route), doses in _by_ingredient(subject, figures.routes).items():
-        months = person.age_months
-        if months is None:
-            months = figures.adult_months
         limit = _limit(inn, route, months, figures.by_inn.get(inn, ()), doses)
         if limit is None:
             continue
@@ -116,13 +122,17 @@ def _within(months: int, first: int, below: int | None) -> bool:
 
 def _over(inn: str, limit: Limit, doses: list[_Dose], person: Person) -> Hits:
     mine = [dose for dose in doses if dose.day.unit == limit.unit]
-    lines = tuple(sorted({dose.line.number for dose in mine}))
     if not mine:
         return
     total = mine[0].day.value
     for dose in mine[1:]:
         total += dose.day.value
     bound = limit.daily
+    lines = (
+        tuple(sorted({dose.line.number for dose in mine}))
+        if len(mine) > 1
+        else (mine[0].line.number,)
+    )
     if limit.daily_per_kg is not None:
         if person.weight_kg is None:
             if bound is None:
@@ -135,11 +145,11 @@ def _over(inn: str, limit: Limit, doses: list[_Dose], person: Person) -> Hits:
         else:
             by_weight = limit.daily_per_kg * person.weight_kg
             bound = by_weight if bound is None else min(bound, by_weight)
-    if bound is not None and total > bound:
+    if bound is not None and exceeds(total, _ONCE, bound):
         yield _hit(inn, total, bound, limit, lines, "a day", "日剂量")
     if limit.single is not None:
-        single = max(dose.single.value for dose in mine)
-        if single > limit.single:
+        single = max([dose.single.value for dose in mine])
+        if exceeds(single, _ONCE, limit.single):
             yield _hit(inn, single, limit.single, limit, lines, "at once", "单次剂量")
 
 
@@ -191,6 +201,11 @@ class Band(Routes):
     part_below: Fraction
     except_inn: frozenset[str] = frozenset()
 
+    @cached_property
+    def reckoned(self) -> dict[tuple[Drug, object, str | None], tuple[_Outside, ...]]:
+        """What was found for each way to take a drug."""
+        return {}
+
 
 def _measured(drug: Drug, figures: Band) -> bool:
     return bool(drug.yardsticks) and not drug.topical
@@ -205,13 +220,36 @@ def within_band(subject: Subject, figures: Band) -> Hits:
         drug = line.drug
         if not drug.yardsticks or drug.topical or line.once or not line.rate:
             continue
-        route = figures.routes.get(line.route or "", "oral" if drug.oral else "")
-        for part, single, _ in line.amounts:
-            if single is not None and part.inn not in figures.except_inn:
-                yield from _outside(line, part.inn, single, route, figures)
+        for high, amount, usual in _outside(line, figures):
+            said = "far above" if high else "far below"
+            zh = "明显高于" if high else "明显低于"
+            yield Hit(
+                f"{line.name}: {amount} a day is {said} the defined daily dose {usual}",
+                f"{line.name}：日剂量{amount}{zh}限定日剂量{usual}",
+                (line.number,),
+                inputs=(("day", amount), ("ddd", usual)),
+            )
 
 
-def _outside(line: Line, inn: str, single: Amount, route: str, figures: Band) -> Hits:
+def _outside(line: Line, figures: Band) -> tuple[_Outside, ...]:
+    """Reckoned once for all lines of a drug that are written alike."""
+    key = (line.drug, line.written, line.route)
+    known = figures.reckoned.get(key) if line.written is not None else None
+    if known is not None:
+        return known
+    route = figures.routes.get(line.route or "", "oral" if line.drug.oral else "")
+    found: list[_Outside] = []
+    for part, single, _ in line.amounts:
+        if single is not None and part.inn not in figures.except_inn:
+            found += _beside(line, part.inn, single, route, figures)
+    if line.written is not None:
+        if len(figures.reckoned) >= _RECKONED_MAX:
+            figures.reckoned.clear()
+        figures.reckoned[key] = tuple(found)
+    return tuple(found)
+
+
+def _beside(line: Line, inn: str, single: Amount, route: str, figures: Band) -> Iterator[_Outside]:
     rate = line.rate or Fraction(1)
     for yardstick in line.drug.yardsticks.get(inn, ()):
         if yardstick.unit != single.unit or yardstick.route not in ("", route):
@@ -221,16 +259,8 @@ def _outside(line: Line, inn: str, single: Amount, route: str, figures: Band) ->
         # A day's amount may be small in a compound, so only single drugs can be too low.
         low = not line.drug.compound and falls_below(day, figures.part_below, yardstick.amount)
         if high or low:
-            said = "far above" if high else "far below"
-            zh = "明显高于" if high else "明显低于"
-            amount = f"{number(day)} {single.unit}"
             usual = f"{number(yardstick.amount)} {single.unit}"
-            yield Hit(
-                f"{line.name}: {amount} a day is {said} the defined daily dose {usual}",
-                f"{line.name}：日剂量{amount}{zh}限定日剂量{usual}",
-                (line.number,),
-                inputs=(("day", amount), ("ddd", usual)),
-            )
+            yield high, f"{number(day)} {single.unit}", usual
         return
 
 

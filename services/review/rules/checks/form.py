@@ -1,6 +1,7 @@
 """What every prescription must look like, and who may have written it."""
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -8,12 +9,28 @@ from pydantic import Field
 from services.review.rules.case import Drug, Hit, Line, Severity, Sign, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
+from services.review.rules.traits import (
+    ADULT_YEARS,
+    COUNTERSIGNED,
+    EXTENDED,
+    MINOR,
+    PROBLEMS,
+    RENAMED,
+    SEVERAL,
+    UNKNOWN_CURRENT,
+    USAGE,
+    VALID_DAYS,
+)
 
 
 def readable(subject: Subject, figures: Figures) -> Hits:
     """What could not be read counts as unknown, and is said."""
     for en, zh in subject.case.problems:
         yield unknown(en, zh)
+
+
+def _of_several(figures: Maximum) -> int:
+    return SEVERAL if figures.maximum >= 1 else 0
 
 
 def too_many_drugs(subject: Subject, figures: Maximum) -> Hits:
@@ -47,9 +64,15 @@ def diagnosis_present(subject: Subject, figures: EmptyTexts) -> Hits:
     if diagnoses is None:
         yield unknown("the diagnosis is not given", "未提供临床诊断")
         return
-    texts = (found.text.strip() or found.code for found in diagnoses)
-    if not any(text and text not in figures.empty_texts for text in texts):
-        yield Hit("no diagnosis is stated", "未写明临床诊断")
+    for found in diagnoses:
+        text = found.text.strip() or found.code
+        if text and text not in figures.empty_texts:
+            return
+    yield Hit("no diagnosis is stated", "未写明临床诊断")
+
+
+def _is_unknown(drug: Drug, figures: Figures) -> bool:
+    return not drug.known
 
 
 def drug_is_known(subject: Subject, figures: Figures) -> Hits:
@@ -111,6 +134,10 @@ class Infant(Figures):
     below_years: int
 
 
+def _of_minors(figures: Infant) -> int:
+    return MINOR if figures.below_years <= ADULT_YEARS else 0
+
+
 def age_is_stated(subject: Subject, figures: Infant) -> Hits:
     """Years are enough for everyone but the newborn and infants."""
     person = subject.case.patient
@@ -133,6 +160,11 @@ class Tolerance(Figures):
 
     ahead_minutes: int
 
+    @cached_property
+    def ahead(self) -> timedelta:
+        """The same as a span of time."""
+        return timedelta(minutes=self.ahead_minutes)
+
 
 def in_force(subject: Subject, figures: Tolerance) -> Hits:
     """Valid up to and including the same clock time of the last day."""
@@ -141,8 +173,12 @@ def in_force(subject: Subject, figures: Tolerance) -> Hits:
         yield unknown("when it was issued is not given", "未提供开具时间")
     elif case.now > case.ends_at:
         yield Hit("no longer in force", "处方已超过有效期")
-    elif case.issued_at > case.now + timedelta(minutes=figures.ahead_minutes):
+    elif case.issued_at > case.now + figures.ahead:
         yield Hit("issued in the future", "开具时间晚于当前时间")
+
+
+def _of_extended(figures: Maximum) -> int:
+    return EXTENDED if figures.maximum >= VALID_DAYS else 0
 
 
 def validity_in_bounds(subject: Subject, figures: Maximum) -> Hits:
@@ -197,6 +233,10 @@ class Signed(Figures):
 
     who: Literal["prescriber", "pharmacist"]
     zh: str
+
+
+def _of_signer(figures: Signed) -> int:
+    return COUNTERSIGNED if figures.who == "pharmacist" else 0
 
 
 def _signer(subject: Subject, figures: Signed) -> Sign | None:
@@ -284,21 +324,21 @@ def two_persons(subject: Subject, figures: Figures) -> Hits:
 
 
 CHECKS = {
-    "readable": Check(Figures, readable),
-    "too_many_drugs": Check(Maximum, too_many_drugs),
-    "herbal_apart": Check(Figures, herbal_apart),
+    "readable": Check(Figures, readable, needs=PROBLEMS),
+    "too_many_drugs": Check(Maximum, too_many_drugs, needs=_of_several),
+    "herbal_apart": Check(Figures, herbal_apart, needs=SEVERAL),
     "diagnosis_present": Check(EmptyTexts, diagnosis_present),
-    "drug_is_known": Check(Figures, drug_is_known),
-    "current_drug_is_known": Check(Figures, current_drug_is_known),
-    "named_as_catalogued": Check(Figures, named_as_catalogued),
-    "usage_is_clear": Check(VagueWords, usage_is_clear),
-    "age_is_stated": Check(Infant, age_is_stated),
-    "infant_weight": Check(Infant, infant_weight),
+    "drug_is_known": Check(Figures, drug_is_known, _is_unknown),
+    "current_drug_is_known": Check(Figures, current_drug_is_known, needs=UNKNOWN_CURRENT),
+    "named_as_catalogued": Check(Figures, named_as_catalogued, needs=RENAMED),
+    "usage_is_clear": Check(VagueWords, usage_is_clear, needs=USAGE),
+    "age_is_stated": Check(Infant, age_is_stated, needs=_of_minors),
+    "infant_weight": Check(Infant, infant_weight, needs=_of_minors),
     "in_force": Check(Tolerance, in_force),
-    "validity_in_bounds": Check(Maximum, validity_in_bounds),
+    "validity_in_bounds": Check(Maximum, validity_in_bounds, needs=_of_extended),
     "signed_by_a_person": Check(Figures, signed_by_a_person),
-    "signature_genuine": Check(Signed, signature_genuine),
-    "signer_licensed": Check(Signed, signer_licensed),
+    "signature_genuine": Check(Signed, signature_genuine, needs=_of_signer),
+    "signer_licensed": Check(Signed, signer_licensed, needs=_of_signer),
     "prescriber_has_right": Check(RightsNeeded, prescriber_has_right, _needs_right),
-    "two_persons": Check(Figures, two_persons),
+    "two_persons": Check(Figures, two_persons, needs=COUNTERSIGNED),
 }

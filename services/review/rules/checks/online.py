@@ -5,6 +5,7 @@ from functools import cached_property
 from services.review.rules.case import Case, Drug, Hit, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
+from services.review.rules.traits import ADULT_YEARS, MINOR, ONLINE
 
 
 class ByLaw(Figures):
@@ -37,6 +38,10 @@ class Injections(Figures):
 
     allowed_atc: tuple[str, ...]
     routes: frozenset[str]
+
+
+def _may_be_injected(drug: Drug, figures: Injections) -> bool:
+    return drug.injection is not False and not _begins(drug, figures.allowed_atc)
 
 
 def banned_injection(subject: Subject, figures: Injections) -> Hits:
@@ -242,6 +247,10 @@ class ChildAge(Figures):
     from_age: int
 
 
+def _of_minors(figures: ChildAge) -> int:
+    return MINOR if figures.from_age <= ADULT_YEARS else 0
+
+
 def child_is_accompanied(subject: Subject, figures: ChildAge) -> Hits:
     """A young child needs a guardian and a specialist beside it."""
     case = subject.case
@@ -281,13 +290,13 @@ def _accompanied(case: Case) -> bool:
 
 CHECKS = {
     "banned_by_law": Check(ByLaw, banned_by_law, _by_law),
-    "banned_injection": Check(Injections, banned_injection),
+    "banned_injection": Check(Injections, banned_injection, _may_be_injected),
     "banned_ingredient": Check(Contains, banned_ingredient, _may_contain),
     "banned_doping": Check(Doping, banned_doping, _on_the_list),
     "banned_by_name": Check(NameList, banned_by_name, _named),
-    "follow_up_only": Check(Figures, follow_up_only),
-    "same_diagnosis": Check(SameDiagnosis, same_diagnosis),
-    "uncontrolled_online": Check(OnlineControls, uncontrolled_online),
-    "child_is_accompanied": Check(ChildAge, child_is_accompanied),
-    "child_is_looked_at": Check(ChildAge, child_is_looked_at),
+    "follow_up_only": Check(Figures, follow_up_only, needs=ONLINE),
+    "same_diagnosis": Check(SameDiagnosis, same_diagnosis, needs=ONLINE),
+    "uncontrolled_online": Check(OnlineControls, uncontrolled_online, needs=ONLINE),
+    "child_is_accompanied": Check(ChildAge, child_is_accompanied, needs=_of_minors),
+    "child_is_looked_at": Check(ChildAge, child_is_looked_at, needs=_of_minors),
 }

@@ -8,6 +8,7 @@ from typing import Literal
 from services.review.rules.case import Caution, Drug, Hit, Line, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
+from services.review.rules.traits import ALLERGIES, NO_ALLERGIES_GIVEN
 
 
 class AllergyClass(Figures):
@@ -437,8 +438,8 @@ def antibacterial_grade(subject: Subject, figures: Graded) -> Hits:
 
 
 CHECKS = {
-    "allergies_avoided": Check(Allergies, allergies_avoided),
-    "allergy_is_known": Check(Allergies, allergy_is_known),
+    "allergies_avoided": Check(Allergies, allergies_avoided, needs=ALLERGIES | NO_ALLERGIES_GIVEN),
+    "allergy_is_known": Check(Allergies, allergy_is_known, needs=ALLERGIES),
     "renal": Check(Cautions, renal, _cautioned, classed=True),
     "renal_dose": Check(RenalDoses, renal_dose, _by_kidney),
     "pregnancy": Check(Pregnancy, pregnancy, _cautioned, classed=True),

@@ -7,6 +7,7 @@ from pydantic import Field
 from services.review.rules.case import Case, Drug, Hit, Line, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
+from services.review.rules.traits import LONG, UNMEASURED, UNSTATED
 
 
 class SupplyDays(Figures):
@@ -59,6 +60,14 @@ def long_supply_is_declared(subject: Subject, figures: Maximum) -> Hits:
             f"{line.name}：超过{figures.maximum}日用量且无{zh}",
             (line.number,),
         )
+
+
+def _ordinary(figures: SupplyDays) -> int:
+    return min(figures.ordinary, figures.emergency)
+
+
+def _most(figures: Maximum) -> int:
+    return figures.maximum
 
 
 def _exceeding(case: Case, days: int) -> Iterator[Line]:
@@ -266,8 +275,9 @@ def dose_is_known(subject: Subject, figures: Figures) -> Hits:
 def quantity_fits(subject: Subject, figures: Figures) -> Hits:
     """The packs are the fewest that last the days, and a pack is the catalogue's pack."""
     for line in subject.case.known:
-        drug, pack = line.drug, line.drug.units_per_pack
-        if line.units_per_pack is not None and pack is not None and line.units_per_pack != pack:
+        drug, pack, packed = line.drug, line.drug.units_per_pack, line.units_per_pack
+        # Nearly always one and the same object; to compare two fractions is dear.
+        if packed is not pack and packed is not None and pack is not None and packed != pack:
             yield Hit(
                 f"{line.name}: a pack holds {pack} {drug.unit}",
                 f"{line.name}：每盒应为{pack}{drug.unit}",
@@ -288,15 +298,15 @@ def quantity_fits(subject: Subject, figures: Figures) -> Hits:
 
 
 CHECKS = {
-    "supply_has_reason": Check(SupplyDays, supply_has_reason),
-    "supply_at_most": Check(Maximum, supply_at_most),
-    "long_supply_is_declared": Check(Maximum, long_supply_is_declared),
-    "long_supply_is_looked_at": Check(Maximum, supply_at_most),
-    "fit_for_long_term": Check(NeverLong, fit_for_long_term),
+    "supply_has_reason": Check(SupplyDays, supply_has_reason, within=_ordinary),
+    "supply_at_most": Check(Maximum, supply_at_most, within=_most),
+    "long_supply_is_declared": Check(Maximum, long_supply_is_declared, within=_most),
+    "long_supply_is_looked_at": Check(Maximum, supply_at_most, within=_most),
+    "fit_for_long_term": Check(NeverLong, fit_for_long_term, needs=LONG),
     "controlled_supply": Check(ControlDays, controlled_supply, _controlled),
     "used_inside_only": Check(InsideOnly, used_inside_only, _inside),
-    "long_term_begun_by_whom": Check(Initiation, long_term_begun_by_whom),
-    "frequency_is_known": Check(Frequencies, frequency_is_known),
-    "dose_is_known": Check(Figures, dose_is_known),
+    "long_term_begun_by_whom": Check(Initiation, long_term_begun_by_whom, needs=LONG),
+    "frequency_is_known": Check(Frequencies, frequency_is_known, needs=UNMEASURED),
+    "dose_is_known": Check(Figures, dose_is_known, needs=UNSTATED),
     "quantity_fits": Check(Figures, quantity_fits),
 }

@@ -5,6 +5,7 @@ from itertools import combinations, product
 from services.review.rules.case import Hit, Severity
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject, Taken
+from services.review.rules.traits import SHARED
 
 
 class ClassPair(Figures):
@@ -39,18 +40,17 @@ def class_pair(subject: Subject, figures: ClassPair) -> Hits:
 
 def _pairs(subject: Subject, left: str, right: str) -> list[tuple[Taken, Taken]]:
     """Pairs of two different drugs of which at least one is on the prescription."""
-    if left not in subject.present or right not in subject.present:
-        return []
     first, second = subject.members(left), subject.members(right)
+    drugs, lines = subject.drugs, len(subject.case.lines)
     found: list[tuple[Taken, Taken]] = []
-    seen: set[frozenset[int]] = set()
+    seen: set[tuple[int, int]] = set()
     for one, other in product(first, second):
-        key = frozenset((id(one), id(other)))
-        same = one is other or one.drug.ingredients == other.drug.ingredients
-        if same or key in seen or not (one.line or other.line):
+        key = (one, other) if one < other else (other, one)
+        if one == other or key[0] >= lines or key in seen:
             continue
         seen.add(key)
-        found.append((one, other))
+        if drugs[one].ingredients != drugs[other].ingredients:
+            found.append((subject.taken(one), subject.taken(other)))
     return found
 
 
@@ -97,10 +97,7 @@ class Same(Figures):
 def same_ingredient(subject: Subject, figures: Same) -> Hits:
     """The same substance twice, also hidden in a compound. What acts only where it is applied
     is no duplicate; a renewal of what the person takes already is only noted."""
-    if not subject.shared:
-        return
-    taken = (item for item in subject.systemic if not subject.shared.isdisjoint(item.drug.marks))
-    for one, other in combinations(taken, 2):
+    for one, other in combinations(subject.sharing, 2):
         if not (one.line or other.line):
             continue
         shared = one.drug.ingredients & other.drug.ingredients
@@ -129,7 +126,7 @@ def same_group(subject: Subject, figures: Same) -> Hits:
     for group in subject.shared:
         if group.startswith(figures.except_groups or ("-",)):
             continue
-        members = [taken for taken in subject.systemic if group in taken.drug.groups]
+        members = [taken for taken in subject.sharing if group in taken.drug.groups]
         for one, other in combinations(members, 2):
             if not (one.line or other.line) or one.drug.ingredients & other.drug.ingredients:
                 continue
@@ -155,6 +152,6 @@ def _logged(subject: Subject, figures: Same, one: Taken, other: Taken) -> bool:
 CHECKS = {
     "class_pair": Check(ClassPair, class_pair),
     "logged_pairs": Check(LoggedPairs, logged_pairs),
-    "same_ingredient": Check(Same, same_ingredient),
-    "same_group": Check(Same, same_group),
+    "same_ingredient": Check(Same, same_ingredient, needs=SHARED),
+    "same_group": Check(Same, same_group, needs=SHARED),
 }
