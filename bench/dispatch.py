@@ -27,7 +27,7 @@ from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.engine import Engine, Policy, Result
 from services.dispatch.whatif.facts import Scenario
 from services.dispatch.whatif.metrics import figures, interval
-from services.dispatch.whatif.oracle import Oracle
+from services.dispatch.whatif.oracle import Oracle, OracleOfOrders
 from services.dispatch.whatif.policies import (
     GreedyCapacity,
     GreedyNearest,
@@ -47,9 +47,10 @@ MAKERS: dict[str, Maker] = {
     WithoutLookahead.name: lambda _scenario: WithoutLookahead(),
     WithoutForecast.name: lambda _scenario: WithoutForecast(),
     Ours.name: lambda _scenario: Ours(),
+    OracleOfOrders.name: OracleOfOrders,
     Oracle.name: Oracle,
 }
-RIVAL, OURS, BOUND = GreedyCapacity.name, Ours.name, Oracle.name
+RIVAL, BOUND, BOUND_OF_ORDERS = GreedyCapacity.name, Oracle.name, OracleOfOrders.name
 OUTSIDE = {"postgis": "psql", "redis": "redis-server"}
 JUDGED = ("assigned", "on_time", "worst_tenth_assigned", "worst_tenth_on_time")
 
@@ -149,6 +150,7 @@ def _cell(
         "policies": {name: _mean(found) for name, found in runs.items()},
         "against_rival": _paired(runs, RIVAL),
         "gap_to_oracle": _paired(runs, BOUND),
+        "gap_to_oracle_of_orders": _paired(runs, BOUND_OF_ORDERS),
         "violations": broken,
     }
 

@@ -15,6 +15,7 @@ from schemas.values import Tier
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
+from services.dispatch.recent import Recent
 from services.kit import guard, queries, telemetry
 from services.kit.config import Settings
 from services.kit.db import Connection
@@ -173,6 +174,7 @@ class Desk:
     def __init__(self, holder: UUID) -> None:
         self.indexes = Indexes()
         self.promises = Promises()
+        self.recent = Recent()
         self.leases = Leases(holder)
 
 

@@ -337,10 +337,10 @@ class Memory:
                 supply = Supply()
                 while True:
                     order = wanted(entry.state)
-                    matches, _, missing = choose_many(self.index, [order], supply, self.now)
-                    if not missing:
-                        return Matched(matches[item.key])
-                    supply.free |= dict.fromkeys(missing, ENOUGH)
+                    found = choose_many(self.index, [order], supply, self.now)
+                    if not found.missing:
+                        return Matched(found.matches[item.key])
+                    supply.free |= dict.fromkeys(found.missing, ENOUGH)
             case TimerFired(kind=kind) if kind == RECHECK:
                 return Recounted(short=False)
         return None

@@ -1,8 +1,9 @@
 """A tick of one city: all its due orders are given pharmacies together. Pure.
 
-Every order is looked at with the supply as the tick found it. Where the nearest pharmacies suffice
-for all, each order gets its nearest; where they do not, a min-cost flow shares their places out by
-the chance to be in time. Stock is counted again as the orders take it, one after the other.
+Every order is looked at with the supply as the tick found it. Where there is room, each gets the
+nearest free place; where it is tight, a min-cost flow shares the places of this slot and the next
+ones out by the chance to be in time, with the orders that are still to come. Who only lacks a place
+waits for one while the tier can be kept. Stock is counted again as the orders take it.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from schemas.values import GateCode
+from services.dispatch.domain import ahead, promise
 from services.dispatch.domain.assign import NOBODY
 from services.dispatch.domain.candidates import (
     Choice,
@@ -27,10 +29,13 @@ from services.dispatch.domain.candidates import (
     Supply,
     Wanted,
 )
-from services.dispatch.domain.plan import Places, Row, lost, plan
+from services.dispatch.domain.city_index import Pairs
+from services.dispatch.domain.plan import Row, lost, plan
 from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, Clock
+from services.dispatch.domain.together import find_many
 
 CLOCK = Clock()
+NOTHING = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +57,90 @@ class Why:
     solved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a tick found for each of its orders.
+
+    `missing` holds the stock pairs that must be read before the matches are true; `rows` who
+    passed every gate but capacity.
+    """
+
+    matches: dict[UUID, Match]
+    whys: dict[UUID, Why]
+    missing: set[Pair]
+    rows: dict[UUID, Row]
+
+
+def waits(match: Match) -> bool:
+    """Only a place is lacking, and the tier can wait for one."""
+    return match.choice is None and not (match.falls and match.falls[-1].below is None)
+
+
 @dataclass(slots=True)
 class _Looked:
     """One order with what was found for it before anybody took anything."""
 
     order: Wanted
     distance: Counts
-    falls: tuple[Fall, ...]
-    rung: Rung | None
-    found: Found | None
+    held: Counts
+    falls: list[Fall]
+    found: Found | None = None
+
+    @property
+    def rung(self) -> Rung:
+        """The tier that is tried."""
+        return self.order.rungs[len(self.falls)]
+
+    @property
+    def ended(self) -> bool:
+        """Every tier has fallen."""
+        return len(self.falls) == len(self.order.rungs)
+
+    def fall(self, reason: GateCode, found: Found | None = None) -> None:
+        """To the next tier."""
+        lower = self.order.rungs[len(self.falls) + 1 :]
+        evidence = found.evidence if found else ()
+        below = lower[0].tier if lower else None
+        self.falls.append(Fall(self.rung.tier, reason, evidence, below))
+        self.found = None
 
 
 def choose_many(
-    index: CityIndex, orders: Sequence[Wanted], supply: Supply, now: datetime
-) -> tuple[dict[UUID, Match], dict[UUID, Why], set[Pair]]:
+    index: CityIndex,
+    orders: Sequence[Wanted],
+    supply: Supply,
+    now: datetime,
+    coming: Sequence[Row] = (),
+) -> Round:
     """Match all orders of a tick; the order of the rows changes nothing.
 
-    The last part holds the stock pairs that must be read before the matches are true.
+    `coming` are orders that are not due yet: a place may be kept for them.
     """
-    finder = Finder(index, supply, now)
-    turn = sorted(orders, key=lambda order: order.order_id)
-    covered = index.covered([order.point for order in turn])
-    looked = [_look(finder, order, held) for order, held in zip(turn, covered, strict=True)]
+    # While candidates are looked for nobody's place is used: capacity is the plan's.
+    finder = Finder(index, replace(supply, used={}), now)
+    turn = sorted(orders, key=lambda order: (order.rungs[0].due_at, order.order_id))
+    left = _left(index, supply)
+    looked = _look_all(finder, turn, index.capacity - left)
+    finder.used = index.capacity - left
     if finder.missing:
-        return {order.order_id: Match((), None) for order in turn}, {}, finder.missing
+        return Round({one.order_id: Match((), None) for one in turn}, {}, finder.missing, {})
     rows = [_row(one, now) for one in looked]
-    left = _left(index, supply)[np.newaxis, :]
-    chosen = plan(rows, Places(left, np.zeros(1), float("inf")), CLOCK)
-    matches = {
-        one.order.order_id: _settle(finder, one, held, int(number))
-        for one, held, number in zip(looked, covered, chosen.pharmacy, strict=True)
-    }
+    into_s = (now - promise.slot_of(now)).total_seconds()
+    places = ahead.places(left, index.capacity, into_s)
+    chosen = plan([*rows, *coming], places, CLOCK)
+    now_at = np.where(chosen.slot == 0, chosen.pharmacy, NOBODY)[: len(rows)].tolist()
+    matches: dict[UUID, Match] = {}
+    # Who got a place first: what they cannot take after all is there for the others.
+    for n in sorted(range(len(rows)), key=lambda n: now_at[n] == NOBODY):
+        waiting = rows[n].latest_s > 0 and not chosen.roomy
+        one = looked[n]
+        matches[one.order.order_id] = _settle(finder, one, now_at[n], waiting=waiting)
     whys = {
-        one.order.order_id: _why(index, one, row, chosen.solved)
+        one.order.order_id: _why(index, row, left, solved=chosen.solved)
         for one, row in zip(looked, rows, strict=True)
     }
-    return matches, whys, finder.missing
+    known = {one.order.order_id: row for one, row in zip(looked, rows, strict=True)}
+    return Round(matches, whys, finder.missing, known)
 
 
 def _left(index: CityIndex, supply: Supply) -> Counts:
@@ -100,26 +153,59 @@ def _left(index: CityIndex, supply: Supply) -> Counts:
     return left
 
 
-def _look(finder: Finder, order: Wanted, held: Counts) -> _Looked:
-    """The first tier on which somebody is left, and the falls before it."""
-    distance = finder.index.distances(order.point)
-    falls: list[Fall] = []
-    for rung, below in zip(order.rungs, (*order.rungs[1:], None), strict=True):
-        under = below.tier if below else None
-        if not rung.offered:
-            falls.append(Fall(rung.tier, GateCode.NOT_OFFERED, (), under))
-            continue
-        found = finder.find(order, rung, held, distance)
-        if len(found.numbers):
-            return _Looked(order, distance, tuple(falls), rung, found)
-        falls.append(Fall(rung.tier, found.reason, found.evidence, under))
-    return _Looked(order, distance, tuple(falls), None, None)
+def _look_all(finder: Finder, turn: Sequence[Wanted], used: Counts) -> list[_Looked]:
+    """Each order on the first tier where somebody is left or will be, and the falls before it."""
+    index = finder.index
+    held = index.covered_pairs([order.point for order in turn])
+    ends = np.cumsum(np.bincount(held.owner, minlength=len(turn)))[:-1]
+    looked = [
+        _Looked(order, index.distances(order.point), numbers, [])
+        for order, numbers in zip(turn, np.split(held.number, ends), strict=False)
+    ]
+    open_ = looked
+    while open_ and not finder.missing:
+        for one in open_:
+            while not one.ended and not one.rung.offered:
+                one.fall(GateCode.NOT_OFFERED)
+        open_ = [one for one in open_ if not one.ended]
+        areas = Pairs.of([one.held for one in open_])
+        for one, found in zip(
+            open_, find_many(finder, [(o.order, o.rung) for o in open_], areas), strict=True
+        ):
+            one.found = found
+        for one in open_:
+            _widen(finder, one, used)
+        open_ = [one for one in open_ if one.found is None]
+    return looked
+
+
+def _widen(finder: Finder, one: _Looked, used: Counts) -> None:
+    """Where the nearest are all full, those farther off; nobody there, and the tier may fall."""
+    found = one.found
+    if found is None or not len(found.numbers):
+        one.fall(found.reason if found else GateCode.NO_COVERAGE, found)
+        return
+    full = used[found.numbers] >= finder.index.capacity[found.numbers]
+    removed = {**found.removed, GateCode.CAPACITY: int(full.sum())}
+    one.found = Found(found.numbers, removed, found.reason)
+    if not full.all():
+        return
+    everywhere, finder.used = finder.used, used
+    wide = finder.find(one.order, one.rung, one.held, one.distance)
+    finder.used = everywhere
+    if len(wide.numbers):
+        one.found = Found(np.concatenate((found.numbers, wide.numbers)), wide.removed, wide.reason)
+    elif not _can_wait(one.rung, finder.now):
+        one.fall(wide.reason, wide)
+
+
+def _can_wait(rung: Rung, now: datetime) -> bool:
+    return (rung.due_at - now).total_seconds() > NEEDED_S[rung.tier]
 
 
 def _row(one: _Looked, now: datetime) -> Row:
-    if one.found is None or one.rung is None:
-        empty = np.empty(0, np.int64)
-        return Row(empty, empty, 0.0, 0.0, 0.0, 0.0)
+    if one.found is None:
+        return Row(NOTHING, NOTHING, 0.0, 0.0, 0.0, 0.0)
     numbers = one.found.numbers.astype(np.int64)
     due = (one.rung.due_at - now).total_seconds()
     fixed = CLOCK.fixed_s(len(one.order.lines), one.order.cold)
@@ -128,20 +214,26 @@ def _row(one: _Looked, now: datetime) -> Row:
     return Row(numbers, one.distance[numbers], 0.0, due, latest, fixed)
 
 
-def _settle(finder: Finder, one: _Looked, held: Counts, number: int) -> Match:
+def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Match:
     """Take what was planned; what an order before it took sends it to the next best."""
     if one.found is None:
-        return Match(one.falls, None)
-    if number != NOBODY:
-        choice = _taken(finder, one, number)
-        if choice is not None:
-            return Match(one.falls, choice)
-    below = replace(one.order, rungs=one.order.rungs[len(one.falls) :])
-    again = _look(finder, below, held)
-    falls = (*one.falls, *again.falls)
-    if again.found is None:
-        return Match(falls, None)
-    return Match(falls, _taken(finder, again, int(again.found.numbers[0])))
+        return Match(tuple(one.falls), None)
+    if number == NOBODY and waiting:
+        return Match(tuple(one.falls), None)
+    if number != NOBODY and (choice := _taken(finder, one, number)) is not None:
+        return Match(tuple(one.falls), choice)
+    while not one.ended:
+        if one.rung.offered:
+            found = finder.find(one.order, one.rung, one.held, one.distance)
+            one.found = found
+            if len(found.numbers):
+                return Match(tuple(one.falls), _taken(finder, one, int(found.numbers[0])))
+            if found.reason is GateCode.CAPACITY and _can_wait(one.rung, finder.now):
+                return Match(tuple(one.falls), None)
+            one.fall(found.reason, found)
+        else:
+            one.fall(GateCode.NOT_OFFERED)
+    return Match(tuple(one.falls), None)
 
 
 def _taken(finder: Finder, one: _Looked, number: int) -> Choice | None:
@@ -152,14 +244,15 @@ def _taken(finder: Finder, one: _Looked, number: int) -> Choice | None:
         return None
 
 
-def _why(index: CityIndex, one: _Looked, row: Row, solved: bool) -> Why:
-    if not len(row.numbers):
-        return Why((), None, solved)
-    left = row.due_s - row.fixed_s - CLOCK.ride_s(row.metres)
+def _why(index: CityIndex, row: Row, free: Counts, *, solved: bool) -> Why:
+    """Of those with a free place; the nearest of them is what greedy would have taken."""
+    there = free[row.numbers] > 0
+    numbers, metres = row.numbers[there], row.metres[there]
+    left = row.due_s - row.fixed_s - CLOCK.ride_s(metres)
     chance = CLOCK.on_time(left)
-    cost = lost(left, np.full(len(left), row.latest_s), CLOCK) + METRE_COST * row.metres
+    cost = lost(left, np.full(len(left), row.latest_s), CLOCK) + METRE_COST * metres
     candidates = tuple(
         Candidate(index.pharmacies[int(n)].pharmacy_id, int(m), round(1e6 * p), round(c))
-        for n, m, p, c in zip(row.numbers, row.metres, chance, cost, strict=True)
+        for n, m, p, c in zip(numbers, metres, chance, cost, strict=True)
     )
-    return Why(candidates, candidates[0].pharmacy_id, solved)
+    return Why(candidates, candidates[0].pharmacy_id if candidates else None, solved)

@@ -15,6 +15,7 @@ from schemas.message import Event
 from schemas.values import GateCode, Order, Stage, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
+from services.dispatch.domain.choose import waits
 from services.dispatch.domain.found import Matched, Recounted
 from services.dispatch.domain.reasons import reasons_of
 from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
@@ -82,6 +83,9 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
         return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:])
     if match.choice is not None:
         return _offer(fallen, falls, match.choice, now, facts, timers)
+    if waits(match):
+        later = SetTimer(MATCH, promise.look_again(now), state.city)
+        return applied(*falls, timers=[*timers, later])
     last = match.falls[-1]
     if last.reason in PASSING_GATES and now < _due(fallen):
         later = SetTimer(MATCH, now + promise.RETRY_AFTER, state.city)

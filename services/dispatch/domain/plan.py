@@ -28,6 +28,8 @@ KEEPS = 0.8
 LOST_S = 150.0
 # How fast another pharmacy is found in what remains of the time for offers.
 ANOTHER_S = 240.0
+# Room is tight when the orders of this slot and the next need more than this share of its places.
+TIGHT = 0.9
 # A place in a later slot is worth a little less than the same one now.
 LATER_COST = 200
 
@@ -61,48 +63,81 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """For each row the pharmacy and the slot it was given, NOBODY where it got none."""
+    """For each row the pharmacy and the slot it was given, NOBODY where it got none.
+
+    `roomy` says that nobody was left out for the sake of others.
+    """
 
     pharmacy: Ints
     slot: Ints
     solved: bool
+    roomy: bool = False
 
 
 def plan(rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
-    """The least expected loss over all rows; the first choices at once where they are free."""
-    count = len(rows)
-    nobody = np.full(count, NOBODY, np.int64)
-    sizes = np.array([len(row.numbers) for row in rows], np.int64)
-    if not sizes.sum():
+    """Who waits now and where he is offered, so that the least is expected to be lost."""
+    table = _Table(rows)
+    if not len(table.number):
+        nobody = np.full(len(rows), NOBODY, np.int64)
         return Chosen(nobody, nobody, solved=False)
-    table = _Table(rows, sizes)
+    if _pressure(table, places) <= TIGHT:
+        return _roomy(table, rows, places, clock)
     if (first := _first_choices(table, rows, places)) is not None:
         return first
-    pharmacies = places.left.shape[1]
-    parts = [_arcs(table, places, slot, clock) for slot in range(len(places.starts_s))]
-    row, place, cost = (np.concatenate(column) for column in zip(*parts, strict=True))
-    unassigned = np.rint(table.worth * UNASSIGNED).astype(np.int64)
-    chosen = solve(Arcs(row, place, cost), places.left.ravel(), unassigned)
-    placed = np.flatnonzero(chosen != NOBODY)
-    pharmacy, slot = nobody.copy(), nobody.copy()
-    pharmacy[placed] = place[chosen[placed]] % pharmacies
-    slot[placed] = place[chosen[placed]] // pharmacies
-    return Chosen(pharmacy, slot, solved=True)
+    return _solved(table, places, clock)
 
 
 class _Table:
     """The rows as columns, and their options one under the other."""
 
-    def __init__(self, rows: Sequence[Row], sizes: Ints) -> None:
-        self.row = np.repeat(np.arange(len(rows)), sizes)
-        self.number = np.concatenate([row.numbers for row in rows])
-        self.metres = np.concatenate([row.metres for row in rows])
+    def __init__(self, rows: Sequence[Row]) -> None:
+        nothing = np.empty(0, np.int64)
+        self.row = np.repeat(np.arange(len(rows)), [len(row.numbers) for row in rows])
+        self.number = np.concatenate([nothing, *(row.numbers for row in rows)])
+        self.metres = np.concatenate([nothing, *(row.metres for row in rows)])
         self.at = np.array([row.at_s for row in rows])
         self.due = np.array([row.due_s for row in rows])
         self.latest = np.array([row.latest_s for row in rows])
         self.fixed = np.array([row.fixed_s for row in rows])
         self.worth = np.array([row.worth for row in rows])
         self.firm = np.array([row.firm for row in rows], dtype=bool)
+
+
+def _pressure(table: _Table, places: Places) -> float:
+    """Orders of this and the next slot over the places that are left in them within their reach."""
+    slots = min(2, len(places.starts_s))
+    ends = places.starts_s[slots - 1] + places.length_s
+    reached = np.unique(table.number)
+    room = np.maximum(places.left[:slots, reached], 0).sum()
+    return float((table.at < ends).sum()) / max(1.0, float(room))
+
+
+def _roomy(table: _Table, rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
+    """First come, first served, unless this leaves out somebody for whom there is a place."""
+    firm = np.flatnonzero(table.firm).tolist()
+    turn = _in_turn(firm, rows, places)
+    if (turn.slot[[n for n in firm if len(rows[n].numbers)]] != NOBODY).all():
+        return turn
+    alone = _Table([rows[n] for n in firm])
+    now = Places(places.left[:1], places.starts_s[:1], places.length_s)
+    shared = _solved(alone, now, clock)
+    if (shared.slot != NOBODY).sum() <= (turn.slot != NOBODY).sum():
+        return turn
+    turn.pharmacy[firm], turn.slot[firm] = shared.pharmacy, shared.slot
+    return Chosen(turn.pharmacy, turn.slot, solved=True, roomy=True)
+
+
+def _in_turn(firm: Sequence[int], rows: Sequence[Row], places: Places) -> Chosen:
+    """Each the nearest free place of the present slot: what greedy does."""
+    left = places.left[0].copy()
+    pharmacy = np.full(len(rows), NOBODY, np.int64)
+    for number in firm:
+        free = rows[number].numbers[left[rows[number].numbers] > 0]
+        if len(free):
+            left[free[0]] -= 1
+            pharmacy[number] = free[0]
+    slot = np.where(pharmacy == NOBODY, NOBODY, 0)
+    return Chosen(pharmacy, slot, solved=False, roomy=True)
 
 
 def _first_choices(table: _Table, rows: Sequence[Row], places: Places) -> Chosen | None:
@@ -121,6 +156,20 @@ def _first_choices(table: _Table, rows: Sequence[Row], places: Places) -> Chosen
     return Chosen(
         np.where(firm, nearest, NOBODY).astype(np.int64), np.where(firm, slot, NOBODY), solved=False
     )
+
+
+def _solved(table: _Table, places: Places, clock: Clock) -> Chosen:
+    """The least expected loss over all rows and slots."""
+    pharmacies = places.left.shape[1]
+    parts = [_arcs(table, places, slot, clock) for slot in range(len(places.starts_s))]
+    row, place, cost = (np.concatenate(column) for column in zip(*parts, strict=True))
+    unassigned = np.rint(table.worth * UNASSIGNED).astype(np.int64)
+    chosen = solve(Arcs(row, place, cost), places.left.ravel(), unassigned)
+    placed = np.flatnonzero(chosen != NOBODY)
+    pharmacy, slot = np.full((2, len(table.at)), NOBODY, np.int64)
+    pharmacy[placed] = place[chosen[placed]] % pharmacies
+    slot[placed] = place[chosen[placed]] // pharmacies
+    return Chosen(pharmacy, slot, solved=True)
 
 
 def _arcs(table: _Table, places: Places, slot: int, clock: Clock) -> tuple[Ints, Ints, Ints]:

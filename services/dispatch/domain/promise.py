@@ -25,6 +25,8 @@ CITYWIDE_OPEN_FOR = timedelta(minutes=15)
 # So long the pharmacist must still be there, to confirm and to see the parcel packed.
 DUTY_STAYS = timedelta(minutes=15)
 RETRY_AFTER = timedelta(minutes=5)
+# Who waits for a place is looked at again so often, and when the next slot begins.
+LOOK_AGAIN = timedelta(seconds=10)
 SLOT = timedelta(minutes=10)
 OFFERS_MAX = 10
 ATTEMPTS_MAX = 5
@@ -58,3 +60,8 @@ def duty_until(until: datetime, now: datetime) -> datetime:
 def slot_of(now: datetime) -> datetime:
     """Start of the ten-minute slot whose capacity an offer uses."""
     return now.replace(minute=now.minute - now.minute % 10, second=0, microsecond=0)
+
+
+def look_again(now: datetime) -> datetime:
+    """When an order that only lacks a place is looked at again."""
+    return min(now + LOOK_AGAIN, slot_of(now) + SLOT)

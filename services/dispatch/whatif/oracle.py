@@ -1,7 +1,9 @@
-"""The plan of one who knows everything beforehand: what no policy can do better.
+"""The plans of two who know the future: one everything, one only what orders and people will say.
 
-One min-cost flow over the whole day with the true releases, answers, give-backs and times; each
-order is placed once, at somebody who will accept it. What it cannot place in its tier it leaves.
+One min-cost flow over the whole day with the true releases, answers and give-backs; each order is
+placed once, at somebody who will accept it. What it cannot place in its tier it leaves. The one
+who knows everything also knows how long each picking, ride and hand-over will take; the other has
+the same expectation of them as every policy.
 """
 
 from collections.abc import Iterator
@@ -11,14 +13,21 @@ import numpy as np
 
 from services.dispatch.domain import promise
 from services.dispatch.domain.assign import NOBODY, Arcs, solve
-from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, ON_TIME_WORTH, UNASSIGNED
+from services.dispatch.domain.scoring import (
+    METRE_COST,
+    NEEDED_S,
+    ON_TIME_WORTH,
+    UNASSIGNED,
+    Clock,
+)
 from services.dispatch.whatif.city import City
 from services.dispatch.whatif.engine import PICK_UP_S, SLOT_S, TICK_S, Board, Case
-from services.dispatch.whatif.facts import Scenario
+from services.dispatch.whatif.facts import Asked, Scenario
 
 Plan = dict[int, tuple[int, float]]
 # The quicker of the usual vehicles: the bound knows no queue for couriers.
 VEHICLE = "motorcycle"
+CLOCK = Clock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +39,14 @@ class _Option:
 
 
 class Oracle:
-    """Offers exactly as planned beforehand."""
+    """Knows everything; offers exactly as planned beforehand."""
 
     name = "oracle"
     checks_capacity = True
+    knows_times = True
 
     def __init__(self, scenario: Scenario) -> None:
-        self._plan = plan_of(scenario)
+        self._plan = plan_of(scenario, knows_times=self.knows_times)
 
     def offers(self, board: Board) -> Iterator[tuple[Case, int]]:
         """Those whose planned moment has come; nobody else."""
@@ -54,14 +64,21 @@ class Oracle:
             board.wake_s = min(later)
 
 
-def plan_of(scenario: Scenario) -> Plan:
+class OracleOfOrders(Oracle):
+    """Knows who will come and who will take what, but not how long anything takes."""
+
+    name = "oracle_of_orders"
+    knows_times = False
+
+
+def plan_of(scenario: Scenario, *, knows_times: bool) -> Plan:
     """Order number to pharmacy and moment."""
     city = City(scenario)
     slots = 2 + int(max(o.gone_s for o in scenario.orders) + 3600) // SLOT_S
     options = [o for n in range(len(scenario.orders)) for o in _options(scenario, city, n)]
     arcs: list[tuple[int, int, int, float]] = []
     for option in options:
-        arcs.extend(_arcs(scenario, option, slots))
+        arcs.extend(_arcs(scenario, option, slots, knows_times=knows_times))
     if not arcs:
         return {}
     columns = np.array([arc[:3] for arc in arcs], np.int64)
@@ -95,7 +112,9 @@ def _options(scenario: Scenario, city: City, number: int) -> Iterator[_Option]:
             yield _Option(number, pharmacy, metres, needed_s)
 
 
-def _arcs(scenario: Scenario, option: _Option, slots: int) -> Iterator[tuple[int, int, int, float]]:
+def _arcs(
+    scenario: Scenario, option: _Option, slots: int, *, knows_times: bool
+) -> Iterator[tuple[int, int, int, float]]:
     """One for each slot in which the offer could still be made: order, place, cost, moment."""
     asked = scenario.orders[option.order]
     released_s = asked.released_s or 0.0
@@ -107,8 +126,16 @@ def _arcs(scenario: Scenario, option: _Option, slots: int) -> Iterator[tuple[int
         if at_s + 2 * TICK_S > (slot + 1) * SLOT_S:
             # The tick that makes the offer would fall into the next slot.
             continue
-        late = at_s + option.needed_s + 2 > due_s
-        cost = ON_TIME_WORTH * late + METRE_COST * option.metres
+        late = float(at_s + option.needed_s + 2 > due_s)
+        if not knows_times:
+            late = 1 - _chance(asked, option, due_s - at_s)
+        cost = round(ON_TIME_WORTH * late) + METRE_COST * option.metres
         yield option.order, option.pharmacy * slots + slot, cost, at_s
-        if late:
+        if late == 1:
             return
+
+
+def _chance(asked: Asked, option: _Option, left_s: float) -> float:
+    ride_s = option.metres / CLOCK.stages.ride_m_s
+    left_s -= CLOCK.fixed_s(len(asked.lines), asked.cold) + ride_s
+    return float(CLOCK.on_time(np.array([left_s]))[0])

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from services.dispatch.domain import promise, scoring
-from services.dispatch.domain.plan import Places, Row, plan
-from services.dispatch.whatif.engine import SLOT_S, Board, Case
-
-BY_RULES_S, BY_PERSON_S = 5.0, 45.0
-RELEASED_SHARE = 0.95
+from services.dispatch.domain import ahead
+from services.dispatch.domain.plan import Row, plan
+from services.dispatch.domain.scoring import Clock
+from services.dispatch.whatif.engine import Board, Case
 
 
 class GreedyNearest:
@@ -55,14 +51,11 @@ class Ours:
     checks_capacity = True
     foresees = True
     expects = True
-    slots = 3
     every_s = 10.0
-    near, near_expected = 24, 10
-    expected_worth = 0.5
     fallen_worth = 0.5
 
     def __init__(self) -> None:
-        self._clock = scoring.Clock()
+        self._clock = Clock()
         self._fixed: dict[int, float] = {}
         self._asked_s, self._slot, self._shared = float("-inf"), -1, False
 
@@ -76,70 +69,54 @@ class Ours:
         self._asked_s, self._slot = board.now_s, board.slot
         board.wake_s = board.now_s + self.every_s
         waiting = in_turn(board)
+        into_s = board.now_s - board.slot_starts(board.slot)
         rows = [self._waiting(board, case) for case in waiting]
         if self.foresees:
             rows += [self._foreseen(board, case) for case in board.foreseen.values()]
         if self.expects:
-            rows += self._expected(board)
-        starts = [board.slot_starts(board.slot + k) - board.now_s for k in range(self.slots)]
-        left = np.stack([board.left(board.slot + k) for k in range(self.slots)])
-        chosen = plan(rows, Places(left, np.array(starts), float(SLOT_S)), self._clock)
+            rows += self._expected(board, into_s)
+        places = ahead.places(board.left(board.slot), board.city.capacity, into_s)
+        chosen = plan(rows, places, self._clock)
         self._shared = chosen.solved
         for n, case in enumerate(waiting):
             if chosen.slot[n] == 0:
                 yield case, int(chosen.pharmacy[n])
 
     def _waiting(self, board: Board, case: Case) -> Row:
-        worth = self.fallen_worth if case.rung else 1.0
-        due, latest = case.due_s - board.now_s, case.latest_s - board.now_s
-        return self._row(board, case, 0.0, due, latest, worth, self.near)
+        known = self._known(board, case)
+        return Row(
+            known.numbers[: ahead.NEAR],
+            known.metres[: ahead.NEAR],
+            0.0,
+            case.due_s - board.now_s,
+            case.latest_s - board.now_s,
+            known.fixed_s,
+            self.fallen_worth if case.rung else 1.0,
+        )
 
     def _foreseen(self, board: Board, case: Case) -> Row:
-        """Rules alone take seconds; who waits longer has a person's decision before him."""
-        waited = board.now_s - case.asked.submitted_s
-        at = BY_RULES_S if waited < 3 * BY_RULES_S else BY_PERSON_S
-        return self._coming(board, case, at, RELEASED_SHARE, self.near)
+        waited_s = board.now_s - case.asked.submitted_s
+        return ahead.foreseen(self._known(board, case), waited_s)
 
-    def _expected(self, board: Board) -> list[Row]:
+    def _expected(self, board: Board, into_s: float) -> list[Row]:
         """What came ten minutes ago comes again, and after it what comes in the next slot."""
-        end = board.slot_starts(board.slot + 2)
         rows: list[Row] = []
         for case in board.recent:
             if not case.released and case.number not in board.foreseen:
                 continue
-            age = board.now_s - case.asked.submitted_s
-            shift = SLOT_S if age < SLOT_S else 2 * SLOT_S
-            at = case.asked.submitted_s + shift + BY_RULES_S
-            if board.now_s < at < end:
-                coming = at - board.now_s
-                rows.append(
-                    self._coming(board, case, coming, self.expected_worth, self.near_expected)
-                )
+            age_s = board.now_s - case.asked.submitted_s - ahead.BY_RULES_S
+            row = ahead.expected(self._known(board, case), age_s, into_s)
+            if row is not None:
+                rows.append(row)
         return rows
 
-    def _coming(self, board: Board, case: Case, at: float, worth: float, near: int) -> Row:
-        due = at + 60 * promise.MINUTES[case.asked.tier]
-        latest = due - scoring.NEEDED_S[case.asked.tier]
-        return self._row(board, case, at, due, latest, worth, near)
-
-    def _row(
-        self,
-        board: Board,
-        case: Case,
-        at: float,
-        due: float,
-        latest: float,
-        worth: float,
-        near: int,
-    ) -> Row:
+    def _known(self, board: Board, case: Case) -> ahead.Known:
         options = board.options(case)
         fixed = self._fixed.get(case.number)
         if fixed is None:
             fixed = self._clock.fixed_s(len(case.asked.lines), case.asked.cold)
             self._fixed[case.number] = fixed
-        firm = case.number in board.pending and not at
-        numbers, metres = options.numbers[:near], options.metres[:near]
-        return Row(numbers, metres, at, due, latest, fixed, worth, firm)
+        return ahead.Known(options.numbers, options.metres, case.asked.tier, fixed)
 
 
 class WithoutForecast(Ours):

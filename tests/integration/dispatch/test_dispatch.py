@@ -224,6 +224,22 @@ async def test_silence_ends_an_offer_at_its_time(worker: Dispatch) -> None:
     assert (await worker.state(order_id)).ended == "exhausted"
 
 
+async def test_who_only_lacks_a_place_waits_for_the_next_slot_on_its_tier(worker: Dispatch) -> None:
+    await worker.open_pharmacy(1, capacity_per_slot=1)
+    orders = [await worker.authorise() for _ in range(2)]
+    await worker.tick()
+    sent = [(await worker.published(one)).count("OfferMade") for one in orders]
+    assert sorted(sent) == [0, 1]
+    waiting = orders[sent.index(0)]
+    await worker.pass_time(timedelta(seconds=30))
+    await worker.tick()
+    assert await worker.published(waiting) == ["PromiseMade"]
+    await worker.pass_time(timedelta(minutes=9, seconds=45))
+    await worker.tick()
+    assert await worker.published(waiting) == ["PromiseMade", "OfferMade"]
+    await worker.check_ledger()
+
+
 async def test_the_last_packs_go_to_as_many_orders_as_they_suffice_for(worker: Dispatch) -> None:
     near_by = await worker.open_pharmacy(1, packs=5, capacity_per_slot=100, **near(1))
     next_one = await worker.open_pharmacy(2, packs=100, capacity_per_slot=3, **near(2))

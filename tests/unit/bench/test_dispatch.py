@@ -39,7 +39,8 @@ def test_every_policy_is_measured_and_breaks_no_gate(folder: Path, tmp_path: Pat
     for shares in cell["policies"].values():
         assert 0 <= shares["on_time"] <= shares["assigned"] <= 1
     assert cell["against_rival"][mine]["assigned"][0] == 0
-    assert cell["gap_to_oracle"]["ours"]["assigned"][0] <= 0
+    for gap in ("gap_to_oracle", "gap_to_oracle_of_orders"):
+        assert cell[gap]["ours"]["assigned"][0] <= 0
 
 
 @pytest.mark.parametrize("more", [("--policies", "magic"), ("--policy", "bench.dispatch:None")])

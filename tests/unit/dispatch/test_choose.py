@@ -28,11 +28,9 @@ def shop(n: int, km: float, **changes: Any) -> Pharmacy:
 
 
 def chosen(pharmacies: list[Pharmacy], orders: list[Wanted], packs: int = 100) -> dict[Any, Match]:
-    matches, _, missing = choose_many(
-        CityIndex(pharmacies), orders, stocked(pharmacies, packs), NOW
-    )
-    assert missing == set()
-    return matches
+    found = choose_many(CityIndex(pharmacies), orders, stocked(pharmacies, packs), NOW)
+    assert found.missing == set()
+    return found.matches
 
 
 def test_with_room_for_all_everybody_gets_the_nearest_as_ever() -> None:
@@ -62,7 +60,7 @@ def test_the_last_packs_go_to_one_and_the_other_goes_on() -> None:
     near, far = shop(1, 0.2), shop(2, 0.6)
     supply = stocked([near, far])
     supply.free |= {pair: 2 for pair in supply.free if pair[0] == near.pharmacy_id}
-    matches, _, _ = choose_many(CityIndex([near, far]), [wanted(1), wanted(2)], supply, NOW)
+    matches = choose_many(CityIndex([near, far]), [wanted(1), wanted(2)], supply, NOW).matches
     assert {m.choice.pharmacy_id for m in matches.values() if m.choice} == {
         near.pharmacy_id,
         far.pharmacy_id,
@@ -71,15 +69,15 @@ def test_the_last_packs_go_to_one_and_the_other_goes_on() -> None:
 
 def test_what_was_never_read_is_asked_for_first() -> None:
     near = shop(1, 0.2)
-    matches, _, missing = choose_many(CityIndex([near]), [wanted(1)], Supply(), NOW)
-    assert {pair[0] for pair in missing} == {near.pharmacy_id}
-    assert matches[uid(1)].choice is None
+    found = choose_many(CityIndex([near]), [wanted(1)], Supply(), NOW)
+    assert {pair[0] for pair in found.missing} == {near.pharmacy_id}
+    assert found.matches[uid(1)].choice is None
 
 
 def test_the_reasons_tell_who_passed_and_what_greedy_would_have_done() -> None:
     pharmacies = [shop(1, 0.6), shop(2, 0.2)]
-    _, whys, _ = choose_many(CityIndex(pharmacies), [wanted(1)], stocked(pharmacies), NOW)
-    why = whys[uid(1)]
+    found = choose_many(CityIndex(pharmacies), [wanted(1)], stocked(pharmacies), NOW)
+    why = found.whys[uid(1)]
     assert [c.pharmacy_id for c in why.candidates] == [
         pharmacies[1].pharmacy_id,
         pharmacies[0].pharmacy_id,

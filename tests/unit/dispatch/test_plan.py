@@ -83,6 +83,21 @@ def test_who_has_no_other_choice_is_served_first() -> None:
     assert chosen.pharmacy.tolist() == [1, 0]
 
 
+def test_where_there_is_room_who_is_only_expected_changes_nothing() -> None:
+    """The same choice as greedy: no place is kept for anybody, nobody waits."""
+    firm = [row((0, 100), (1, 300)), row((0, 150), (1, 400))]
+    coming = [replace(row((1, 50), at_s=30.0), firm=False)]
+    chosen = plan([*firm, *coming], places([1, 1], [4, 4]), CLOCK)
+    assert chosen.pharmacy.tolist() == [0, 1, NOBODY]
+    assert not chosen.solved
+
+
+def test_who_finds_no_place_where_there_is_room_is_not_left_out_for_the_turn() -> None:
+    firm = [row((0, 100), (1, 900)), row((0, 150))]
+    chosen = plan(firm, places([1, 1], [4, 4]), CLOCK)
+    assert (chosen.pharmacy.tolist(), chosen.slot.tolist()) == ([1, 0], [0, 0])
+
+
 def test_a_quarrel_elsewhere_delays_nobody() -> None:
     far = [replace(row((1, 100), at_s=9.0), firm=False) for _ in range(3)]
     chosen = plan([row((0, 100)), *far], places([1, 1], [0, 0]), CLOCK)
