@@ -1,6 +1,6 @@
 """Network's tables: what a decision must know, and the records themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -93,14 +93,25 @@ async def _timezones(conn: Connection, cities: Sequence[str]) -> dict[str, str]:
 async def _last_counts(
     conn: Connection, counts: Sequence[CountStock]
 ) -> dict[UUID, dict[str, datetime]]:
-    pairs = sorted({(c.pharmacy_id, line.product_code) for c in counts for line in c.counts})
-    rows = await conn.fetch(
-        SQL["last_counts"], [pharmacy for pharmacy, _ in pairs], [code for _, code in pairs]
-    )
+    asked: dict[UUID, set[str]] = {}
+    for count in counts:
+        asked.setdefault(count.pharmacy_id, set()).update(c.product_code for c in count.counts)
+    pharmacies, codes = _columns(asked)
     last: dict[UUID, dict[str, datetime]] = {}
-    for row in rows:
-        last.setdefault(row["pharmacy_id"], {})[row["product_code"]] = row["counted_at"]
+    for pharmacy_id, code, at in await conn.fetch(SQL["last_counts"], pharmacies, codes):
+        last.setdefault(pharmacy_id, {})[code] = at
     return last
+
+
+def _columns(products: Mapping[UUID, Iterable[str]]) -> tuple[list[UUID], list[str]]:
+    """Pairs in the order of the keys. A batch has tens of thousands: comparing two ids is slow."""
+    pharmacies: list[UUID] = []
+    codes: list[str] = []
+    for pharmacy_id in sorted(products):
+        own = sorted(products[pharmacy_id])
+        pharmacies += [pharmacy_id] * len(own)
+        codes += own
+    return pharmacies, codes
 
 
 async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> None:
@@ -127,18 +138,20 @@ async def _put_pharmacies(conn: Connection, pharmacies: Sequence[Pharmacy]) -> N
 
 
 async def _put_counts(conn: Connection, counted: Sequence[StockCounted]) -> None:
-    latest: dict[tuple[UUID, str], tuple[int, datetime, date | None]] = {}
+    latest: dict[UUID, dict[str, tuple[int, datetime, date | None]]] = {}
     for event in counted:
+        own = latest.setdefault(event.pharmacy_id, {})
         for count in event.counts:
-            pair = event.pharmacy_id, count.product_code
-            if pair not in latest or latest[pair][1] < event.counted_at:
-                latest[pair] = count.count, event.counted_at, count.expires_on
-    rows = sorted(latest.items())
+            known = own.get(count.product_code)
+            if known is None or known[1] < event.counted_at:
+                own[count.product_code] = count.count, event.counted_at, count.expires_on
+    pharmacies, codes = _columns(latest)
+    rows = [latest[pharmacy][code] for pharmacy, code in zip(pharmacies, codes, strict=True)]
     await conn.execute(
         SQL["put_counts"],
-        [pharmacy for (pharmacy, _), _ in rows],
-        [code for (_, code), _ in rows],
-        [row[0] for _, row in rows],
-        [row[1] for _, row in rows],
-        [row[2] for _, row in rows],
+        pharmacies,
+        codes,
+        [count for count, _, _ in rows],
+        [at for _, at, _ in rows],
+        [last for _, _, last in rows],
     )
