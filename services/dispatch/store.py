@@ -16,7 +16,6 @@ from services.dispatch import drugs, pressure
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
-    CityIndex,
     Match,
     Pair,
     Supply,
@@ -111,13 +110,12 @@ async def _match_city(
     desk: Desk = context.extras
     if not await desk.leases.check(context.conn, city):
         return None
-    index = await desk.indexes.of(context.conn, city)
     known = await city_of(context.conn, city)
     states = [context.states[item.key] for item in items]
     free = [_wanted(state, known) for state in states]
     since = [required(state)[1] for state in states]
     orders = await pressure.bounded(context.conn, city, free, since)
-    return await match_city(context.conn, index, city, orders, context.now)
+    return await match_city(context.conn, desk, city, orders, context.now)
 
 
 def _wanted(state: State, city: City) -> Wanted:
@@ -149,18 +147,22 @@ def _city(timezone: str, tiers: tuple[str, ...], rules: str | None, factors: str
 
 
 async def match_city(
-    conn: Connection, index: CityIndex, city: str, orders: Sequence[Wanted], now: datetime
+    conn: Connection, desk: Desk, city: str, orders: Sequence[Wanted], now: datetime
 ) -> Mapping[UUID, Matched]:
     """Match the orders against the city's stock and slots; the chosen stock stays locked."""
+    index, recent = await desk.indexes.of(conn, city), desk.recent
+    coming = recent.expected(city, index, now)
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
     supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
     for _ in range(PASSES_MAX):
-        matches, whys, missing = choose_many(index, orders, supply, now)
-        if missing:
-            supply.free |= await free_packs(conn, "read_stock", missing)
+        found = choose_many(index, orders, supply, now, coming)
+        matches, whys = found.matches, found.whys
+        if found.missing:
+            supply.free |= await free_packs(conn, "read_stock", found.missing)
             continue
         locked = await free_packs(conn, "lock_stock", _chosen(orders, matches))
         if all(supply.free[pair] == free for pair, free in locked.items()):
+            recent.learn(city, index, orders, found.rows, now)
             return {key: Matched(match, whys[key]) for key, match in matches.items()}
         supply.free |= locked
     raise LedgerError("stock does not stand still")
