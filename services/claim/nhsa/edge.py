@@ -5,6 +5,7 @@ the key alone decides, so that whoever repeats a call repeats the message. Who a
 is asked (1101) once an order and kept in memory only.
 """
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,18 +16,20 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from services.claim.nhsa.dialects import Dialect, Fields, dialect_of
+from services.claim.nhsa.dialects import Dialect, Fields, NotGenuine, dialect_of
 from services.claim.nhsa.isolation import AREAS, Areas
 from services.claim.nhsa.messages import (
     PersonInfo,
     Priced,
     Reversed,
     SignedIn,
+    SignedOut,
     Undone,
 )
 from services.kit import outbound
 from services.kit.calls import CallUnknown, Reply
 from services.kit.decision import CallOutcome
+from services.kit.ids import new_id
 
 INFNO: Mapping[str, str] = {
     "eligibility": "1101",
@@ -35,7 +38,9 @@ INFNO: Mapping[str, str] = {
     "undo": "2103",
     "reverse": "2601",
 }
-SIGN_IN, QUERY = "9001", "6301"
+SIGN_IN, SIGN_OUT, QUERY = "9001", "9002", "6301"
+# At the end of a process nobody waits long for a payer that is away.
+SIGN_OUT_S_MAX = 1.0
 PLATFORM = "YAODA0000000"
 PHARMACY_PURCHASE = "41"
 E_VOUCHER, ID_CARD = "01", "02"
@@ -65,11 +70,30 @@ class PayerLine:
         self.client = client
         self._areas = areas
         self._signed: dict[str, str] = {}
+        # An operator of its own: whoever signs out ends nobody else's session.
+        self._operator = f"yaoda-{new_id().hex[-12:]}"
 
     async def ask(self, area: str, infno: str, msgid: str, content: Fields) -> Fields:
         """The `output`. Raises Refused or CallUnknown."""
         async with self._areas.passing(area):
             return await self._patient(area, infno, msgid, content)
+
+    async def close(self) -> None:
+        """Sign out (9002) of every area as far as it answers at once, and let the wire go."""
+        signed, self._signed = self._signed, {}
+        try:
+            async with asyncio.timeout(SIGN_OUT_S_MAX):
+                for area, sign_no in signed.items():
+                    self._signed[area] = sign_no
+                    told = {"signOut": {"sign_no": sign_no, "opter_no": self._operator}}
+                    key = f"out:{area}:{sign_no}"
+                    output = await self._send(area, SIGN_OUT, msgid_of(PLATFORM, key), told)
+                    read(SignedOut, output)
+        except (TimeoutError, CallUnknown, Refused):
+            pass
+        finally:
+            self._signed = {}
+            await self.client.aclose()
 
     async def _patient(self, area: str, infno: str, msgid: str, content: Fields) -> Fields:
         try:
@@ -83,7 +107,7 @@ class PayerLine:
 
     async def _signed_in(self, area: str, infno: str, msgid: str, content: Fields) -> Fields:
         if area not in self._signed:
-            told = {"signIn": {"opter_no": "yaoda", "mac": "", "ip": ""}}
+            told = {"signIn": {"opter_no": self._operator, "mac": "", "ip": ""}}
             output = await self._send(area, SIGN_IN, msgid_of(PLATFORM, f"sign:{area}"), told)
             self._signed[area] = read(SignedIn, output).sign_no
         return await self._send(area, infno, msgid, content)
@@ -99,7 +123,7 @@ class PayerLine:
             "dev_no": "",
             "dev_safe_info": "",
             "opter_type": "1",
-            "opter": "yaoda",
+            "opter": self._operator,
             "opter_name": "yaoda",
             "inf_time": datetime.now(UTC),
             "fixmedins_code": msgid[: len(PLATFORM)],
@@ -108,7 +132,7 @@ class PayerLine:
         }
         try:
             response = await self.client.post(
-                dialect.path,
+                dialect.address(infno),
                 content=dialect.write(head, content),
                 headers={"Content-Type": "application/json"},
             )
@@ -165,8 +189,8 @@ class PayerCall:
             return refused.reply
 
     async def close(self) -> None:
-        """Let go of the connections, which all payer calls share."""
-        await self._line.client.aclose()
+        """Sign out and let go of the connections, which all payer calls share."""
+        await self._line.close()
 
     def _done(self, request: Request, output: Fields, key: str) -> Reply:
         told = self._take(request["payer_area"], output)
@@ -406,6 +430,8 @@ def _priced(area: str, priced: Priced) -> dict[str, Any]:
 def _standard(dialect: Dialect, content: bytes) -> Fields:
     try:
         return dialect.read(content)
+    except NotGenuine:
+        raise CallUnknown("unreadable reply: cainfo") from None
     except ValueError:
         raise CallUnknown("unreadable reply: no JSON object") from None
 

@@ -146,6 +146,12 @@ class SignedIn(Wire):
     sign_no: Text
 
 
+class SignedOut(Wire):
+    """The answer to 9002."""
+
+    sign_no: Text
+
+
 def _identities(priced: Priced) -> Iterator[tuple[str, Decimal, Decimal]]:
     info, cuts = priced.setlinfo, priced.detlcutinfo
 

@@ -1,5 +1,6 @@
 """The payer's messages: claim's client at the insurer's two doors, and what it does not trust."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -12,11 +13,13 @@ from fastapi import FastAPI, HTTPException
 from services.claim import ports
 from services.claim.nhsa import edge
 from services.claim.nhsa.dialects import PLAIN, RENAMED, dialect_of
+from services.claim.nhsa.exchange import Exchange
 from services.kit.calls import CallUnknown, Reply
 from services.kit.config import Settings
 from services.kit.decision import CallOutcome
 from services.sandbox.far_side import Refusal
 from services.sandbox.provinces import EAST, PROVINCES, WEST, doors
+from tests.unit.claim.messages import MemorySide, line_to, upload
 from tests.unit.claim.test_ports import FakePool, FakeVault, requests
 
 ORDER = "01950000-0000-7000-8000-000000000001"
@@ -193,6 +196,47 @@ async def test_who_was_forgotten_signs_in_again(monkeypatch: pytest.MonkeyPatch)
     app.include_router(doors(as_side(side)))
     answer = await clients["undo"].send(request_of("undo", AREAS[0]), key("undo"))
     assert answer.outcome is CallOutcome.DONE
+
+
+@pytest.mark.parametrize("area", AREAS)
+async def test_who_stops_signs_out_of_its_own_session_alone(area: str) -> None:
+    side = MemorySide()
+    one, other = line_to(side), line_to(side)
+    other.client = one.client
+    for line in (one, other):
+        await Exchange(line).ask(area, upload("H-1"), edge.msgid_of("P1", "same"))
+    numbers = dict(one._signed), dict(other._signed)
+    assert numbers[0] != numbers[1]
+
+    class Lasting:
+        post = one.client.post
+
+        async def aclose(self) -> None:
+            """The other goes on over it."""
+
+    one.client = as_side(Lasting())
+    await one.close()
+    assert await Exchange(other).ask(area, upload("H-1"), edge.msgid_of("P1", "same"))
+    one._signed = numbers[0]
+    with pytest.raises(edge.Refused, match="not_signed_in"):
+        await one._signed_in(area, "6204", edge.msgid_of("P1", "late"), {"data": {}})
+
+
+async def test_a_payer_that_is_away_delays_no_stop() -> None:
+    class Away:
+        closed = False
+
+        async def post(self, *args: Any, **more: Any) -> Any:
+            await asyncio.sleep(60)
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    line = edge.PayerLine(as_side(away := Away()))
+    line._signed = {"990101": "SN-1", "995101": "SN-2"}
+    async with asyncio.timeout(5):
+        await line.close()
+    assert away.closed
 
 
 async def test_an_erased_person_sends_nothing_but_what_takes_back(
