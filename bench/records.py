@@ -33,7 +33,7 @@ STEP_S = 0.01
 LEADERS_S = 5.0
 BATCH = 20
 # What each variant adds to the one before.
-VARIANTS = ("faust", "codec", "at once", "floor")
+VARIANTS = ("faust", "codec", "at once", "pace")
 
 
 async def measure(kafka: str, home: str, variant: str) -> dict[str, Any]:
@@ -51,13 +51,13 @@ async def measure(kafka: str, home: str, variant: str) -> dict[str, Any]:
     async def read(stream: Any) -> None:
         if "at once" in steps:
             consumer.lighten(app)
-        floor = consumer.Floor(app)
+        pace = consumer.Pace(app)
         quiet = stream.noack()
         async for event in quiet.events():
             seen.append(time.time() - float(event.value[:20]))
             await quiet.ack(event)
             if len(seen) % BATCH == 0:
-                floor.ask("floor" in steps)
+                pace.ask("pace" in steps)
 
     async with faust_app_running(app, stop_timeout=8):
         while not seen:

@@ -4,11 +4,13 @@ For each record faust races the hand-over against a rebalance, in four tasks, an
 that we do not read. A hand-over that need not wait is done at once instead; one that must wait is
 raced as before.
 
-Where many records come, the broker is asked to gather them: faust has no setting for it, and a
+Where many records come, fetches keep a pause between them: faust has no setting for it, and a
 fetch names all partitions, so that one answered for a single record costs as much as one for fifty.
+The pause is kept here: a broker that is asked to gather looks at all of them for each record.
 """
 
 import asyncio
+import time
 import types
 from collections.abc import Callable, Coroutine, Generator
 from inspect import iscoroutine
@@ -18,11 +20,8 @@ import faust
 from faust.sensors import Sensor
 from mode.services import WaitResults
 
-# So many bytes, or what has come in this time, are worth an answer while much comes.
-FLOOR_BYTES, FLOOR_WAIT_MS = 65_536, 100
-# While processor time is short.
-SHORT_WAIT_MS = 250
-NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS = 1, 1500
+# From one fetch to the next, while much comes, and while processor time is short besides.
+PAUSE_S, SHORT_PAUSE_S = 0.100, 0.250
 STILL_S = 1.0
 
 Race = Callable[..., Coroutine[Any, Any, Any]]
@@ -39,12 +38,14 @@ def lighten(app: faust.App) -> None:
     consumer.verify_all_partitions_active = _nothing
 
 
-class Floor:
-    """Whether fetches wait for more than one record; holds from the next fetch on."""
+class Pace:
+    """How long fetches wait for each other; holds from the next fetch on."""
 
     def __init__(self, app: faust.App) -> None:
         self._app = app
-        self._wait_ms = NO_FLOOR_WAIT_MS
+        self._pause_s = 0.0
+        self._next_s = 0.0
+        self._fetcher: Any = None
         self._end: asyncio.TimerHandle | None = None
 
     def ask(self, much: bool, short: bool = False) -> None:
@@ -56,20 +57,32 @@ class Floor:
             self._end.cancel()
             self._end = None
         if much:
-            later = asyncio.get_running_loop().call_later
-            self._end = later(STILL_S, self._set, NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS)
-            self._set(FLOOR_BYTES, SHORT_WAIT_MS if short else FLOOR_WAIT_MS)
-        else:
-            self._set(NO_FLOOR_BYTES, NO_FLOOR_WAIT_MS)
+            self._end = asyncio.get_running_loop().call_later(STILL_S, self._set, 0.0)
+            self._hold(self._app.consumer)
+        self._set((SHORT_PAUSE_S if short else PAUSE_S) if much else 0.0)
 
-    def _set(self, least_bytes: int, wait_ms: int) -> None:
-        if wait_ms == self._wait_ms:
-            return
-        consumer: Any = self._app.consumer
+    def _set(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+
+    def _hold(self, consumer: Any) -> None:
+        """Stand between the fetcher and its next request; a new consumer has a new one."""
         fetcher = consumer._thread._consumer._fetcher
-        fetcher._fetch_min_bytes = least_bytes
-        fetcher._fetch_max_wait_ms = wait_ms
-        self._wait_ms = wait_ms
+        if fetcher is self._fetcher:
+            return
+        self._fetcher = fetcher
+        actions = fetcher._get_actions_per_node
+
+        def paced(assignment: Any) -> Any:
+            left_s = self._next_s - time.monotonic()
+            if left_s > 0:
+                # Nothing to fetch and nothing to reset before this time is over.
+                return [], {}, left_s, False, []
+            wanted = actions(assignment)
+            if wanted[0]:
+                self._next_s = time.monotonic() + self._pause_s
+            return wanted
+
+        fetcher._get_actions_per_node = paced
 
 
 def at_once_or(race: Race) -> Race:

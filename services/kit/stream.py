@@ -18,7 +18,7 @@ from faust.types import TP, EventT, StreamT
 from schemas import flow
 from services.kit import fault, telemetry
 from services.kit.config import Settings
-from services.kit.consumer import Floor, lighten
+from services.kit.consumer import Pace, lighten
 from services.kit.gather import SHORTAGE, Flow
 from services.kit.guilty import TooManyParked
 from services.kit.handler import Gap, GapFound, Shell
@@ -91,7 +91,7 @@ class BatchLoop:
         self._queue: asyncio.Queue[EventT[Any]] = asyncio.Queue(QUEUE_MAX)
         self._healed: dict[tuple[str, int], int] = {}
         self._flow = Flow(BUSY_PER_S)
-        self._floor = Floor(app)
+        self._pace = Pace(app)
         self.busy = False
 
     async def run(self, stream: StreamT[bytes]) -> None:
@@ -151,7 +151,7 @@ class BatchLoop:
         while len(batch) < BATCH_MAX and not self._queue.empty():
             batch.append(self._queue.get_nowait())
         self._flow.came(len(batch))
-        self._floor.ask(self._flow.busy, SHORTAGE.is_felt)
+        self._pace.ask(self._flow.busy, SHORTAGE.is_felt)
 
     async def _apply(self, batch: list[EventT[Any]]) -> None:
         """Apply until nothing of the batch is left; rewound partitions leave it."""

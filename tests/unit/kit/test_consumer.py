@@ -10,17 +10,11 @@ from typing import Any
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from mode.services import Service, WaitResults
 
 from services.kit import consumer
-from services.kit.consumer import (
-    FLOOR_BYTES,
-    FLOOR_WAIT_MS,
-    SHORT_WAIT_MS,
-    Floor,
-    at_once_or,
-)
+from services.kit.consumer import PAUSE_S, SHORT_PAUSE_S, Pace, at_once_or
 
 
 class Races(Service):
@@ -99,32 +93,39 @@ async def test_a_failure_is_raised_whether_it_comes_at_once_or_later() -> None:
             await races.quick(fails(after), rebalance.wait())
 
 
-def settings(fetcher: Fetcher) -> tuple[int, int]:
-    return fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms
-
-
-async def test_fetches_wait_for_company_only_while_much_comes(
+async def test_fetches_keep_a_pause_only_while_much_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    now_s = [50.0]
+    monkeypatch.setattr(consumer, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     monkeypatch.setattr(consumer, "STILL_S", 0.02)
     # The driver's own class: an upgrade that names these otherwise is seen here.
     client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
-    fetcher = Fetcher(client, SubscriptionState(), fetch_min_bytes=1, fetch_max_wait_ms=1500)
+    fetcher = Fetcher(client, SubscriptionState())
+    wanted: tuple[Any, ...] = [(0, "request")], {}, 0.5, False, []
     try:
+        assert len(fetcher._get_actions_per_node(Assignment(set()))) == len(wanted)
+        monkeypatch.setattr(fetcher, "_get_actions_per_node", lambda _: wanted)
         thread = SimpleNamespace(_consumer=SimpleNamespace(_fetcher=fetcher))
         app: Any = SimpleNamespace(consumer=SimpleNamespace(_thread=thread))
-        floor = Floor(app)
-        floor.ask(False)
-        assert settings(fetcher) == (1, 1500)
-        floor.ask(True)
-        assert settings(fetcher) == (FLOOR_BYTES, FLOOR_WAIT_MS)
-        floor.ask(True, short=True)
-        assert settings(fetcher) == (FLOOR_BYTES, SHORT_WAIT_MS)
+
+        def sent() -> bool:
+            return bool(fetcher._get_actions_per_node(None)[0])
+
+        pace = Pace(app)
+        pace.ask(False)
+        assert [sent(), sent()] == [True, True]
+        for short, pause_s in ((False, PAUSE_S), (True, SHORT_PAUSE_S)):
+            pace.ask(True, short=short)
+            assert [sent(), sent()] == [True, False]
+            now_s[0] += 0.9 * pause_s
+            assert not sent()
+            now_s[0] += 0.2 * pause_s
+            assert sent()
+            now_s[0] += pause_s
+        # Without a batch for a while there is no pause any more.
         await asyncio.sleep(0.05)
-        assert settings(fetcher) == (1, 1500)
-        floor.ask(True)
-        floor.ask(False)
-        assert settings(fetcher) == (1, 1500)
+        assert [sent(), sent()] == [True, True]
     finally:
         await fetcher.close()
         await client.close()
