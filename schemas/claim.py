@@ -80,6 +80,18 @@ class ClaimSettled(OrderEvent):
     split: Split
 
 
+class ClaimReduced(OrderEvent):
+    """Lines came back from the door: what was kept is settled anew, the rest has gone back."""
+
+    TYPE: ClassVar[str] = "claim.ClaimReduced"
+
+    attempt: int = Field(ge=1)
+    settlement_id: str
+    split: Split
+    before: Split
+    returned: tuple[UUID, ...]
+
+
 class ClaimUndone(OrderEvent):
     """Hold, capture or settlement of that attempt is taken back in full."""
 

@@ -125,6 +125,9 @@ class ParcelDelivered(OrderEvent):
     delivered_at: Instant
     due_at: Instant
     late: bool
+    refused_lines: tuple[UUID, ...] = Field(
+        default=(), description="lines that the patient did not take; they go back"
+    )
 
 
 class ParcelReturned(OrderEvent):
@@ -240,13 +243,16 @@ class PickUp(Command):
 
 
 class HandOver(Command):
-    """The courier hands the parcel to the patient."""
+    """The courier hands the parcel to the patient, who may leave some of its drugs."""
 
     TYPE: ClassVar[str] = "delivery.HandOver"
 
     order_id: OrderId
     attempt: int = Field(ge=1)
     courier_ref: str = Field(min_length=1, max_length=60)
+    refused: tuple[ProductCode, ...] = Field(
+        default=(), max_length=99, description="drugs not taken, all packs of each; never all"
+    )
 
 
 class ReturnParcel(Command):

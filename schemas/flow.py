@@ -73,6 +73,7 @@ ROUTES: tuple[Route, ...] = (
             claim.ClaimPriced: ("delivery",),
             claim.ClaimSettled: ("delivery",),
             claim.ClaimUndone: (),
+            claim.ClaimReduced: (),
             claim.OrderClosed: ("prescription", "review", "dispatch", "delivery"),
             claim.CancelForwarded: ("dispatch",),
             claim.CancelAnswered: (),

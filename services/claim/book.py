@@ -8,12 +8,14 @@ from pathlib import Path
 
 from pydantic import Field
 
+from schemas.values import Tier
 from services.catalogue import products
-from services.claim.domain.checking import Batch, Book, DrugList
+from services.claim.domain.checking import Batch, Book, DrugList, Tariff
 from services.claim.domain.settlement import ChargeClass
-from services.claim.quoting import POLICIES, FineYuan, Ratio, Strict, built, policies
+from services.claim.quoting import POLICIES, FineYuan, Ratio, Strict, Yuan, built, policies
 
 LISTS = Path(__file__).parent / "lists"
+TARIFFS = Path(__file__).parent / "tariffs"
 CLASSES = {"A": ChargeClass.A, "B": ChargeClass.B, "C": ChargeClass.C}
 
 
@@ -56,11 +58,32 @@ class BatchIn(Strict):
         return Batch(**self.model_dump())
 
 
+class TariffIn(Strict):
+    """A city's prices of a delivery for a span of days, by tier."""
+
+    city: str = Field(pattern=r"^\d{6}$")
+    source: str = Field(min_length=1)
+    effective_from: date
+    effective_to: date | None = None
+    courier: Mapping[Tier, Yuan]
+    late: Mapping[Tier, Yuan]
+
+    def build(self) -> Tariff:
+        """The tariff in fen."""
+        return Tariff(
+            area=self.city,
+            effective_from=self.effective_from,
+            effective_to=self.effective_to,
+            courier_fen={tier.value: _whole(fee, 100) for tier, fee in self.courier.items()},
+            late_fen={tier.value: _whole(owed, 100) for tier, owed in self.late.items()},
+        )
+
+
 @cache
 def book() -> Book:
     """All that this process checks with. Raises ValueError that names the file."""
     classes = {code: CLASSES[item.charge_class.value] for code, item in products().items()}
-    return Book(policies(), lists(), classes, batches())
+    return Book(policies(), lists(), classes, batches(), tariffs())
 
 
 def lists(folder: Path = LISTS) -> tuple[DrugList, ...]:
@@ -71,6 +94,11 @@ def lists(folder: Path = LISTS) -> tuple[DrugList, ...]:
 def batches(folder: Path = POLICIES) -> tuple[Batch, ...]:
     """The payers' planned hours, beside the policies. Raises ValueError that names the file."""
     return built(folder, "batch", lambda row: BatchIn.model_validate(row).build())
+
+
+def tariffs(folder: Path = TARIFFS) -> tuple[Tariff, ...]:
+    """The prices of deliveries by city. Raises ValueError that names the file."""
+    return built(folder, "tariff", lambda row: TariffIn.model_validate(row).build())
 
 
 def _whole(figure: Decimal, unit: int) -> int:

@@ -1,7 +1,9 @@
 """Double entry in fen: each movement of money is one transfer whose entries sum to zero.
 
 `clearing` is the platform's account at the payment provider, where a held share rests. Fund and
-personal account pay the pharmacy directly. A negative amount left the account.
+personal account pay the pharmacy directly. What stands outside the claim is the platform's: the
+courier's fee, what a broken promise costs (`compensation`, owed to the patient), and what it adds
+when kept lines cost the patient more than before. A negative amount left the account.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +14,11 @@ from typing import Any
 from schemas.message import Event
 from services.claim.domain.notes import (
     Captured,
+    Compensated,
+    CourierPaid,
     Held,
+    MadeGood,
+    PartlyRefunded,
     Refunded,
     Released,
     SettlementMade,
@@ -29,6 +35,9 @@ class Account(StrEnum):
     PERSONAL = "personal_account"
     PHARMACY = "pharmacy"
     CLEARING = "clearing"
+    PLATFORM = "platform"
+    COURIER = "courier"
+    COMPENSATION = "compensation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +82,11 @@ RULES: Mapping[type, Callable[[Any], Transfer | None]] = {
     SettlementMade: lambda f: _settlement(f, "settlement"),
     SettlementUndone: lambda f: _turned(_settlement(f, "undo")),
     Released: lambda f: _move(f, "release", Account.PATIENT, {Account.CLEARING: f.cash_fen}),
+    PartlyRefunded: lambda f: _move(f, "refund", Account.PATIENT, {Account.PHARMACY: f.cash_fen}),
+    CourierPaid: lambda f: _move(f, "courier_fee", Account.COURIER, {Account.PLATFORM: f.fen}),
+    Compensated: lambda f: _move(
+        f, "compensation", Account.COMPENSATION, {Account.PLATFORM: f.fen}
+    ),
+    MadeGood: lambda f: _move(f, "made_good", Account.PHARMACY, {Account.PLATFORM: f.fen}),
     Refunded: lambda f: _move(f, "refund", Account.PATIENT, {Account.PHARMACY: f.cash_fen}),
 }

@@ -230,5 +230,4 @@ async def _of_hold(request: Request, key: str) -> dict[str, Any]:
         "order_number": request["order_number"],
         "hold_key": key_of(key, "hold", request["hold_ref"]),
     }
-    amount = request.get("amount_fen")
-    return body if amount is None else {**body, "amount_fen": amount}
+    return body | {name: request[name] for name in ("amount_fen", "left_fen") if name in request}

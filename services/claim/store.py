@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from schemas.claim import ClaimSettled, ClaimUndone
+from schemas.claim import ClaimReduced, ClaimSettled, ClaimUndone, Split
 from services.claim import years
 from services.claim.domain import State
 from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
@@ -66,6 +66,7 @@ async def _add_papers(context: ProjectContext) -> None:
     undone: list[str] = []
     invoices: list[dict[str, Any]] = []
     gone: list[tuple[UUID, int]] = []
+    reduced: list[dict[str, Any]] = []
     for change in context.changes:
         owner = {"order_id": str(change.key), "tenant_id": str(change.tenant_id)}
         for fact in change.events:
@@ -79,6 +80,8 @@ async def _add_papers(context: ProjectContext) -> None:
                     told = {"number": number, "attempt": fact.attempt, "red": False}
                     told |= fact.split.model_dump()
                     invoices.append(owner | told | {"issued_at": context.now.isoformat()})
+                case ClaimReduced():
+                    reduced.append(owner | _reduced_row(change.key, fact, context.now))
                 case ClaimUndone():
                     gone.append((change.key, fact.attempt))
                 case _:
@@ -88,8 +91,8 @@ async def _add_papers(context: ProjectContext) -> None:
         await run(QUERIES["add_slips"], json.dumps(slips))
     if undone:
         await run(QUERIES["undo_slips"], undone, context.now)
-    if invoices:
-        await run(QUERIES["add_invoices"], json.dumps(invoices))
+    if invoices or reduced:
+        await run(QUERIES["add_invoices"], json.dumps(invoices + reduced))
     if gone:
         columns = [key for key, _ in gone], [attempt for _, attempt in gone]
         await run(QUERIES["redden_invoices"], *columns, context.now)
@@ -99,6 +102,16 @@ def invoice_number(order_id: UUID, attempt: int) -> str:
     """20 characters: B for the sale, R for what takes it back, and digits of their own."""
     digest = hashlib.blake2b(f"{order_id}.{attempt}".encode(), digest_size=8).digest()
     return f"B{int.from_bytes(digest) % 10**19:019}"
+
+
+def _reduced_row(order_id: UUID, fact: ClaimReduced, now: datetime) -> dict[str, Any]:
+    """A red invoice over the difference; the fund's part may rise where the patient's fell."""
+    less = {
+        name: getattr(fact.split, name) - getattr(fact.before, name) for name in Split.model_fields
+    }
+    number = "R" + invoice_number(order_id, fact.attempt)[1:]
+    told = {"number": number, "attempt": fact.attempt, "red": True, "issued_at": now.isoformat()}
+    return told | less
 
 
 def _slip_row(fact: SettlementMade, slip: Slip) -> dict[str, Any]:
@@ -127,6 +140,11 @@ async def load_papers(conn: Connection, order_id: UUID) -> dict[str, list[dict[s
 async def slips_of_day(conn: Connection, begin: datetime, end: datetime) -> list[dict[str, Any]]:
     """What was settled between two moments and is not undone."""
     return [dict(row) for row in await conn.fetch(QUERIES["slips_of_day"], begin, end)]
+
+
+async def orders_of_day(conn: Connection, begin: datetime, end: datetime) -> list[str]:
+    """The orders whose money moved between two moments."""
+    return [row["order_id"] for row in await conn.fetch(QUERIES["orders_of_day"], begin, end)]
 
 
 async def known_groups(conn: Connection) -> list[dict[str, str]]:

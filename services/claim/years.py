@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from schemas.delivery import ParcelSealed
+from schemas.delivery import ParcelDelivered, ParcelReturned, ParcelSealed
 from services.claim.book import book
 from services.claim.domain import State
 from services.claim.domain.checking import Known, Spent
@@ -27,6 +27,9 @@ QUERIES = queries.load(__package__)
 # A turn is given back as soon as the outcome is known; this is for an order that a person must look
 # at first, so that the others of its patient go on at last.
 TURN_S = 1800.0
+SETTLING = frozenset({Step.SETTLING, Step.REDUCING})
+# Whatever the payer said or did not say, and the ends of a ride.
+KNOWING = CallAnswered | ParcelDelivered | ParcelReturned
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
@@ -42,7 +45,7 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
             spent=spent.get(persons.get(item.key, "")),
         )
         for item in context.messages
-        if item.key in persons or isinstance(item.message, CallAnswered)
+        if item.key in persons or isinstance(item.message, KNOWING)
     }
 
 
@@ -51,7 +54,7 @@ def _is_concerned(item: Incoming, state: State) -> bool:
     attempt = state.attempt
     if not state.person or attempt is None:
         return False
-    settles = isinstance(item.message, ParcelSealed) or attempt.step is Step.SETTLING
+    settles = isinstance(item.message, ParcelSealed) or attempt.step in SETTLING
     return settles or bool(attempt.settlement_id) or holds_turn(state)
 
 
@@ -71,7 +74,7 @@ async def _locked(
     if not names:
         return {}, {}, {}
     await conn.execute(QUERIES["meet_persons"], names)
-    stands = guard.stands(Guard.PERSON_LOCK)
+    stands = guard.stands(Guard.PERSON_TURN)
     rows = await conn.fetch(QUERIES["lock_persons" if stands else "see_persons"], names)
     holder: dict[str, UUID | None] = {row["person"]: row["holder"] for row in rows}
     turns: dict[UUID, bool] = {}
@@ -140,6 +143,11 @@ async def _pass_turns(conn: Connection, changes: Sequence[Change]) -> None:
         await conn.execute(QUERIES["take_turns"], list(takes.values()), list(takes), TURN_S)
     if leaves:
         await conn.execute(QUERIES["leave_turns"], leaves)
+
+
+async def take_turn(conn: Connection, person: str, order_id: UUID) -> None:
+    """From here on this order alone speaks with the payer about the person's year."""
+    await conn.execute(QUERIES["take_turns"], [person], [order_id], TURN_S)
 
 
 def _has(state: State | None) -> bool:

@@ -27,6 +27,7 @@ class Guard(StrEnum):
     EARLY_HOLD = "early_hold"
     SETTLE_BEFORE_RELEASE = "settle_before_release"
     PERSON_LOCK = "person_lock"
+    PERSON_TURN = "person_turn"
 
 
 class GuardsStay(Exception):

@@ -174,6 +174,14 @@ class Fates:
                 return Ending(reason, hand_over)
         return Ending(None, hand_over)
 
+    def drug_left(self, number: str, codes: Sequence[str]) -> tuple[str, ...]:
+        """What the patient does not take of a parcel with other drugs in it; never all of it."""
+        kinds = sorted(set(codes))
+        share = self.profile.courier.refuses_a_drug
+        if len(kinds) < 2 or self.u(number, "refuses a drug") >= share:
+            return ()
+        return (kinds[int(self.u(number, "which drug") * len(kinds))],)
+
     def ride(self, vehicle: str, metres: float) -> float:
         """Seconds for a straight line of so many metres."""
         style = self.profile.courier

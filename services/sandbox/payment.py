@@ -26,6 +26,7 @@ HOLD = """
 INSERT INTO hold (key, order_ref, order_number, attempt, amount_fen, state)
 VALUES ($1, $2, $3, $4, $5, 'held')
 """
+LEAVE = "UPDATE hold SET amount_fen = $2 WHERE key = $1"
 MOVE = "UPDATE hold SET state = $2 WHERE key = $1"
 TOTALS = """
 SELECT count(*) AS holds,
@@ -55,6 +56,12 @@ class OfHold(Body):
     hold_key: str
 
 
+class Refund(OfHold):
+    """Give back what was taken, down to `left_fen`: told twice, it is done once."""
+
+    left_fen: int = Field(default=0, ge=0)
+
+
 class Capture(OfHold):
     """All of it goes to the pharmacy."""
 
@@ -74,7 +81,7 @@ class Payment:
             "hold": Kind(Hold, self.hold),
             "capture": Kind(Capture, self.capture),
             "release": Kind(OfHold, self.release),
-            "refund": Kind(OfHold, self.refund),
+            "refund": Kind(Refund, self.refund),
         }
         self._profile, self._seed = profile, seed
         self.side = FarSide("payment", profile, seed, kinds, Ledger(TOTALS, ORDERS))
@@ -108,9 +115,14 @@ class Payment:
         await kill(conn, body.hold_key)
         return {"result": "done"}
 
-    async def refund(self, conn: Connection, key: str, body: OfHold) -> Reply:
-        """Give back whatever was taken under a hold."""
-        state, _ = await _take(conn, key, body)
+    async def refund(self, conn: Connection, key: str, body: Refund) -> Reply:
+        """Give back whatever was taken under a hold, or all but a part of it."""
+        state, amount_fen = await _take(conn, key, body)
+        if body.left_fen:
+            if state != "captured":
+                raise Refusal("not_captured", f"this hold is {state}")
+            await conn.execute(LEAVE, body.hold_key, min(amount_fen, body.left_fen))
+            return {"result": "done"}
         if state in ("held", "captured"):
             after = "refunded" if state == "captured" else "released"
             await conn.execute(MOVE, body.hold_key, after)

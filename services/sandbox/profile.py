@@ -145,6 +145,7 @@ class Courier(_Part):
     refused_at_door: Share
     lost_after_pick_up: Share
     cold_chain_breach: Share
+    refuses_a_drug: Share = Field(default=0, description="of the parcels that are handed over")
 
 
 class Misbehave(_Part):

@@ -96,7 +96,7 @@ LEADS_TO: dict[str, Causes] = {
             claim.PatientAnswered,
             claim.OrderClosed,
         },
-        delivery.ParcelDelivered: {claim.OrderClosed},
+        delivery.ParcelDelivered: {claim.ClaimReduced, claim.OrderClosed},
         delivery.ParcelReturned: {claim.ClaimUndone, claim.OrderClosed},
         delivery.AttemptFailed: {claim.ClaimUndone},
         delivery.DeliveryCancelled: {claim.ClaimUndone, claim.OrderClosed},

@@ -36,6 +36,8 @@ GREW: dict[str, frozenset[str]] = {
     "review.ReviewRejected.v1": frozenset({"acts"}),
     "review.TakeCase.v1": frozenset({"title"}),
     "delivery.ParcelSealed.v1": frozenset({"token_sha256"}),
+    "delivery.HandOver.v1": frozenset({"refused"}),
+    "delivery.ParcelDelivered.v1": frozenset({"refused_lines"}),
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
     "network.CityConfigured.v1": frozenset({"rules"}),
     "network.ConfigureCity.v1": frozenset({"rules"}),

@@ -13,11 +13,13 @@ from schemas import claim, dispatch, review
 from schemas.message import Event
 from schemas.network import PharmacyChanged, StockCount, StockCounted
 from schemas.values import Consent, Order
+from services.claim import years
+from services.claim.domain.checking import Known
 from services.dispatch import tick
 from services.kit import guard
 from services.kit.guard import Guard
 from services.kit.ids import new_id, partition_of
-from services.kit.service import Incoming, Source
+from services.kit.service import Incoming, LookupContext, Source
 from services.kit.spec import NOW
 from tests.databases import Database
 from tests.faults.topology import Topology, topology_on
@@ -298,6 +300,40 @@ async def test_person_lock(town: Topology, monkeypatch: pytest.MonkeyPatch, stan
     told = "SELECT array_agg(type ORDER BY id) FROM review.outbox"
     passed, looked_at = "review.ReviewApproved", "review.ReviewEscalated"
     assert await town.conn.fetchval(told) == [passed, looked_at if stands else passed]
+
+
+@BOTH_WAYS
+async def test_person_turn(town: Topology, monkeypatch: pytest.MonkeyPatch, stands: bool) -> None:
+    """Two sealed parcels of one person at two workers: one settles, the other waits."""
+    remove(monkeypatch, Guard.PERSON_TURN, stands)
+    one, other = [await town.worker("claim") for _ in range(2)]
+    told = money.Story().apply(money.approved())
+    told.answer("eligibility", response={"person_ref": "one person"}).apply(money.assigned())
+    state = told.answer("presettle").answer("hold").state
+    orders = [order_in() for _ in range(2)]
+
+    async def free(conn: Any, order: Order) -> bool:
+        sealed = of(order, money.sealed())
+        item = Incoming(new_id(), order.order_id, order.hospital_id, sealed, Source.RECORD)
+        states = {order.order_id: state}
+        context = LookupContext(conn, NOW, [item], states, one.vault, None)
+        known: Known = (await years.lookup(context))[item.id]
+        return known.free
+
+    async def later() -> bool:
+        async with other.pool.acquire() as conn, conn.transaction():
+            return await free(conn, orders[1])
+
+    async with one.pool.acquire() as conn:
+        begun = conn.transaction()
+        await begun.start()
+        first = await free(conn, orders[0])
+        second = asyncio.create_task(later())
+        await town.blocked(1, unless=second)
+        await years.take_turn(conn, "one person", orders[0].order_id)
+        await begun.commit()
+
+    assert (first, await second) == (True, not stands)
 
 
 def offered(town: Topology, order: Order, attempt: int = 1) -> list[Event]:

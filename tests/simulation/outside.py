@@ -101,7 +101,7 @@ class FarSides:
             case "reverse":
                 self._reverse(f"{order}:{request['original_kind']}:{request['original_ref']}")
             case "capture" | "release" | "refund":
-                return self._move(kind, f"{order}:hold:{request['hold_ref']}")
+                return self._move(kind, f"{order}:hold:{request['hold_ref']}", request)
         return _done()
 
     def _presettle(self, request: Request, key: str) -> Reply:
@@ -122,8 +122,12 @@ class FarSides:
         if original in self.settlements:
             self.settlements[original].state = "undone"
 
-    def _move(self, kind: str, hold_key: str) -> Reply:
+    def _move(self, kind: str, hold_key: str, request: Request) -> Reply:
         hold = self.holds.get(hold_key)
+        if hold is not None and (left := request.get("left_fen")):
+            assert (kind, hold.state) == ("refund", "captured")
+            hold.amount_fen = min(hold.amount_fen, left)
+            return _done()
         if kind == "capture":
             if hold is None or hold.state not in ("held", "captured"):
                 return _refused("not_held")

@@ -12,6 +12,7 @@ from services.kit.service import Published
 
 TAKEN_BACK = (CancelResult.CANCELLED, CancelResult.EXPIRED)
 ENDED_BY_WISH = (Outcome.CANCELLED, Outcome.EXPIRED)
+OUTSIDE_THE_CLAIM = ("courier_fee", "compensation")
 LEFT = (Outcome.DELIVERED, Outcome.RETURNED)
 
 
@@ -43,6 +44,8 @@ class Referee:
         if moved is None:
             return
         assert sum(fen for _, fen in moved.entries) == 0, "a transfer does not sum to zero"
+        if moved.kind in OUTSIDE_THE_CLAIM:
+            return
         for account, fen in moved.entries:
             self.books[account] += fen
             self.of_attempt[moved.attempt][account] += fen

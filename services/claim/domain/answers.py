@@ -18,6 +18,7 @@ from services.claim.domain.notes import (
     DoubtCleared,
     Held,
     InDoubt,
+    PartlyRefunded,
     Patience,
     PersonKnown,
     Quoted,
@@ -35,6 +36,7 @@ from services.claim.domain.state import (
     Attempt,
     Phase,
     State,
+    Step,
 )
 from services.claim.domain.work import (
     Work,
@@ -99,6 +101,12 @@ def _attempt(work: Work) -> Attempt:
 def _undecided(work: Work) -> bool:
     """False when the end, or the loss of the attempt, was decided while the call was out."""
     return work.state.forward is not None or work.state.phase is Phase.AUTHORISING
+
+
+def _reducing(work: Work) -> bool:
+    """Whether the parcel is with the patient and only what was kept is settled anew."""
+    attempt = work.state.forward
+    return attempt is not None and attempt.step is Step.REDUCING
 
 
 def _eligible(work: Work, response: Response) -> None:
@@ -207,9 +215,15 @@ def _settled(work: Work, response: Response) -> None:
                 cash_fen=attempt.split.cash_fen,
                 slip=_slip(work, response),
                 use=use,
+                at=_settled_at(work, response),
             )
         )
     carry_on(work)
+
+
+def _settled_at(work: Work, response: Response) -> datetime:
+    bill = response.get("bill")
+    return Bill.model_validate(bill).settled_at if bill else work.now
 
 
 def _slip(work: Work, response: Response) -> Slip | None:
@@ -237,14 +251,15 @@ def _captured(work: Work, response: Response) -> None:
 
 def _undone(work: Work, response: Response) -> None:
     attempt = _attempt(work)
-    assert attempt.split is not None
+    split = attempt.split or attempt.sold or attempt.former
+    assert split is not None
     work.record(
         SettlementUndone(
             attempt=attempt.number,
             call_ref=work.cause,
             settlement_id=attempt.settlement_id,
-            fund_fen=attempt.split.fund_fen,
-            account_fen=attempt.split.account_fen,
+            fund_fen=split.fund_fen,
+            account_fen=split.account_fen,
         )
     )
     carry_on(work)
@@ -255,6 +270,15 @@ def _share_back(work: Work, response: Response) -> None:
     attempt = _attempt(work)
     if not attempt.hold_ref:
         _reversed(work, response)
+        return
+    left_fen = attempt.split.cash_fen if _reducing(work) and attempt.split else 0
+    if left_fen:
+        back_fen = attempt.held_fen - left_fen
+        number, ref = attempt.number, work.cause
+        work.record(
+            PartlyRefunded(attempt=number, call_ref=ref, cash_fen=back_fen, left_fen=left_fen)
+        )
+        carry_on(work)
         return
     back = Refunded if attempt.captured else Released
     work.record(back(attempt=attempt.number, call_ref=work.cause, cash_fen=attempt.held_fen))
@@ -270,6 +294,9 @@ def _reversed(work: Work, response: Response) -> None:
     if not _undecided(work):
         carry_on(work)
         return
+    if _reducing(work):
+        work.rest(doubt.kind)
+        return
     tries = work.state.tries.get(doubt.kind, 0)
     if doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
         without_payer(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
@@ -283,6 +310,9 @@ def _payer_refused(work: Work, response: Response) -> None:
     if not _undecided(work):
         carry_on(work)
         return
+    if _reducing(work):
+        work.rest("presettle")
+        return
     code = str(response.get("code", ""))
     bad_voucher = code in BAD_VOUCHER
     reason = DeclineReason.VOUCHER_REFUSED if bad_voucher else DeclineReason.NOT_ELIGIBLE
@@ -294,6 +324,10 @@ def _settle_refused(work: Work, response: Response) -> None:
     code = str(response.get("code", ""))
     if not _undecided(work):
         carry_on(work)
+    elif _reducing(work):
+        # The patient has the parcel: only the figures may change, nobody is asked any more.
+        work.record(Requoted())
+        work.rest("settle")
     elif code in BAD_CODES:
         decline(work, DeclineReason.SETTLEMENT_REFUSED, code)
     elif code == "amounts_changed" and work.state.tries.get("presettle", 0) < QUOTE_TRIES_MAX:
@@ -326,7 +360,9 @@ def _unanswered(kind: str) -> Callable[[Work, str], None]:
     """Nothing was moved, so nothing is in doubt."""
 
     def unknown(work: Work, ref: str) -> None:
-        if _undecided(work):
+        if _reducing(work):
+            work.rest(kind)
+        elif _undecided(work):
             payer_silent(work, kind)
         else:
             carry_on(work)
@@ -335,7 +371,7 @@ def _unanswered(kind: str) -> Callable[[Work, str], None]:
 
 
 def _reversal_unanswered(work: Work, ref: str) -> None:
-    if _undecided(work):
+    if _undecided(work) and not _reducing(work):
         payer_silent(work, "reverse")
     else:
         work.rest("reverse")

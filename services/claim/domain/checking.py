@@ -29,6 +29,7 @@ from services.claim.domain.settlement import (
 
 PHARMACY_PURCHASE = "41"
 FEN_E4 = 100
+EVERYWHERE = "000000"
 
 
 class BillLine(Part):
@@ -94,6 +95,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Tariff:
+    """What a delivery in a city costs the platform, by tier, in fen."""
+
+    area: str
+    effective_from: date
+    effective_to: date | None
+    courier_fen: Mapping[str, int]
+    late_fen: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Book:
     """The rules and lists of all areas, and each product's class."""
 
@@ -101,6 +113,12 @@ class Book:
     lists: tuple[DrugList, ...]
     classes: Mapping[str, ChargeClass]
     batches: tuple[Batch, ...] = ()
+    tariffs: tuple[Tariff, ...] = ()
+
+    def tariff(self, city: str, now: datetime) -> Tariff | None:
+        """The city's own tariff, or the one that holds wherever there is none."""
+        day = day_in_china(now)
+        return in_force(self.tariffs, city, day) or in_force(self.tariffs, EVERYWHERE, day)
 
     def back_from_batch(self, area: str, now: datetime) -> datetime | None:
         """When the payer's planned hours away end; None when it is not away by plan."""

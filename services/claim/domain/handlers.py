@@ -27,10 +27,13 @@ from services.claim.domain.notes import (
     Assigned,
     Assignment,
     AttemptLost,
+    Compensated,
+    CourierPaid,
     DisputeDecided,
     DoubtCleared,
     Ending,
     Opened,
+    PartlyReturned,
     Patience,
     Quoted,
     SealSeen,
@@ -172,12 +175,17 @@ def seal(state: State, message: ParcelSealed, now: datetime, facts: Facts) -> De
 
 
 def deliver(state: State, message: ParcelDelivered, now: datetime, facts: Facts) -> Decision:
-    """The good end."""
+    """The good end; lines that were not taken are paid back first."""
     if verdict := _of_settled(state, message):
         return verdict
     work = Work(state, now, facts)
-    work.record(Ending(outcome=Outcome.DELIVERED))
-    close(work)
+    _pay_ride(work, late=message.late)
+    if message.refused_lines:
+        work.record(PartlyReturned(returned=message.refused_lines))
+        carry_on(work)
+    else:
+        work.record(Ending(outcome=Outcome.DELIVERED))
+        close(work)
     return work.decision()
 
 
@@ -185,7 +193,24 @@ def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Fact
     """Everybody has the money back before the books close."""
     if verdict := _of_settled(state, message):
         return verdict
-    return _end(state, Outcome.RETURNED, now, facts)
+    work = Work(state, now, facts)
+    _pay_ride(work, late=False)
+    work.interrupt(Ending(outcome=Outcome.RETURNED))
+    return work.decision()
+
+
+def _pay_ride(work: Work, *, late: bool) -> None:
+    """The courier's fee and what a broken promise costs: the platform's, outside the claim."""
+    known = work.known
+    case, number = work.case, work.state.last
+    tariff = known.book.tariff(case.city, work.now) if known else None
+    if tariff is None:
+        return
+    if fee := tariff.courier_fen.get(case.tier, 0):
+        work.record(CourierPaid(attempt=number, fen=fee))
+    owed = tariff.late_fen.get(case.tier, 0)
+    if late and owed:
+        work.record(Compensated(attempt=number, fen=owed))
 
 
 def fail(state: State, message: AttemptFailed, now: datetime, facts: Facts) -> Decision:
@@ -243,6 +268,9 @@ def decide_dispute(state: State, message: DecideDispute, now: datetime, facts: F
         return invalid("dispute_closed", "no such dispute is open")
     if facts.actor is None or facts.actor.kind != "operator":
         return invalid("not_allowed", "only the operator decides a dispute", status=403)
+    reducing = state.attempt is not None and state.attempt.step is Step.REDUCING
+    if reducing and message.decision is DisputeDecision.DECLINE:
+        return invalid("too_late", "the patient has the parcel: take theirs or ask again")
     work = Work(state, now, facts)
     _decide(work, message, facts.actor.tenant_id)
     return work.decision(answer=told)
@@ -270,6 +298,7 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
                     cash_fen=theirs.cash_fen,
                     slip=dispute.slip,
                     use=dispute.use,
+                    at=dispute.slip.settled_at if dispute.slip else work.now,
                 ),
             )
         case DisputeDecision.ASK_AGAIN:

@@ -185,6 +185,12 @@ class SealSeen(Note):
     lines: tuple[ScannedLine, ...]
 
 
+class PartlyReturned(Note):
+    """Delivered, but for these lines: the rest is settled anew, as of the first settlement."""
+
+    returned: tuple[UUID, ...]
+
+
 class AttemptLost(Note):
     """The attempt was given back: its money comes home."""
 
@@ -234,6 +240,7 @@ class SettlementMade(MoneyNote):
     slip: Slip | None = None
     # None where the area's rules are not known here.
     use: Use | None = None
+    at: datetime | None = None
 
 
 class SettlementUndone(MoneyNote):
@@ -248,6 +255,31 @@ class Released(MoneyNote):
     """The hold is let go, uncaptured as far as we ever knew."""
 
     cash_fen: int
+
+
+class PartlyRefunded(MoneyNote):
+    """Of the captured share this much went back; `left_fen` stays with the pharmacy."""
+
+    cash_fen: int
+    left_fen: int
+
+
+class MadeGood(MoneyNote):
+    """The platform pays what the kept lines cost the patient more than was captured."""
+
+    fen: int
+
+
+class CourierPaid(MoneyNote):
+    """The platform owes the fleet this ride; it stands outside the claim."""
+
+    fen: int
+
+
+class Compensated(MoneyNote):
+    """The platform owes the patient this for a broken promise; it stands outside the claim."""
+
+    fen: int
 
 
 class Refunded(MoneyNote):

@@ -15,6 +15,7 @@ from schemas.claim import (
     ClaimAuthorised,
     ClaimDeclined,
     ClaimPriced,
+    ClaimReduced,
     ClaimSettled,
     ClaimUndone,
     DeclineReason,
@@ -33,6 +34,8 @@ from services.claim.domain.notes import (
     AttemptOver,
     Called,
     Captured,
+    Compensated,
+    CourierPaid,
     Dispute,
     Disputed,
     DisputeDecided,
@@ -40,8 +43,11 @@ from services.claim.domain.notes import (
     Ending,
     Held,
     InDoubt,
+    MadeGood,
     Opened,
     Part,
+    PartlyRefunded,
+    PartlyReturned,
     Patience,
     PersonKnown,
     Questioned,
@@ -78,6 +84,8 @@ class Step(StrEnum):
     PRICED = "priced"
     SETTLING = "settling"
     SETTLED = "settled"
+    # Lines came back from the door: what was kept is settled anew.
+    REDUCING = "reducing"
 
 
 # Calls after which a person's year is another, or may be.
@@ -107,6 +115,11 @@ class Attempt(Assignment):
     # A call whose outcome nobody could tell: it must be taken back, or asked again, first.
     doubt: CallId | None = None
     undone_settlement_id: str = ""
+    settled_at: datetime | None = None
+    # What was settled before lines came back.
+    sold: Split | None = None
+    returned: tuple[UUID, ...] = ()
+    made_good_fen: int = 0
     moved: bool = False
 
 
@@ -117,6 +130,8 @@ class Case(Part):
     hospital_id: UUID
     payer_area: str
     self_pay: bool | None
+    city: str = ""
+    tier: str = ""
     voucher: Sealed[Voucher] | None
 
 
@@ -186,6 +201,8 @@ def _opened(state: State, fact: Opened) -> Changes:
         hospital_id=order.hospital_id,
         payer_area=order.payer_area,
         self_pay=order.consent.self_pay,
+        city=order.city,
+        tier=order.tier.value,
         voucher=order.voucher,
     )
     basis = Basis.INSURED if order.insured else Basis.SELF_PAID
@@ -259,11 +276,30 @@ def _held(state: State, fact: Held) -> Changes:
 
 
 def _settlement(state: State, fact: SettlementMade) -> Changes:
-    return _attempt(state, settlement_id=fact.settlement_id, moved=True)
+    return _attempt(state, settlement_id=fact.settlement_id, settled_at=fact.at, moved=True)
 
 
 def _undone(state: State, fact: SettlementUndone) -> Changes:
     return _attempt(state, settlement_id="", undone_settlement_id=fact.settlement_id)
+
+
+def _partly_returned(state: State, fact: PartlyReturned) -> Changes:
+    attempt = state.attempt
+    assert attempt is not None
+    gone = frozenset(fact.returned)
+    kept = {
+        "prices": tuple(line for line in attempt.prices if line.line_id not in gone),
+        "codes": tuple(line for line in attempt.codes if line.line_id not in gone),
+    }
+    return _attempt(
+        state,
+        step=Step.REDUCING,
+        returned=fact.returned,
+        sold=attempt.split,
+        split=None,
+        presettlement_id="",
+        **kept,
+    )
 
 
 def _share_back(state: State, fact: Released | Refunded) -> Changes:
@@ -329,6 +365,12 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     SettlementMade: _settlement,
     SettlementUndone: _undone,
     Released: _share_back,
+    PartlyReturned: _partly_returned,
+    PartlyRefunded: lambda state, fact: _attempt(state, held_fen=fact.left_fen),
+    CourierPaid: _nothing,
+    Compensated: _nothing,
+    MadeGood: lambda state, fact: _attempt(state, made_good_fen=fact.fen),
+    ClaimReduced: _nothing,
     Refunded: _share_back,
     ClaimAuthorised: _authorised,
     ClaimDeclined: _declined,

@@ -16,6 +16,7 @@ from schemas.claim import (
     ClaimAuthorised,
     ClaimDeclined,
     ClaimPriced,
+    ClaimReduced,
     ClaimSettled,
     ClaimUndone,
     DeclineReason,
@@ -24,10 +25,13 @@ from schemas.claim import (
     Split,
 )
 from schemas.message import Event
+from schemas.values import Outcome
 from services.claim.domain.checking import Known
 from services.claim.domain.notes import (
     AttemptOver,
     Called,
+    Ending,
+    MadeGood,
     Patience,
     Questioned,
     Quoted,
@@ -345,14 +349,7 @@ def _settle(work: Work, attempt: Attempt) -> None:
     if split is None:
         return
     if work.state.basis is Basis.INSURED and not attempt.settlement_id:
-        codes = [line.model_dump(mode="json") for line in attempt.codes]
-        work.year_call(
-            "settle",
-            **_sale(work, attempt),
-            presettlement_id=attempt.presettlement_id,
-            codes=codes,
-            split=split.model_dump(),
-        )
+        _call_settle(work, attempt, split)
     elif split.cash_fen and not attempt.captured:
         work.call("capture", hold_ref=attempt.hold_ref, amount_fen=split.cash_fen)
     else:
@@ -368,6 +365,59 @@ def _settle(work: Work, attempt: Attempt) -> None:
         )
 
 
+def _call_settle(work: Work, attempt: Attempt, split: Split) -> None:
+    codes = [line.model_dump(mode="json") for line in attempt.codes]
+    work.year_call(
+        "settle",
+        **_sale(work, attempt),
+        presettlement_id=attempt.presettlement_id,
+        codes=codes,
+        split=split.model_dump(),
+    )
+
+
+def _reduce(work: Work, attempt: Attempt) -> None:
+    """What was kept is settled as of the first settlement, the rest goes back whence it came."""
+    split, number = attempt.split, attempt.number
+    insured = work.state.basis is Basis.INSURED
+    if attempt.doubt:
+        _clear_doubt(work, attempt)
+    elif attempt.settlement_id and not attempt.undone_settlement_id:
+        work.year_call("undo", **_payer(work), settlement_id=attempt.settlement_id)
+    elif split is None and insured:
+        work.call("presettle", **_sale(work, attempt))
+    elif split is None:
+        work.record(Quoted(split=self_paid_split(attempt.total_fen)))
+        carry_on(work)
+    elif insured and not attempt.settlement_id:
+        _call_settle(work, attempt, split)
+    elif attempt.held_fen > split.cash_fen:
+        left = {"left_fen": split.cash_fen} if split.cash_fen else {}
+        work.call("refund", hold_ref=attempt.hold_ref, **left)
+    else:
+        _close_reduced(work, attempt, split, number)
+
+
+def _close_reduced(work: Work, attempt: Attempt, split: Split, number: int) -> None:
+    short_fen = split.cash_fen - attempt.held_fen
+    if short_fen:
+        # The patient never agreed to pay more for less.
+        work.record(MadeGood(attempt=number, fen=short_fen))
+    assert attempt.sold is not None
+    work.record(
+        ClaimReduced(
+            order_id=work.given.order_id,
+            attempt=number,
+            settlement_id=attempt.settlement_id or f"self-paid-{work.given.order_id}-{number}",
+            split=split,
+            before=attempt.sold,
+            returned=attempt.returned,
+        ),
+        Ending(outcome=Outcome.DELIVERED),
+    )
+    close(work)
+
+
 def _wait(work: Work, attempt: Attempt) -> None:
     """Delivery has the next word."""
 
@@ -377,6 +427,7 @@ _FORWARD: Mapping[Step, Callable[[Work, Attempt], None]] = {
     Step.PRICED: _wait,
     Step.SETTLING: _settle,
     Step.SETTLED: _wait,
+    Step.REDUCING: _reduce,
 }
 
 
@@ -384,7 +435,8 @@ def _sale(work: Work, attempt: Attempt) -> dict[str, Any]:
     return {
         **_payer(work),
         "pharmacy_id": str(attempt.pharmacy_id),
-        "fee_at": work.now.isoformat(),
+        # What was kept is settled at the time of the settlement it comes from.
+        "fee_at": (attempt.settled_at or work.now).isoformat(),
         "lines": [line.model_dump(mode="json") for line in attempt.prices],
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from schemas.delivery import (
     AssignCourier,
@@ -91,6 +92,9 @@ def hand_over(state: State, command: HandOver, now: datetime, facts: Facts) -> D
         return stale("handed over before", answer)
     if attempt.step is not Step.RIDING:
         return _not_riding(attempt)
+    refused = _refused_lines(state, command)
+    if isinstance(refused, Decision):
+        return refused
     # A breach told at the very minute stays one.
     late = now > attempt.due_at or state.broken(attempt.due_at)
     delivered = ParcelDelivered(
@@ -99,9 +103,25 @@ def hand_over(state: State, command: HandOver, now: datetime, facts: Facts) -> D
         delivered_at=now,
         due_at=attempt.due_at,
         late=late,
+        refused_lines=refused,
     )
     answer = _delivered_answer(facts, attempt, now, late)
     return applied(delivered, timers=timers.drop_all(attempt), answer=answer)
+
+
+def _refused_lines(state: State, command: HandOver) -> tuple[UUID, ...] | Decision:
+    """The lines of the drugs that the patient left; who leaves them all refuses the parcel."""
+    assert state.parcel is not None, "every attempt has a parcel"
+    lines = state.parcel.lines
+    strange = set(command.refused) - {line.product_code for line in lines}
+    if strange:
+        detail = f"not in this parcel: {', '.join(sorted(strange))}"
+        return invalid("not_in_parcel", detail, field="refused", status=422)
+    refused = tuple(line.line_id for line in lines if line.product_code in command.refused)
+    if refused and len(refused) == len(lines):
+        detail = "nothing was taken: bring the parcel back as refused"
+        return invalid("nothing_taken", detail, field="refused", status=422)
+    return refused
 
 
 def _delivered_answer(

@@ -70,6 +70,7 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     claim.ClaimPriced: _PHARMACY,
     claim.ClaimSettled: _PHARMACY,
     claim.ClaimUndone: _HOSPITAL,
+    claim.ClaimReduced: _HOSPITAL,
     claim.OrderClosed: _ROAD,
     claim.CancelForwarded: _HOSPITAL,
     claim.CancelAnswered: _PHARMACY,

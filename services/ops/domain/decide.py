@@ -195,6 +195,7 @@ HANDLERS: dict[type[Event], Handler] = {
     claim.ClaimPriced: _says("claim", "priced"),
     claim.ClaimSettled: _says("claim", "settled"),
     claim.ClaimUndone: _says("claim", "undone"),
+    claim.ClaimReduced: _says("claim", "reduced"),
     claim.OrderClosed: _closed,
     claim.CancelForwarded: _only_told,
     claim.CancelAnswered: _only_told,

@@ -201,13 +201,28 @@ class Fleet:
     async def _end(self, job: Job, reason: ReturnReason | None) -> None:
         post = self._stage.post
         if reason is None:
-            done = HandOver(order_id=job.order_id, attempt=job.attempt, courier_ref=job.ref)
-            await post.command(FLEET, HAND_OVER, done)
+            await self._hand_over(job)
             return
         back = ReturnParcel(
             order_id=job.order_id, attempt=job.attempt, courier_ref=job.ref, reason=reason
         )
         await post.command(FLEET, RETURN, back)
+
+    async def _hand_over(self, job: Job) -> None:
+        """At the door the courier reads from the packs what the patient does not take."""
+        script = self._stage.book.script_of(job.number)
+        sheets = script.submit.prescriptions if script else ()
+        codes = [line.product_code for sheet in sheets for line in sheet.lines]
+        done = HandOver(order_id=job.order_id, attempt=job.attempt, courier_ref=job.ref)
+        left = self._stage.fates.drug_left(job.number, codes)
+        if left:
+            answer = await self._stage.post.command(
+                FLEET, HAND_OVER, done.model_copy(update={"refused": left})
+            )
+            if answer.ok:
+                return
+            # A sheet that was rejected in review is not in the parcel.
+        await self._stage.post.command(FLEET, HAND_OVER, done)
 
     def _over(self, job: Job) -> None:
         for step in ("name", "fetch", "ride"):

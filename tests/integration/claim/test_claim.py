@@ -1,9 +1,8 @@
 """The money of an order on a real database, against a payer and a provider over HTTP."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,16 +12,13 @@ import pytest
 
 from schemas.message import OrderEvent
 from schemas.values import Order
-from services.claim import ports, years
-from services.claim.domain.checking import Known
+from services.claim import ports
 from services.claim.domain.notes import UsedUp
 from services.claim.domain.state import Phase, State, Step
 from services.claim.nhsa import isolation
 from services.claim.nhsa.dialects import CHINA
-from services.kit import calls, guard
-from services.kit.guard import Guard
+from services.kit import calls
 from services.kit.ids import new_id
-from services.kit.service import Incoming, LookupContext, Source
 from services.sandbox.arithmetic import ZERO
 from services.sandbox.insured import loaded, number_of
 from tests.databases import Database
@@ -76,7 +72,10 @@ async def settled(claim: Claim, first: int = 0) -> Order:
 
 async def check_home(claim: Claim, order_id: UUID) -> None:
     """Nobody has paid anything, in anybody's books."""
-    assert await claim.accounts(order_id) == {}
+    # But for the courier, whom the platform pays.
+    ours = await claim.accounts(order_id)
+    assert ours.pop("platform", 0) + ours.pop("courier", 0) == 0
+    assert ours == {}
     assert not any((await claim.theirs(order_id)).values())
 
 
@@ -109,6 +108,43 @@ async def test_a_returned_parcel_leaves_no_money_anywhere(claim: Claim) -> None:
     assert (await claim.published(order.order_id))[-2:] == ["ClaimUndone", "OrderClosed"]
     again = await settled(claim)
     assert again.order_id != order.order_id, "the codes of an undone sale may be sold again"
+
+
+async def test_a_line_left_at_the_door_is_paid_back_and_the_rest_settled_anew(
+    claim: Claim,
+) -> None:
+    # Given a delivered order of two lines of 100.00, of which the patient left one
+    order = await claim.order()
+    [line] = order.lines
+    second = line.model_copy(update={"line_id": new_id()})
+    order = order.model_copy(update={"lines": (line, second)})
+    await claim.approve(order)
+    await claim.until(order.order_id, lambda state: state.phase is Phase.OPEN)
+    await claim.tell(claim.assigned(order))
+    await claim.until(order.order_id, at(Step.PRICED))
+    sealed, more = claim.sealed(order), claim.sealed(order, first=10).lines[0]
+    scanned = (*sealed.lines, more.model_copy(update={"line_id": second.line_id}))
+    await claim.tell(sealed.model_copy(update={"lines": scanned}))
+    await claim.until(order.order_id, at(Step.SETTLED))
+    left = {"refused_lines": (second.line_id,), "late": True}
+    await claim.tell(of(story.delivered().model_copy(update=left), order))
+    assert (await claim.until(order.order_id, closed)).outcome == "delivered"
+    # Then fund and patient have back what that line cost them, by the way it came
+    ours, theirs = await claim.accounts(order.order_id), await claim.theirs(order.order_id)
+    assert ours == {
+        "fund": -FUND_FEN,
+        "patient": FUND_FEN - TOTAL_FEN,
+        "pharmacy": TOTAL_FEN,
+        # And what stands outside the claim is the platform's.
+        "platform": -1_100,
+        "courier": 600,
+        "compensation": 500,
+    }
+    assert (theirs["fund_fen"], theirs["captured_fen"]) == (FUND_FEN, TOTAL_FEN - FUND_FEN)
+    shown = (await claim.get(f"/v1/claims/{order.order_id}", "operations")).json()
+    assert [slip["undone_at"] is None for slip in shown["slips"]] == [False, True]
+    assert [item["total_fen"] for item in shown["invoices"]] == [2 * TOTAL_FEN, -TOTAL_FEN]
+    assert (await claim.published(order.order_id))[-2:] == ["ClaimReduced", "OrderClosed"]
 
 
 async def test_a_failed_attempt_is_undone_and_the_next_one_settles(claim: Claim) -> None:
@@ -187,44 +223,6 @@ async def test_two_orders_of_one_person_never_use_the_same_money_twice(claim: Cl
 async def _year(claim: Claim, person: str) -> UsedUp:
     sql = "SELECT figures::text FROM person_year WHERE person = $1"
     return UsedUp.model_validate_json(await claim.shell.pool.fetchval(sql, person))
-
-
-@pytest.mark.parametrize("stands", [True, False])
-async def test_two_workers_never_both_have_the_persons_turn(
-    claim: Claim, monkeypatch: pytest.MonkeyPatch, stands: bool
-) -> None:
-    # Given two priced orders of one person
-    await claim.insure("CANARY-one-person")
-    orders = [await priced(claim, certificate="CANARY-one-person") for _ in range(2)]
-    monkeypatch.setattr(guard, "_removed", set() if stands else {Guard.PERSON_LOCK})
-    # When two workers look at their sealed parcels at once
-    async with asyncio.TaskGroup() as group, claim.shell.pool.acquire() as first:
-        transaction = first.transaction()
-        await transaction.start()
-        one = await _turn_of(claim, first, orders[0])
-        second = group.create_task(_other_worker(claim, orders[1]))
-        await asyncio.sleep(0.2)
-        person = (await claim.state(orders[0].order_id)).person
-        take = years.QUERIES["take_turns"]
-        await first.execute(take, [person], [orders[0].order_id], years.TURN_S)
-        await transaction.commit()
-    # Then one has the turn and the other waits; and without the lock both would settle at once
-    assert (one, second.result()) == (True, not stands)
-
-
-async def _other_worker(claim: Claim, order: Order) -> bool:
-    async with claim.shell.pool.acquire() as conn, conn.transaction():
-        return await _turn_of(claim, conn, order)
-
-
-async def _turn_of(claim: Claim, conn: Any, order: Order) -> bool:
-    sealed = claim.sealed(order)
-    item = Incoming(new_id(), order.order_id, order.hospital_id, sealed, Source.RECORD)
-    states = {order.order_id: await claim.state(order.order_id)}
-    now = datetime.now(UTC)
-    context = LookupContext(conn, now, [item], states, claim.shell.vault, None)
-    known: Known = (await years.lookup(context))[item.id]
-    return known.free
 
 
 async def test_wrong_amounts_are_never_booked_and_a_person_decides(claim: Claim) -> None:
@@ -410,11 +408,24 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     found = {row["settlement_id"]: row["code"] for row in told["differences"]}
     assert found == {ids[0]: "000102", f"{ids[1]}-2": "000101", ids[2]: "000103"}
     assert told["unmatched"] == 3
-    # And the one that only the payer has can be reversed by itself
+    # And all three can be mended: reversed, settled again, undone and settled again
     mended = await claim.reconcile(day, repair=True)
-    assert [row["code"] for row in mended["differences"] if row["repaired"]] == ["000101"]
-    codes = {row["code"] for row in (await claim.reconcile(day))["differences"]}
-    assert codes == {"000102", "000103"}
+    found = {row["code"]: row["resolution"] for row in mended["differences"]}
+    assert found == dict.fromkeys(("000101", "000102", "000103"), "repaired"), mended
+    assert (await claim.reconcile(day))["unmatched"] == 0
+    # What the payer counts on the next day is explained on both, and never reversed
+    await claim.tamper("cut", ids[0])
+    for of_day, code in ((day, "000102"), (day + timedelta(days=1), "000101")):
+        cut = await claim.reconcile(of_day, repair=True)
+        [row] = cut["differences"]
+        assert (row["code"], row["resolution"]) == (code, "explained")
+    # What is lost for good is given up by two persons, not by one
+    await claim.tamper("lose", ids[1])
+    assert (await claim.reconcile(day))["unmatched"] == 1
+    said = [await claim.give_up(ids[1], person) for person in ("S-1", "S-1", "S-2")]
+    assert [answer.status_code for answer in said] == [200, 409, 200]
+    told = await claim.reconcile(day)
+    assert (told["unmatched"], told["differences"][-1]["resolution"]) == (0, "written_off")
     quiet = await claim.reconcile(day - timedelta(days=1))
     assert quiet["unmatched"] == 0
 

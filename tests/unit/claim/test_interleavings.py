@@ -7,7 +7,6 @@ happened. Hypothesis chooses who moves next.
 
 from collections import Counter, deque
 from random import Random
-from typing import Any
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
@@ -21,6 +20,7 @@ from schemas.claim import (
     ClaimAuthorised,
     ClaimDeclined,
     ClaimPriced,
+    ClaimReduced,
     ClaimSettled,
     ClaimUndone,
     DecideDispute,
@@ -32,11 +32,13 @@ from schemas.delivery import AttemptFailed, DeliveryCancelled
 from schemas.dispatch import PharmacyAssigned
 from schemas.message import Event
 from schemas.values import CancelCause, Outcome
-from services.claim.domain.state import Phase
+from services.claim.domain.notes import MadeGood
+from services.claim.domain.state import Phase, Step
 from services.claim.ledger import Account, transfer_of
 from services.kit.decision import Actor, CallAnswered, CallOutcome, TimerFired, Verdict
 from services.kit.spec import ORDER_ID
 from tests.unit.claim import story as s
+from tests.unit.claim.players import Books, Delivery, Dispatch
 
 CANCELS_MAX = 2
 STEPS_MAX = 400
@@ -45,122 +47,9 @@ DONE, REFUSED, UNKNOWN = CallOutcome.DONE, CallOutcome.REFUSED, CallOutcome.UNKN
 TWISTS = ("no", "no", "no", "wrong", "amounts_changed", "code_sold")
 OTHER = Split(total_fen=s.TOTAL_FEN, fund_fen=7_000, account_fen=500, cash_fen=2_500)
 OPERATOR = Actor(UUID(int=ORDER_ID.int + 1), "operator", "operations")
-HOMEWARD = ("undo", "reverse", "release", "refund")
-
-
-class Books:
-    """What really happened at the payer and at the payment provider."""
-
-    def __init__(self) -> None:
-        self.settled: set[str] = set()
-        self.dead: set[str] = set()
-        self.held: set[str] = set()
-        self.captured: set[str] = set()
-
-    def act(self, kind: str, ref: str, request: Any) -> None:
-        """The call took effect; taking back is idempotent and also kills what is still to come."""
-        match kind:
-            case "settle":
-                self.settled.add(ref)
-            case "hold":
-                self.held.add(ref)
-            case "capture":
-                assert request["hold_ref"] in self.held
-                self.captured.add(request["hold_ref"])
-            case "reverse" if request["original_kind"] == "settle":
-                self.settled.discard(request["original_ref"])
-            case "undo":
-                self.settled.clear()
-            case "release":
-                assert request["hold_ref"] not in self.captured, "a captured share is refunded"
-                self.held.discard(request["hold_ref"])
-            case "refund":
-                self.held.discard(request["hold_ref"])
-                self.captured.discard(request["hold_ref"])
-
-
-class Dispatch:
-    """Assigns one pharmacy after the other."""
-
-    def __init__(self) -> None:
-        self.last, self.open, self.assigned, self.marked = 0, False, False, False
-        self.last_max = 3
-        self.cause = CancelCause.PATIENT
-
-    def hear(self, fact: Event) -> list[Event]:
-        match fact:
-            case ClaimAuthorised():
-                self.open = True
-            case ClaimDeclined() | OrderClosed() | DeliveryCancelled():
-                self.open = False
-            case AttemptFailed() if fact.attempt == self.last:
-                self.assigned = False
-                if self.marked and self.open:
-                    return self._cancel()
-            case CancelForwarded() if self.open and not self.assigned:
-                self.cause = fact.cause
-                return self._cancel()
-            case CancelForwarded() if self.open:
-                self.marked, self.cause = True, fact.cause
-                return [fact]
-        return []
-
-    def _cancel(self) -> list[Event]:
-        self.open = False
-        return [s.dispatch_cancelled(self.last, self.cause)]
-
-    def act(self) -> list[Event]:
-        """The next assignment, or the end of all pharmacies."""
-        if not self.open or self.assigned:
-            return []
-        if self.last >= self.last_max:
-            self.open = False
-            return [s.exhausted()]
-        self.last, self.assigned = self.last + 1, True
-        return [s.assigned(self.last)]
-
-
-class Delivery:
-    """Confirms, seals, carries."""
-
-    def __init__(self) -> None:
-        self.attempt, self.step, self.priced, self.settled = 0, "none", 0, 0
-
-    def hear(self, fact: Event) -> list[Event]:
-        match fact:
-            case PharmacyAssigned():
-                self.attempt, self.step = fact.attempt, "assigned"
-            case ClaimPriced():
-                self.priced = fact.attempt
-            case ClaimSettled():
-                self.settled = fact.attempt
-            case ClaimDeclined() if fact.attempt == self.attempt:
-                self.step = "none"
-            case OrderClosed():
-                self.step = "none"
-            case CancelForwarded() if self.step == "assigned":
-                self.step = "none"
-                return [s.delivery_cancelled(self.attempt, fact.cause)]
-        return []
-
-    def act(self, *, good: bool) -> list[Event]:
-        """One step forward, or back."""
-        n = self.attempt
-        match self.step:
-            case "assigned" | "confirmed" | "sealed" if not good:
-                self.step = "none"
-                return [s.failed(n)]
-            case "assigned":
-                self.step = "confirmed"
-            case "confirmed" if self.priced == n:
-                self.step = "sealed"
-                return [s.sealed(n)]
-            case "sealed" if self.settled == n:
-                self.step = "riding"
-            case "riding":
-                self.step = "none"
-                return [s.delivered(n) if good else s.returned(n)]
-        return []
+# Whether a line is left at the door, and whether what is kept costs the patient more than before.
+CHEAPER = Split(total_fen=s.TOTAL_FEN, fund_fen=9_000, account_fen=500, cash_fen=500)
+PARTLY = {"no": s.SPLIT, "yes": s.SPLIT, "dearer": OTHER, "cheaper": CHEAPER}
 
 
 class Road(RuleBasedStateMachine):
@@ -178,6 +67,7 @@ class Road(RuleBasedStateMachine):
         self.to_delivery: dict[str, deque[Event]] = {"claim": deque(), "dispatch": deque()}
         self.told = 0
         self.cancels = 0
+        self.kept = s.SPLIT
         self.approved = False
 
     @initialize(
@@ -185,8 +75,17 @@ class Road(RuleBasedStateMachine):
         ceiling=st.sampled_from([50_000, 50_000, 0, None]),
         self_pay=st.sampled_from([None, True, False]),
         first=st.sampled_from(["approved"] * 10 + ["rejected", "cancelled"]),
+        partly=st.sampled_from(sorted(PARTLY)),
     )
-    def begin(self, insured: bool, ceiling: int | None, self_pay: bool | None, first: str) -> None:
+    def begin(
+        self,
+        insured: bool,
+        ceiling: int | None,
+        self_pay: bool | None,
+        first: str,
+        partly: str,
+    ) -> None:
+        self.delivery.partly, self.kept = partly != "no", PARTLY[partly]
         message: Event = {
             "approved": s.approved(insured=insured, share_max_fen=ceiling, self_pay=self_pay),
             "rejected": s.rejected(),
@@ -279,11 +178,22 @@ class Road(RuleBasedStateMachine):
             outcome = DONE
         if outcome is DONE or (outcome is UNKNOWN and happened):
             self.books.act(call.kind, call.ref, call.request)
-        split = OTHER if call.kind == "settle" and twist == "wrong" else s.SPLIT
+        split = self._split_told(call.kind, twist)
         code = twist if call.kind == "settle" else "no"
         response = s.done(call.kind, split) if outcome is DONE else {"code": code}
         self.story.apply(CallAnswered(call.kind, call.ref, outcome, response))
         self._tell()
+
+    def _split_told(self, kind: str, twist: str) -> Split:
+        """Of kept lines the share may honestly be another; else only a wrong payer says so."""
+        attempt = self.story.state.attempt
+        reducing = attempt is not None and attempt.step is Step.REDUCING
+        usual = attempt.split if reducing and attempt is not None else None
+        if kind == "settle" and usual is not None:
+            return usual
+        if kind == "presettle" and reducing:
+            return self.kept
+        return OTHER if kind == "settle" and twist == "wrong" else s.SPLIT
 
     @rule(steps=st.integers(1, 30))
     def time_passes(self, steps: int) -> None:
@@ -302,6 +212,9 @@ class Road(RuleBasedStateMachine):
     @precondition(lambda self: self.story.state.dispute)
     @rule(decision=st.sampled_from(DisputeDecision))
     def operator_decides(self, decision: DisputeDecision) -> None:
+        attempt = self.story.state.attempt
+        if attempt is not None and attempt.step is Step.REDUCING:
+            decision = DisputeDecision.TAKE_THEIRS
         dispute = self.story.state.dispute
         assert dispute is not None
         reason = "compared by telephone"
@@ -372,10 +285,12 @@ class Road(RuleBasedStateMachine):
             assert not self.books.held
             assert not self.books.captured
             return
-        settled = self.story.of(ClaimSettled)[-1].split
+        settled = [*self.story.of(ClaimSettled), *self.story.of(ClaimReduced)][-1].split
+        made_good = sum(fact.fen for fact in self.story.of(MadeGood))
         assert ours[Account.PHARMACY] == settled.total_fen
+        assert ours[Account.PLATFORM] == -made_good
         assert ours[Account.CLEARING] == 0
-        assert ours[Account.PATIENT] == -settled.cash_fen
+        assert ours[Account.PATIENT] == made_good - settled.cash_fen
         assert len(self.books.settled) == (1 if settled.fund_fen else 0)
         assert len(self.books.captured) == len(self.books.held) == 1
         undone = {fact.attempt for fact in self.story.of(ClaimUndone)}
@@ -444,6 +359,10 @@ def test_random_walks_meet_everything() -> None:
         "Released",
         "DoubtCleared",
         "ClaimUndone",
+        "ClaimReduced",
+        "MadeGood",
+        "PartlyRefunded",
+        "Patience",
     }
     missing = {name for name in ends | notes if met[name] == 0}
     assert not missing, (missing, met.most_common())
@@ -456,6 +375,7 @@ def _walk(random: Random) -> list[str]:
         ceiling=random.choice([50_000, 50_000, 50_000, 0, None]),
         self_pay=random.choice([None, True, False]),
         first=random.choice(["approved"] * 30 + ["rejected", "cancelled"]),
+        partly=random.choice(sorted(PARTLY)),
     )
     road.dispatch.last_max = random.choice([0, 1, 2, 3, 3])
     for move in random.choices(list(MOVES), list(MOVES.values()), k=150):

@@ -175,8 +175,10 @@ def pick_up(attempt: int = 1, ref: str = "rider-1", seal: str = SEAL) -> deliver
     return delivery.PickUp(order_id=ORDER_ID, attempt=attempt, courier_ref=ref, seal=seal)
 
 
-def hand_over(attempt: int = 1, ref: str = "rider-1") -> delivery.HandOver:
-    return delivery.HandOver(order_id=ORDER_ID, attempt=attempt, courier_ref=ref)
+def hand_over(
+    attempt: int = 1, ref: str = "rider-1", refused: tuple[str, ...] = ()
+) -> delivery.HandOver:
+    return delivery.HandOver(order_id=ORDER_ID, attempt=attempt, courier_ref=ref, refused=refused)
 
 
 def bring_back(

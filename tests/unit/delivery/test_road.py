@@ -19,9 +19,11 @@ from tests.unit.delivery.story import (
     DUE,
     FIRST,
     FLEET,
+    LINE_B,
     OTHER_RIDER,
     PHARMACIST,
     RIDER,
+    SECOND,
     STATES,
     STRANGER,
     actor_of,
@@ -125,6 +127,18 @@ def test_hand_over_in_time() -> None:
     assert isinstance(event, delivery.ParcelDelivered)
     assert (event.late, event.delivered_at, event.due_at) == (False, DUE, DUE)
     assert DropTimer("promise", "1") in result.decision.timers
+
+
+def test_a_drug_that_the_patient_does_not_take_goes_back() -> None:
+    left = hand_over(refused=(SECOND.product_code,))
+    result = check("riding", left, DUE).then_types(delivery.ParcelDelivered)
+    (event,) = result.decision.events
+    assert isinstance(event, delivery.ParcelDelivered)
+    assert event.refused_lines == (LINE_B,)
+    both = hand_over(refused=(FIRST.product_code, SECOND.product_code))
+    check("riding", both, DUE).then_invalid("nothing_taken")
+    strange = hand_over(refused=("XA99ZZZ999Z999999999",))
+    check("riding", strange, DUE).then_invalid("not_in_parcel")
 
 
 def test_a_late_hand_over_never_lacks_its_breach() -> None:
