@@ -126,12 +126,14 @@ class Match:
 class Found:
     """The candidates of one order on one tier, nearest first, and what each gate removed.
 
-    `reason` is the gate that removed the last, or the last that was asked.
+    `reason` is the gate that removed the last, or the last that was asked. `turned_away` are some
+    whose area holds the door, nearest first, each with the gate that removed it.
     """
 
     numbers: Numbers
     removed: Mapping[GateCode, int]
     reason: GateCode
+    turned_away: tuple[tuple[int, GateCode], ...] = ()
 
     @property
     def evidence(self) -> tuple[GateCount, ...]:

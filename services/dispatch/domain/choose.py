@@ -9,6 +9,7 @@ waits for one while the tier can be kept. Stock is counted again as the orders t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -36,6 +37,8 @@ from services.dispatch.domain.together import find_many
 
 CLOCK = Clock()
 NOTHING = np.empty(0, np.int64)
+# So many of those whom a gate removed are named with the offer.
+AWAY = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,14 @@ class Candidate:
     cost: int
 
 
+class TurnedAway(NamedTuple):
+    """One whose area holds the door, and the gate that removed it."""
+
+    pharmacy_id: UUID
+    metres: int
+    gate: GateCode
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """Why this pharmacy: who passed, and what a greedy choice would have been."""
@@ -55,6 +66,7 @@ class Why:
     candidates: tuple[Candidate, ...]
     greedy: UUID | None
     solved: bool
+    turned_away: tuple[TurnedAway, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +148,7 @@ def choose_many(
         one = looked[n]
         matches[one.order.order_id] = _settle(finder, one, now_at[n], waiting=waiting)
     whys = {
-        one.order.order_id: _why(index, row, left, solved=chosen.solved)
+        one.order.order_id: _why(index, one, row, left, solved=chosen.solved)
         for one, row in zip(looked, rows, strict=True)
     }
     known = {one.order.order_id: row for one, row in zip(looked, rows, strict=True)}
@@ -170,7 +182,9 @@ def _look_all(finder: Finder, turn: Sequence[Wanted], used: Counts) -> list[_Loo
         open_ = [one for one in open_ if not one.ended]
         areas = Pairs.of([one.held for one in open_])
         for one, found in zip(
-            open_, find_many(finder, [(o.order, o.rung) for o in open_], areas), strict=True
+            open_,
+            find_many(finder, [(o.order, o.rung) for o in open_], areas, away=AWAY),
+            strict=True,
         ):
             one.found = found
         for one in open_:
@@ -187,14 +201,15 @@ def _widen(finder: Finder, one: _Looked, used: Counts) -> None:
         return
     full = used[found.numbers] >= finder.index.capacity[found.numbers]
     removed = {**found.removed, GateCode.CAPACITY: int(full.sum())}
-    one.found = Found(found.numbers, removed, found.reason)
+    one.found = replace(found, removed=removed)
     if not full.all():
         return
     everywhere, finder.used = finder.used, used
     wide = finder.find(one.order, one.rung, one.held, one.distance)
     finder.used = everywhere
     if len(wide.numbers):
-        one.found = Found(np.concatenate((found.numbers, wide.numbers)), wide.removed, wide.reason)
+        numbers = np.concatenate((found.numbers, wide.numbers))
+        one.found = replace(found, numbers=numbers, removed=wide.removed, reason=wide.reason)
     elif not _can_wait(one.rung, finder.now):
         one.fall(wide.reason, wide)
 
@@ -244,7 +259,7 @@ def _taken(finder: Finder, one: _Looked, number: int) -> Choice | None:
         return None
 
 
-def _why(index: CityIndex, row: Row, free: Counts, *, solved: bool) -> Why:
+def _why(index: CityIndex, one: _Looked, row: Row, free: Counts, *, solved: bool) -> Why:
     """Of those with a free place; the nearest of them is what greedy would have taken."""
     there = free[row.numbers] > 0
     numbers, metres = row.numbers[there], row.metres[there]
@@ -255,4 +270,13 @@ def _why(index: CityIndex, row: Row, free: Counts, *, solved: bool) -> Why:
         Candidate(index.pharmacies[int(n)].pharmacy_id, int(m), round(1e6 * p), round(c))
         for n, m, p, c in zip(numbers, metres, chance, cost, strict=True)
     )
-    return Why(candidates, candidates[0].pharmacy_id if candidates else None, solved)
+    greedy = candidates[0].pharmacy_id if candidates else None
+    return Why(candidates, greedy, solved, _turned_away(index, one))
+
+
+def _turned_away(index: CityIndex, one: _Looked) -> tuple[TurnedAway, ...]:
+    found = one.found.turned_away if one.found else ()
+    return tuple(
+        TurnedAway(index.pharmacies[number].pharmacy_id, int(one.distance[number]), gate)
+        for number, gate in found
+    )

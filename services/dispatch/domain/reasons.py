@@ -27,6 +27,14 @@ class Candidate(_Part):
     cost: int
 
 
+class TurnedAway(_Part):
+    """One of the nearest that deliver there, and the gate that removed it."""
+
+    pharmacy_id: UUID
+    metres: int
+    gate: GateCode
+
+
 class Reasons(_Part):
     """What the tick knew of one order, and what it did with it.
 
@@ -38,6 +46,7 @@ class Reasons(_Part):
     greedy: UUID | None
     shared: bool
     removed: tuple[GateCount, ...] = ()
+    turned_away: tuple[TurnedAway, ...] = ()
 
 
 class Told(_Part):
@@ -66,6 +75,7 @@ def reasons_of(why: Why, removed: Sequence[GateCount]) -> Reasons:
         greedy=why.greedy,
         shared=why.solved,
         removed=tuple(removed),
+        turned_away=tuple(TurnedAway(**one._asdict()) for one in why.turned_away),
     )
 
 
@@ -116,6 +126,7 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "offer": "Offer {number}, tier {tier}, to {pharmacy}: {state}.",
         "unknown": "  Why was not kept: the offer is older than this record.",
         "gate": "  {removed} pharmacies {gate}.",
+        "away": "  {pharmacy}, {metres} m away, was removed by {gate}.",
         "passed": "  {count} passed every gate.",
         "one": "  {mark} {pharmacy}: {metres} m, {percent:.1f} % on time, cost {cost}",
         "same": "  The nearest would have been the same.",
@@ -125,6 +136,7 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "offer": "第{number}次派单（{tier}档）→ {pharmacy}：{state}。",
         "unknown": "  该派单早于本记录，未保存原因。",
         "gate": "  {removed}{gate}。",
+        "away": "  {pharmacy}（{metres}米）被条件{gate}排除。",
         "passed": "  {count}家通过全部条件。",
         "one": "  {mark} {pharmacy}：{metres}米，准时概率{percent:.1f}%，代价{cost}",
         "same": "  最近的药店也是这家。",
@@ -150,6 +162,10 @@ def _told(told: Told, language: str) -> Iterator[str]:
     for count in reasons.removed:
         gate = GATES[language].get(count.gate, count.gate.value)
         yield say["gate"].format(removed=count.removed, gate=gate)
+    for turned in reasons.turned_away[:3]:
+        yield say["away"].format(
+            pharmacy=turned.pharmacy_id, metres=turned.metres, gate=turned.gate.value
+        )
     yield say["passed"].format(count=len(reasons.candidates))
     for one in reasons.candidates[:3]:
         yield say["one"].format(

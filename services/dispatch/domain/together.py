@@ -37,11 +37,15 @@ def find_many(
     held: Pairs,
     *,
     window: int = WINDOW,
+    away: int = 0,
 ) -> list[Found]:
-    """For each order what `Finder.find` finds; `held` are the areas that hold the doors."""
+    """For each order what `Finder.find` finds; `held` are the areas that hold the doors.
+
+    `away` is how many of those who were turned away are named, with the gate of each.
+    """
     if not asked:
         return []
-    batch = _Batch(finder, asked)
+    batch = _Batch(finder, asked, away)
     pairs = batch.standing(batch.covering(held))
     near = batch.nearest(pairs)
     rank = np.arange(len(near)) - np.repeat(_starts(near, len(asked)), batch.count(near))
@@ -67,8 +71,10 @@ class _Lines:
 class _Batch:
     """Columns of the orders, and how many each gate has removed of each."""
 
-    def __init__(self, finder: Finder, asked: Sequence[tuple[Wanted, Rung]]) -> None:
+    def __init__(self, finder: Finder, asked: Sequence[tuple[Wanted, Rung]], away: int) -> None:
         self._finder, self._index = finder, finder.index
+        self._most_away = away
+        self._away: list[tuple[int, Pairs]] = []
         self._asked = asked
         self._orders = [order for order, _ in asked]
         self._removed = np.zeros((len(GATES), len(asked)), np.int64)
@@ -117,11 +123,13 @@ class _Batch:
 
     def nearest(self, pairs: Pairs) -> Pairs:
         """The same, by order and then by distance; of two equally near the smaller number."""
-        metres = self._metres(pairs)
-        key = (pairs.owner << METRES_BITS | metres) << NUMBER_BITS | pairs.number
+        key = self._key(pairs)
         key.sort()
         numbers = key & (1 << NUMBER_BITS) - 1
         return Pairs(key >> NUMBER_BITS + METRES_BITS, numbers)
+
+    def _key(self, pairs: Pairs) -> Numbers:
+        return (pairs.owner << METRES_BITS | self._metres(pairs)) << NUMBER_BITS | pairs.number
 
     def examined(self, pairs: Pairs, anew: Mask | None = None) -> tuple[Pairs, Mask]:
         """Gates 4 to 8, and which orders rest on stock that was never read.
@@ -131,6 +139,10 @@ class _Batch:
         if anew is not None:
             self._removed[len(STANDING) :, anew] = 0
             self._reason[anew] = -1
+            self._away = [
+                (gate, gone.only(~anew[gone.owner]) if gate >= len(STANDING) else gone)
+                for gate, gone in self._away
+            ]
         stocked, unread = self._stocked(pairs)
         index, used = self._index, self._finder.used
         gates: list[Callable[[Pairs], Mask]] = [
@@ -148,11 +160,30 @@ class _Batch:
         """One record an order."""
         ends = np.cumsum(self.count(pairs))[:-1]
         removed = self._removed.T.tolist()
+        away = self._turned_away()
         return [
-            Found(numbers, dict(zip(GATES, counts, strict=True)), self._reason_of(row))
+            Found(numbers, dict(zip(GATES, counts, strict=True)), self._reason_of(row), away[row])
             for row, (numbers, counts) in enumerate(
                 zip(np.split(pairs.number, ends), removed, strict=True)
             )
+        ]
+
+    def _turned_away(self) -> list[tuple[tuple[int, GateCode], ...]]:
+        """The nearest of them for each order."""
+        if not self._away:
+            return [()] * len(self._orders)
+        gate = np.repeat([gate for gate, _ in self._away], [len(gone) for _, gone in self._away])
+        pairs = Pairs.joined([gone for _, gone in self._away])
+        turn = np.argsort(self._key(pairs), kind="stable")
+        pairs, gate = pairs.only(turn), gate[turn]
+        count = self.count(pairs)
+        rank = np.arange(len(pairs)) - np.repeat(np.cumsum(count) - count, count)
+        kept = rank < self._most_away
+        named = list(zip(pairs.number[kept].tolist(), gate[kept].tolist(), strict=True))
+        ends = np.cumsum(np.minimum(count, self._most_away)).tolist()
+        return [
+            tuple((number, GATES[at]) for number, at in named[start:end])
+            for start, end in zip([0, *ends[:-1]], ends, strict=True)
         ]
 
     def _reason_of(self, row: int) -> GateCode:
@@ -163,6 +194,8 @@ class _Batch:
     def _pass(self, gate: int, pairs: Pairs, mask: Mask) -> Pairs:
         before = self.count(pairs)
         left = pairs.only(mask)
+        if self._most_away:
+            self._away.append((gate, pairs.only(~mask)))
         after = self.count(left)
         self._note(gate, before - after, after, before)
         return left

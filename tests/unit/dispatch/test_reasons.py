@@ -4,13 +4,22 @@ import pytest
 
 from schemas.dispatch import GateCount
 from schemas.values import GateCode, Tier
-from services.dispatch.domain.choose import Candidate, Why
+from services.dispatch.domain.choose import Candidate, TurnedAway, Why
 from services.dispatch.domain.reasons import GATES, SENTENCES, STATES, Told, reasons_of, words
 from services.kit.spec import NOW
 from tests.unit.dispatch.samples import uid
 
 NEAR, FAR = uid(1), uid(2)
-WHY = Why((Candidate(NEAR, 300, 970_000, 40_000), Candidate(FAR, 900, 930_000, 90_000)), NEAR, True)
+WHY = Why(
+    (Candidate(NEAR, 300, 970_000, 40_000), Candidate(FAR, 900, 930_000, 90_000)),
+    NEAR,
+    True,
+    (TurnedAway(uid(3), 120, GateCode.INSURER),),
+)
+AWAY = {
+    "en": f"{uid(3)}, 120 m away, was removed by INSURER",
+    "zh": f"{uid(3)}（120米）被条件INSURER排除",
+}
 REMOVED = (GateCount(gate=GateCode.NO_STOCK, removed=7),)
 
 
@@ -29,8 +38,17 @@ def told(pharmacy: object = FAR, **changes: object) -> Told:
 @pytest.mark.parametrize(
     ("language", "said"),
     [
-        ("en", ["accepted", "7 pharmacies do not have every drug", "97.0 % on time", "2 passed"]),
-        ("zh", ["已接单", "7家缺少部分药品", "准时概率97.0%", "2家通过"]),
+        (
+            "en",
+            [
+                "accepted",
+                "7 pharmacies do not have every drug",
+                "97.0 % on time",
+                "2 passed",
+                AWAY["en"],
+            ],
+        ),
+        ("zh", ["已接单", "7家缺少部分药品", "准时概率97.0%", "2家通过", AWAY["zh"]]),
     ],
 )
 def test_gates_scores_and_the_greedy_choice_are_told(language: str, said: list[str]) -> None:

@@ -5,11 +5,13 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.values import GateCode
 from services.dispatch.domain.candidates import CityIndex, Finder, Found, Rung, Supply, Wanted
 from services.dispatch.domain.city_index import Pairs
 from services.dispatch.domain.together import find_many
+from services.dispatch.domain.verifier import World, violations
 from services.kit.spec import NOW
-from tests.unit.dispatch.test_verifier import Draw
+from tests.unit.dispatch.test_verifier import DRUG_OF, Draw, committed
 
 
 def alone(finder: Finder, asked: list[tuple[Wanted, Rung]], window: int) -> list[Found]:
@@ -53,3 +55,25 @@ def test_nobody_and_nothing() -> None:
     assert told(found) == told(alone(Finder(empty, Supply(), NOW), asked, 24))
     finder = Finder(CityIndex(there), supply, NOW)
     assert find_many(finder, [], Pairs.of([])) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), window=st.integers(1, 30))
+def test_who_is_turned_away_is_named_with_the_gate(seed: int, window: int) -> None:
+    there, wishes, supply = Draw(seed).city(most=30)
+    index = CityIndex(there)
+    asked = [(order, order.rungs[0]) for order in wishes]
+    pairs = index.covered_pairs([order.point for order, _ in asked])
+    found = find_many(Finder(index, supply, NOW), asked, pairs, window=window, away=99)
+    raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used, DRUG_OF)
+    for (order, rung), one in zip(asked, found, strict=True):
+        counts: dict[GateCode, int] = {}
+        metres = [int(index.distances(order.point)[number]) for number, _ in one.turned_away]
+        assert metres == sorted(metres)
+        for number, gate in one.turned_away:
+            counts[gate] = counts.get(gate, 0) + 1
+            told = committed(order, rung, index.pharmacies[number].pharmacy_id)
+            assert gate in {broken.gate for broken in violations([told], raw)}
+        removed = {count.gate: count.removed for count in one.evidence}
+        assert counts == {g: n for g, n in removed.items() if g is not GateCode.NO_COVERAGE}
+        assert not {number for number, _ in one.turned_away} & set(one.numbers.tolist())
