@@ -39,6 +39,14 @@ class DeclineCode(StrEnum):
     OTHER = "other"
 
 
+class ShortageEnd(StrEnum):
+    """Why somebody leaves the line for a drug without an order."""
+
+    DECLINED = "declined"
+    SILENT = "silent"
+    LAPSED = "lapsed"
+
+
 class GateCount(Value):
     """How many candidates a gate removed."""
 
@@ -165,6 +173,22 @@ class ShortageRegistered(OrderEvent):
 
     city: CityCode
     products: tuple[ProductCode, ...]
+    registration_id: OrderId | None = Field(
+        default=None, description="the order whose place in the line this one keeps"
+    )
+    apart: bool = Field(
+        default=False, description="each drug is somewhere, at no pharmacy all; no order is split"
+    )
+
+
+class ShortageEnded(OrderEvent):
+    """Somebody left the line: said no or nothing when asked, or sent no order in time."""
+
+    TYPE: ClassVar[str] = "dispatch.ShortageEnded"
+
+    city: CityCode
+    products: tuple[ProductCode, ...]
+    why: ShortageEnd
 
 
 class DispatchCancelled(OrderEvent):
@@ -191,7 +215,7 @@ class CancelAnswered(message.CancelAnswered):
 
 
 class PatientAsked(message.PatientAsked):
-    """Kind: `later_promise`. Reserved: the thin version falls back without asking."""
+    """Kinds: `later_promise` while an order is sought, `stock_appeared` while one waits in line."""
 
     TYPE: ClassVar[str] = "dispatch.PatientAsked"
 

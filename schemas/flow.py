@@ -107,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
             dispatch.PharmacyAssigned: ("claim", "delivery"),
             dispatch.DispatchExhausted: ("claim",),
             dispatch.ShortageRegistered: (),
+            dispatch.ShortageEnded: (),
             dispatch.DispatchCancelled: ("claim",),
             dispatch.CancelForwarded: ("delivery",),
             dispatch.CancelAnswered: (),

@@ -202,6 +202,9 @@ class SubmitOrder(Command):
     voucher: VoucherInput | None = None
     consent: ConsentInput
     prescriptions: tuple[SheetInput, ...] = Field(min_length=1, max_length=10)
+    registration_id: OrderId | None = Field(
+        default=None, description="the order whose place in the line for a drug this one keeps"
+    )
 
 
 class CancelOrder(Command):

@@ -224,6 +224,9 @@ class Order(Value):
     consent: Consent
     submitted_at: Instant
     expires_at: Instant = Field(description="that of the earliest prescription")
+    registration_id: OrderId | None = Field(
+        default=None, description="the order whose place in the line for a drug this one keeps"
+    )
     voucher: Sealed[Voucher]
     label: Sealed[Address]
     courier: Sealed[Address]

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
-from services.dispatch import pressure, quote_store, quoting, store
+from services.dispatch import pressure, quote_store, quoting, shortages, store
 from services.dispatch.domain import reasons
 from services.kit.http import Door, Problem, door
+
+LIST_MAX = 500
 
 router = APIRouter()
 
@@ -71,5 +73,16 @@ async def why(
 
 @router.post("/v1/asks/answer")
 async def answer(command: AnswerAsk, gate: Annotated[Door, Depends(door("hospital"))]) -> Response:
-    """Not offered yet: dispatch asks the patient nothing."""
+    """What the patient says to a later promise, or to packs that appeared."""
     return await gate.send(command)
+
+
+@router.get("/v1/shortages")
+async def list_shortages(
+    gate: Annotated[Door, Depends(door("operator"))],
+    city: Annotated[str | None, Query(pattern=r"^\d{6}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = LIST_MAX,
+) -> dict[str, object]:
+    """The line for each drug in each city: who waits, was asked, keeps packs, ordered or left."""
+    async with gate.pool.acquire() as conn:
+        return {"shortages": await shortages.overview(conn, city, limit)}

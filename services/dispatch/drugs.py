@@ -19,6 +19,12 @@ def controlled(lines: Iterable[OrderLine]) -> frozenset[str]:
     return frozenset(control for control in found if control)
 
 
+def name(code: str) -> str:
+    """Generic name, form and strength: equal for what may fill the same line; else the code."""
+    item = catalogue().product(code)
+    return code if item is None else " ".join(map(str, item.same_drug))
+
+
 def cold_chain(code: str) -> bool:
     """Whether it is kept cold on every way; an unknown product is not."""
     item = catalogue().product(code)

@@ -37,7 +37,7 @@ GROUP BY pharmacy_id;
 -- What has expired is not there.
 SELECT pharmacy_id, product_code,
     CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
-    ELSE counted - sealed_since - reserved END AS free
+    ELSE counted - sealed_since - reserved END AS free, held
 FROM stock
 JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
     USING (pharmacy_id, product_code);
@@ -45,7 +45,7 @@ JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
 -- name: lock_stock
 SELECT pharmacy_id, product_code,
     CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
-    ELSE counted - sealed_since - reserved END AS free
+    ELSE counted - sealed_since - reserved END AS free, held
 FROM stock
 WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))
 ORDER BY pharmacy_id, product_code
@@ -153,7 +153,7 @@ SET reserved = stock.reserved + made.qty
 FROM unnest($1::uuid[], $2::text[], $3::int[]) AS made (pharmacy_id, product_code, qty)
 WHERE stock.pharmacy_id = made.pharmacy_id
     AND stock.product_code = made.product_code
-    AND stock.counted - stock.sealed_since - stock.reserved >= made.qty
+    AND stock.counted - stock.sealed_since - stock.reserved - stock.held >= made.qty
     AND (stock.expires_at IS NULL OR stock.expires_at > kit.now())
 RETURNING stock.pharmacy_id;
 

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from schemas.claim import ClaimAuthorised
 from schemas.network import CityFactor, CityRules
-from schemas.values import Tier
-from services.dispatch import drugs, pressure
+from schemas.values import GateCode, Tier
+from services.dispatch import drugs, pressure, shortages
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -21,9 +21,9 @@ from services.dispatch.domain.candidates import (
     Supply,
     Wanted,
 )
-from services.dispatch.domain.choose import choose_many
+from services.dispatch.domain.choose import choose_many, waits
 from services.dispatch.domain.city_rules import City
-from services.dispatch.domain.found import Matched, NotOurs, Recounted
+from services.dispatch.domain.found import Matched, NotOurs, Opened, Recounted
 from services.dispatch.domain.matching import MATCH, RECHECK, required, wanted
 from services.dispatch.domain.reasons import Reasons, Told
 from services.dispatch.domain.recheck import OpenPacks, still_short
@@ -38,6 +38,7 @@ from services.kit.service import Incoming, LookupContext, ProjectContext
 PASSES_MAX = 20
 CITIES_KEPT = 512
 FACTORS: TypeAdapter[tuple[CityFactor, ...]] = TypeAdapter(tuple[CityFactor, ...])
+NOTHING: Mapping[Pair, int] = {}
 
 
 class LedgerError(Exception):
@@ -51,7 +52,9 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     timers = [(item, item.message) for item in context.messages if _is_timer(item)]
     matches = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == MATCH]
     rechecks = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == RECHECK]
-    found: dict[UUID, Any] = await _emergencies(context)
+    kept = await shortages.kept_places(context)
+    found: dict[UUID, Any] = await _opened(context, kept)
+    found |= await shortages.lookup(context, kept.values())
     if matches:
         found |= await _match(context, matches)
     if rechecks:
@@ -61,25 +64,32 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
 
 async def project(context: ProjectContext) -> None:
     """Write the copy of the network and the ledger of stock and slots."""
-    plan = plan_of(context.changes)
+    plan, moves = plan_of(context.changes), shortages.moves_of(context.changes)
     conn = context.conn
     await _put_network(conn, plan)
-    if plan.locks:
-        await conn.fetch(SQL["lock_stock"], *_columns(plan.locks, 2))
+    locks = sorted({*plan.locks, *await shortages.pairs_let_go(conn, moves)}, key=in_order)
+    if locks:
+        await conn.fetch(SQL["lock_stock"], *_columns(locks, 2))
+    await shortages.let_go(conn, moves)
     await _make_offers(conn, plan, context.now)
     await _move(conn, plan, context.now)
     await _count(conn, plan, context.now)
+    await shortages.project(conn, moves, context.now)
     await _put_trips(conn, plan, context.now)
     await pressure.note(conn, plan, context.now)
 
 
-async def _emergencies(context: LookupContext) -> dict[UUID, Any]:
-    """How many minutes an emergency has is each city's own."""
+async def _opened(context: LookupContext, kept: Mapping[UUID, UUID]) -> dict[UUID, Any]:
+    """How many minutes an emergency has is each city's own; a place in a line may be kept."""
     found: dict[UUID, Any] = {}
     for item in context.messages:
         message = item.message
-        if isinstance(message, ClaimAuthorised) and message.order.tier is Tier.EMERGENCY:
-            found[item.id] = await city_of(context.conn, message.order.city)
+        if not isinstance(message, ClaimAuthorised):
+            continue
+        urgent = message.order.tier is Tier.EMERGENCY
+        if urgent or item.id in kept:
+            city = await city_of(context.conn, message.order.city) if urgent else None
+            found[item.id] = Opened(city, kept.get(item.id))
     return found
 
 
@@ -100,7 +110,7 @@ async def _match(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID, 
         if matches is None:
             found |= {item.id: NotOurs() for item in items}
         else:
-            found |= {item.id: matches[item.key] for item in items}
+            found |= {item.id: matches.get(item.key, NotOurs()) for item in items}
     return found
 
 
@@ -111,11 +121,17 @@ async def _match_city(
     if not await desk.leases.check(context.conn, city):
         return None
     known = await city_of(context.conn, city)
-    states = [context.states[item.key] for item in items]
-    free = [_wanted(state, known) for state in states]
-    since = [required(state)[1] for state in states]
+    states = {item.key: context.states[item.key] for item in items}
+    own = await shortages.own_packs(context.conn, states)
+    if own:
+        # One who comes in a place with packs is matched alone, so that nobody takes them.
+        first = min(own)
+        states, own = {first: states[first]}, {first: own[first]}
+    free = [_wanted(state, known) for state in states.values()]
+    since = [required(state)[1] for state in states.values()]
     orders = await pressure.bounded(context.conn, city, free, since)
-    return await match_city(context.conn, desk, city, orders, context.now)
+    packs = own[orders[0].order_id] if own else {}
+    return await match_city(context.conn, desk, city, orders, context.now, packs)
 
 
 def _wanted(state: State, city: City) -> Wanted:
@@ -147,9 +163,17 @@ def _city(timezone: str, tiers: tuple[str, ...], rules: str | None, factors: str
 
 
 async def match_city(
-    conn: Connection, desk: Desk, city: str, orders: Sequence[Wanted], now: datetime
+    conn: Connection,
+    desk: Desk,
+    city: str,
+    orders: Sequence[Wanted],
+    now: datetime,
+    own: Mapping[Pair, int] = NOTHING,
 ) -> Mapping[UUID, Matched]:
-    """Match the orders against the city's stock and slots; the chosen stock stays locked."""
+    """Match the orders against the city's stock and slots; the chosen stock stays locked.
+
+    `own` are packs that are kept for them and for nobody else.
+    """
     index, recent = await desk.indexes.of(conn, city), desk.recent
     coming = recent.expected(city, index, now)
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
@@ -158,12 +182,13 @@ async def match_city(
         found = choose_many(index, orders, supply, now, coming)
         matches, whys = found.matches, found.whys
         if found.missing:
-            supply.free |= await free_packs(conn, "read_stock", found.missing)
+            supply.free |= await free_packs(conn, "read_stock", found.missing, own)
             continue
-        locked = await free_packs(conn, "lock_stock", _chosen(orders, matches))
-        if all(supply.free[pair] == free for pair, free in locked.items()):
+        locked = await free_packs(conn, "lock_stock", _chosen(orders, matches) | own.keys(), own)
+        if all(supply.free.get(pair, free) == free for pair, free in locked.items()):
+            apart = await _apart(conn, city, orders, matches)
             recent.learn(city, index, orders, found.rows, now)
-            return {key: Matched(match, whys[key]) for key, match in matches.items()}
+            return {key: Matched(match, whys[key], key in apart) for key, match in matches.items()}
         supply.free |= locked
     raise LedgerError("stock does not stand still")
 
@@ -177,14 +202,30 @@ def _chosen(orders: Sequence[Wanted], matches: Mapping[UUID, Match]) -> set[Pair
     }
 
 
-async def free_packs(conn: Connection, query: str, pairs: set[Pair]) -> dict[Pair, int]:
-    """Free packs; what was never counted is not there."""
+async def _apart(
+    conn: Connection, city: str, orders: Sequence[Wanted], matches: Mapping[UUID, Match]
+) -> frozenset[UUID]:
+    """Whose drugs are all there, but not together."""
+    lacking = {
+        order.order_id: order.lines
+        for order in orders
+        if (match := matches[order.order_id]).choice is None
+        and not waits(match)
+        and match.falls[-1].reason is GateCode.NO_STOCK
+    }
+    return await shortages.apart(conn, city, lacking)
+
+
+async def free_packs(
+    conn: Connection, query: str, pairs: set[Pair], own: Mapping[Pair, int] = NOTHING
+) -> dict[Pair, int]:
+    """Free packs beside those that are kept for others; what was never counted is not there."""
     asked = sorted(pairs)
     if not asked:
         return {}
     rows = await conn.fetch(SQL[query], *_columns(asked, 2))
-    known = {(row["pharmacy_id"], row["product_code"]): row["free"] for row in rows}
-    return {pair: known.get(pair, 0) for pair in asked}
+    known = {(row["pharmacy_id"], row["product_code"]): row["free"] - row["held"] for row in rows}
+    return {pair: known.get(pair, 0) + own.get(pair, 0) for pair in asked}
 
 
 async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID, Any]:
@@ -194,7 +235,11 @@ async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID
         if state.phase is Phase.OFFERED and state.offer is not None:
             offers.append((item.id, OpenPacks.of(state.offer)))
     pairs = {pair for _, packs in offers for pair in packs.packs}
-    free = await free_packs(context.conn, "lock_stock", pairs)
+    # Packs that are kept for who waits in line weigh less than an offer.
+    rows = await context.conn.fetch(SQL["lock_stock"], *_columns(sorted(pairs), 2))
+    free = dict.fromkeys(pairs, 0) | {
+        (row["pharmacy_id"], row["product_code"]): row["free"] for row in rows
+    }
     return {
         message_id: Recounted(short)
         for (message_id, _), short in zip(

@@ -43,6 +43,7 @@ OWNERS: dict[bytes, str] = {
     b"pharmacies": "network",
     b"offers": "dispatch",
     b"quotes": "dispatch",
+    b"shortages": "dispatch",
     b"deliveries": "delivery",
     b"orders": "ops",
     b"at-risk": "ops",

@@ -68,6 +68,7 @@ def issued_order(
         consent=_consent(command.consent),
         submitted_at=now,
         expires_at=min(_ends(sheet) for sheet in command.prescriptions),
+        registration_id=command.registration_id,
         voucher=present(found.voucher),
         label=present(found.label),
         courier=present(found.courier),

@@ -17,7 +17,7 @@ from schemas.prescription import (
     PrescriptionSheet,
     SubmitOrder,
 )
-from schemas.values import Address, GeoPoint, Purpose, Sealed, Voucher
+from schemas.values import Address, GeoPoint, Outcome, Purpose, Sealed, Voucher
 from services.kit import ids
 from services.kit.db import Connection
 from services.kit.queries import load
@@ -59,6 +59,8 @@ class Register:
 
     numbers: dict[Number, tuple[UUID, str]] = field(default_factory=dict)
     used: dict[Used, UUID] = field(default_factory=dict)
+    # Orders that found no pharmacy: what they used may be used by who keeps their place.
+    unfilled: frozenset[UUID] = frozenset()
     fresh: list[Submission] = field(default_factory=list)
 
     def enter(self, submission: Submission) -> Prepared | None:
@@ -68,13 +70,19 @@ class Register:
             order_id, body_hash = earlier
             same = body_hash == submission.body_hash
             return Prepared(earlier_order=order_id, earlier_same=same)
-        taken = next((used for used in submission.used if used in self.used), None)
+        taken = next((used for used in submission.used if self._used(used, submission)), None)
         if taken is not None:
             return Prepared(used_prescription=taken[1])
         self.numbers[submission.number] = submission.item.key, submission.body_hash
         self.used |= dict.fromkeys(submission.used, submission.item.key)
         self.fresh.append(submission)
         return None
+
+    def _used(self, used: Used, submission: Submission) -> bool:
+        """By another order than the one whose place in the line this one keeps."""
+        earlier = self.used.get(used)
+        kept = earlier == submission.command.registration_id and earlier in self.unfilled
+        return earlier is not None and not kept
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
@@ -150,6 +158,10 @@ async def _read_register(conn: Connection, submissions: Sequence[Submission]) ->
         register.numbers[place] = row["order_id"], row["body_hash"]
     for row in await conn.fetch(QUERIES["find_used"], *_columns(used)):
         register.used[row["tenant_id"], row["prescription_id"]] = row["order_id"]
+    kept = sorted({k for s in submissions if (k := s.command.registration_id) is not None})
+    if kept:
+        rows = await conn.fetch(QUERIES["find_unfilled"], kept, Outcome.EXHAUSTED.value)
+        register.unfilled = frozenset(row["order_id"] for row in rows)
     return register
 
 

@@ -186,8 +186,8 @@ def look_through(name: str, evidence: Evidence) -> Finding:
 SEEN_WITHOUT_TABLES = [name for name in INVARIANTS if name != "I6"]
 
 
-def test_the_seventeen_are_there_and_each_says_what_it_counts() -> None:
-    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 18)]
+def test_the_eighteen_are_there_and_each_says_what_it_counts() -> None:
+    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 19)]
     for name, invariant in INVARIANTS.items():
         must_hold, counted = invariant.what.split("; ")
         assert must_hold, name
@@ -399,6 +399,11 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("I16", "left without a settlement", drop("claim.ClaimSettled", 2)),
     ("I16", "left without a seal", drop("delivery.ParcelSealed", 2)),
     ("I17", "waited for each other", answer("deadlocks")),
+    ("I18", "registered without a place", add("dispatch.ShortageRegistered")),
+    ("I18", "asked without a place", add("dispatch.PatientAsked", kind="stock_appeared")),
+    ("I18", "packs kept for nobody", answer("shortage_hold")),
+    ("I18", "asked before one further ahead", answer("ahead.position < asked.position")),
+    ("I18", "a place that moved", answer("later.position <> earlier.position")),
 ]
 
 
@@ -415,7 +420,9 @@ def test_every_invariant_that_can_be_played_is_broken_somewhere() -> None:
     assert {name for name, _, _ in BROKEN} == set(SEEN_WITHOUT_TABLES)
 
 
-@pytest.mark.parametrize("name", ["I1", "I2", "I5", "I7", "I8", "I11", "I12", "I14", "I15", "I16"])
+@pytest.mark.parametrize(
+    "name", ["I1", "I2", "I5", "I7", "I8", "I11", "I12", "I14", "I15", "I16", "I18"]
+)
 def test_nothing_examined_is_red(name: str) -> None:
     found = look_through(name, evidence_of([]))
     assert not found.ok
@@ -431,6 +438,19 @@ def test_an_order_that_somebody_still_has_a_hand_on_is_in_flight() -> None:
     # Once claim has read of its end, a timer of somebody else is not enough.
     tables.rows["claim.timer t"] = [{0: ORDER}]
     assert look_through("I1", evidence).ids == (ORDER,)
+
+
+def test_who_waits_is_asked_once() -> None:
+    evidence = evidence_of(sound_facts())
+    cast(Tables, evidence.conn).rows["SELECT order_id::text FROM dispatch.shortage"] = [{0: ORDER}]
+    add("dispatch.ShortageRegistered")(evidence)
+    ask = add("dispatch.PatientAsked", kind="stock_appeared")
+    ask(evidence)
+    assert look_through("I18", evidence).ok
+    add("dispatch.PatientAsked", kind="later_promise")(evidence)
+    assert look_through("I18", evidence).ok
+    ask(evidence)
+    assert look_through("I18", evidence).ids == (ORDER,)
 
 
 def test_a_position_may_go_back_with_a_new_epoch() -> None:

@@ -30,10 +30,7 @@ Causes = dict[type[Event], set[type[Event]]]
 
 BY_KIT = (CommandAnswered, MessageParked, MessageRedriven)
 # Facts of the contract that no service makes yet, each with what it waits for.
-NOT_MADE_YET: dict[type[Event], str] = {
-    dispatch.PatientAsked: "dispatch falls back without asking",
-    dispatch.PatientAnswered: "dispatch falls back without asking",
-}
+NOT_MADE_YET: dict[type[Event], str] = {}
 # Facts that `decide` knows without a line in its table.
 DECIDED_WITHOUT_TABLE: dict[str, set[type[Event]]] = {"ops": {network.StockCounted}}
 
@@ -115,6 +112,9 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.PharmacyAssigned,
             dispatch.DispatchExhausted,
             dispatch.ShortageRegistered,
+            dispatch.PatientAsked,
+            dispatch.PatientAnswered,
+            dispatch.DispatchCancelled,
         },
         claim.ClaimDeclined: {dispatch.OfferWithdrawn},
         claim.OrderClosed: {dispatch.OfferWithdrawn},
@@ -135,12 +135,20 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.DispatchCancelled,
             dispatch.CancelAnswered,
             dispatch.ShortageRegistered,
+            dispatch.PatientAsked,
+            dispatch.PatientAnswered,
         },
         delivery.ParcelSealed: set(),
         delivery.DeliveryCancelled: set(),
         network.CityConfigured: {dispatch.OfferMade},
         network.PharmacyChanged: {dispatch.OfferMade, dispatch.OfferWithdrawn},
-        network.StockCounted: {dispatch.OfferMade, dispatch.OfferWithdrawn},
+        network.StockCounted: {
+            dispatch.OfferMade,
+            dispatch.OfferWithdrawn,
+            dispatch.PatientAsked,
+            dispatch.PatientAnswered,
+            dispatch.ShortageEnded,
+        },
     },
     "delivery": {
         dispatch.PharmacyAssigned: {

@@ -39,6 +39,8 @@ GREW: dict[str, frozenset[str]] = {
     "delivery.HandOver.v1": frozenset({"refused"}),
     "delivery.ParcelDelivered.v1": frozenset({"refused_lines"}),
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
+    "dispatch.ShortageRegistered.v1": frozenset({"registration_id", "apart"}),
+    "prescription.SubmitOrder.v1": frozenset({"registration_id"}),
     "network.CityConfigured.v1": frozenset({"rules"}),
     "network.ConfigureCity.v1": frozenset({"rules"}),
     "network.PutPharmacy.v1": frozenset({"controlled", "duties"}),

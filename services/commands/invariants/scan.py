@@ -207,6 +207,7 @@ _KEPT = (
     "courier_tenant",
     "outcome",
     "split",
+    "kind",
 )
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prescription.PrescriptionIssued": _issued,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from services.commands.invariants import machinery, money, orders, privacy, road
+from services.commands.invariants import machinery, money, orders, privacy, road, waiting
 from services.commands.invariants.evidence import Evidence, Finding
 
 
@@ -60,5 +60,10 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I17": Invariant(
         "locks are taken in one order, without a deadlock; transactions",
         machinery.nobody_waits_in_a_circle,
+    ),
+    "I18": Invariant(
+        "who waits for a drug keeps the place, is asked once and in turn, and no pack is kept for "
+        "two; orders issued",
+        waiting.everybody_has_a_place,
     ),
 }

@@ -9,9 +9,17 @@ from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
 from schemas.network import CityConfigured, PharmacyChanged, StockCounted
 from schemas.prescription import PrescriptionIssued
-from services.dispatch.domain import matching, offers, road
+from services.dispatch.domain import asks, matching, offers, road, shortage
 from services.dispatch.domain.state import State, evolve, initial
-from services.kit.decision import Decision, Facts, Message, TimerFired, applied, invalid
+from services.kit.decision import (
+    ASK_TIMER,
+    Decision,
+    Facts,
+    Message,
+    TimerFired,
+    applied,
+    invalid,
+)
 
 __all__ = ["HANDLERS", "TIMERS", "State", "decide", "evolve", "initial"]
 
@@ -47,7 +55,7 @@ HANDLERS: dict[type[Message], Handler] = {
     DeliveryCancelled: road.delivery_cancelled,
     AcceptOffer: offers.accept,
     DeclineOffer: offers.decline,
-    AnswerAsk: offers.answer_ask,
+    AnswerAsk: asks.answer_ask,
     CityConfigured: reference,
     PharmacyChanged: reference,
     StockCounted: reference,
@@ -57,4 +65,7 @@ TIMERS: dict[str, Handler] = {
     matching.OFFER: offers.offer_fired,
     matching.PROMISE: matching.promise_fired,
     matching.RECHECK: matching.recheck_fired,
+    ASK_TIMER: asks.ask_fired,
+    shortage.LOOK: shortage.look_fired,
+    shortage.KEEP: shortage.keep_fired,
 }

@@ -1,9 +1,11 @@
 """What the store looks up before a decision."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from services.dispatch.domain.candidates import Match
 from services.dispatch.domain.choose import Why
+from services.dispatch.domain.city_rules import City
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,16 @@ class Matched:
 
     match: Match
     why: Why | None = None
+    # Each line could be filled somewhere, though not all at one pharmacy.
+    apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """For an order that claim lets through: its city, and whose place in a line it keeps."""
+
+    city: City | None = None
+    keeps: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from schemas.dispatch import (
 )
 from schemas.message import Event
 from schemas.values import GateCode, Order, Stage, Tier
-from services.dispatch.domain import promise
+from services.dispatch.domain import promise, shortage
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
 from services.dispatch.domain.choose import waits
 from services.dispatch.domain.found import Matched, Recounted
 from services.dispatch.domain.reasons import reasons_of
 from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
+from services.dispatch.domain.tiers import later_promise, question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -78,19 +79,23 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
         return applied(timers=[match_now(state, now)])
     match = facts.found.match
     falls, fallen = _fall(state, match.falls)
-    timers = [promise_timer(fallen)] if falls else []
+    timers: list[SetTimer | DropTimer] = [promise_timer(fallen)] if falls else []
     if state.offers_this_attempt >= promise.OFFERS_MAX:
-        return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:])
+        return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:], now)
+    changes: tuple[Event, ...] = falls
+    if falls:
+        asked, its_timers = later_promise(state, falls, facts.ids[1], now)
+        changes, timers = (*falls, asked), [*timers, *its_timers]
     if match.choice is not None:
-        return _offer(fallen, falls, match.choice, now, facts, timers)
+        return _offer(fallen, changes, match.choice, now, facts, timers)
     if waits(match):
         later = SetTimer(MATCH, promise.look_again(now), state.city)
-        return applied(*falls, timers=[*timers, later])
+        return applied(*changes, timers=[*timers, later])
     last = match.falls[-1]
     if last.reason in PASSING_GATES and now < _due(fallen):
         later = SetTimer(MATCH, now + promise.RETRY_AFTER, state.city)
-        return applied(*falls, timers=[*timers, later])
-    return _exhausted(state, falls, last.reason, (last,))
+        return applied(*changes, timers=[*timers, later])
+    return _exhausted(state, falls, last.reason, (last,), now, apart=facts.found.apart)
 
 
 def _fall(state: State, falls: tuple[Fall, ...]) -> tuple[tuple[PromiseChanged, ...], State]:
@@ -115,11 +120,11 @@ def _fall(state: State, falls: tuple[Fall, ...]) -> tuple[tuple[PromiseChanged, 
 
 def _offer(
     state: State,
-    falls: tuple[PromiseChanged, ...],
+    falls: tuple[Event, ...],
     choice: Choice,
     now: datetime,
     facts: Facts,
-    timers: list[SetTimer],
+    timers: list[SetTimer | DropTimer],
 ) -> Decision:
     order = _order(state)
     expires_at = now + promise.OFFER_STANDS[state.tier]
@@ -154,15 +159,20 @@ def _exhausted(
     falls: tuple[PromiseChanged, ...],
     reason: GateCode,
     evidence: tuple[Fall, ...],
+    now: datetime,
+    *,
+    apart: bool = False,
 ) -> Decision:
-    return applied(
-        *falls,
-        *exhausted(state, reason, evidence[0] if evidence else None),
-        timers=[DropTimer(PROMISE)],
-    )
+    events = exhausted(state, reason, evidence[0] if evidence else None, apart=apart)
+    timers: list[SetTimer | DropTimer] = [*question_gone(state), DropTimer(PROMISE)]
+    if any(isinstance(event, ShortageRegistered) for event in events):
+        timers.append(shortage.look_later(now))
+    return applied(*falls, *events, timers=timers)
 
 
-def exhausted(state: State, reason: GateCode, last: Fall | None = None) -> tuple[Event, ...]:
+def exhausted(
+    state: State, reason: GateCode, last: Fall | None = None, *, apart: bool = False
+) -> tuple[Event, ...]:
     """The end of the ladder; a shortage is registered when stock was missing everywhere."""
     order = _order(state)
     end = DispatchExhausted(
@@ -170,9 +180,7 @@ def exhausted(state: State, reason: GateCode, last: Fall | None = None) -> tuple
     )
     if reason is not GateCode.NO_STOCK or not order.consent.shortage_registration:
         return (end,)
-    products = tuple(sorted({line.product_code for line in order.lines}))
-    shortage = ShortageRegistered(order_id=order.order_id, city=order.city, products=products)
-    return (end, shortage)
+    return (end, shortage.registered(state, order, apart=apart))
 
 
 def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:

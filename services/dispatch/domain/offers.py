@@ -5,7 +5,6 @@ from datetime import datetime
 
 from schemas.dispatch import (
     AcceptOffer,
-    AnswerAsk,
     DeclineOffer,
     OfferDeclined,
     OfferExpired,
@@ -21,6 +20,7 @@ from services.dispatch.domain.matching import (
     required,
 )
 from services.dispatch.domain.state import Offer, OfferEnd, Phase, State, Tokened
+from services.dispatch.domain.tiers import question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -78,11 +78,6 @@ def decline(state: State, command: DeclineOffer, now: datetime, facts: Facts) ->
     return applied(event, timers=[*_offer_timers_gone(state), match_now(state, now)], answer=answer)
 
 
-def answer_ask(state: State, command: AnswerAsk, now: datetime, facts: Facts) -> Decision:
-    """Dispatch asks the patient nothing yet."""
-    return invalid("not_offered_yet", "dispatch does not ask the patient yet", status=501)
-
-
 def offer_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
     """Nobody answered; the pharmacy is out for this order."""
     offer = state.offer
@@ -119,7 +114,7 @@ def _assign(state: State, now: datetime, facts: Facts) -> Decision:
     return applied(
         Tokened(token=facts.secret),
         assigned,
-        timers=[*_offer_timers_gone(state), DropTimer(PROMISE)],
+        timers=[*_offer_timers_gone(state), *question_gone(state), DropTimer(PROMISE)],
         answer=_accepted(attempt, facts.secret),
     )
 

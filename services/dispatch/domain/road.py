@@ -13,6 +13,7 @@ from schemas.prescription import PrescriptionIssued
 from schemas.values import CancelCause, CancelResult, GateCode, Outcome
 from services.dispatch.domain import promise
 from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.found import Opened
 from services.dispatch.domain.matching import (
     MATCH,
     OFFER,
@@ -31,10 +32,12 @@ from services.dispatch.domain.state import (
     Mark,
     Marked,
     Phase,
+    PlaceKept,
     Sealed,
     State,
     Stock,
 )
+from services.dispatch.domain.tiers import question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -65,7 +68,8 @@ def authorised(state: State, event: ClaimAuthorised, now: datetime, facts: Facts
     if state.phase not in NOT_YET:
         return stale(f"already {state.phase}")
     tier = event.order.tier
-    city = facts.found if isinstance(facts.found, City) else City()
+    found = facts.found if isinstance(facts.found, Opened) else Opened()
+    city = found.city or City()
     due_at = city.due(tier, event.authorised_at)
     note = Authorised(
         order=event.order,
@@ -77,7 +81,9 @@ def authorised(state: State, event: ClaimAuthorised, now: datetime, facts: Facts
         order_id=event.order_id, tier=tier, authorised_at=event.authorised_at, due_at=due_at
     )
     timers = [SetTimer(MATCH, now, event.order.city), SetTimer(PROMISE, due_at)]
-    return applied(note, made, timers=timers)
+    if found.keeps is None:
+        return applied(note, made, timers=timers)
+    return applied(note, PlaceKept(registration_id=found.keeps), made, timers=timers)
 
 
 def declined(state: State, event: ClaimDeclined, now: datetime, facts: Facts) -> Decision:
@@ -111,13 +117,10 @@ def cancel(state: State, event: claim.CancelForwarded, now: datetime, facts: Fac
             return _forward(state, event)
         case Phase.SEEKING | Phase.OFFERED:
             result = ENDED_AS.get(event.cause, CancelResult.CANCELLED)
-            ended = _cancelled(state, event.cause)
-            open_offer = _withdraw(state, "the order was cancelled")
             return applied(
-                *open_offer,
-                ended,
+                *taken_back(state, event.cause, "the order was cancelled"),
                 _answer(event, event.order_id, result),
-                timers=_all_timers_gone(state),
+                timers=timers_gone(state),
             )
 
 
@@ -172,11 +175,16 @@ def _not_live(state: State, attempt: int) -> Decision | None:
 
 def _end(state: State, ended: Ended, reason: str) -> Decision:
     events: tuple[Event | Note, ...] = (*_withdraw(state, reason), ended)
-    return applied(*events, timers=_all_timers_gone(state))
+    return applied(*events, timers=timers_gone(state))
 
 
 def _withdraw(state: State, reason: str) -> tuple[Event, ...]:
     return (withdrawn(state, reason),) if state.phase is Phase.OFFERED else ()
+
+
+def taken_back(state: State, cause: CancelCause, why: str) -> tuple[Event, ...]:
+    """What an order that no pharmacy has leaves behind."""
+    return (*_withdraw(state, why), _cancelled(state, cause))
 
 
 def _cancelled(state: State, cause: CancelCause) -> DispatchCancelled:
@@ -219,8 +227,9 @@ def _answer(
     )
 
 
-def _all_timers_gone(state: State) -> list[DropTimer]:
-    timers: list[DropTimer] = []
+def timers_gone(state: State) -> list[DropTimer]:
+    """Those of an order that ends here."""
+    timers = list(question_gone(state))
     if state.phase in (Phase.SEEKING, Phase.OFFERED):
         timers += [DropTimer(MATCH, state.city), DropTimer(PROMISE)]
     if state.phase is Phase.OFFERED and state.offer is not None:

@@ -9,22 +9,25 @@ from pydantic import BaseModel, ConfigDict
 from schemas.claim import Basis
 from schemas.dispatch import (
     CancelAnswered,
-    CancelForwarded,
     DispatchCancelled,
     DispatchExhausted,
     OfferDeclined,
     OfferExpired,
     OfferMade,
     OfferWithdrawn,
+    PatientAnswered,
+    PatientAsked,
     PharmacyAssigned,
     PromiseBroken,
     PromiseChanged,
     PromiseMade,
+    ShortageEnded,
+    ShortageRegistered,
 )
 from schemas.message import Event
 from schemas.values import CancelCause, CityCode, GeoPoint, LinePrice, Order, Tier
 from services.dispatch.domain.reasons import Reasons
-from services.kit.decision import Note
+from services.kit.decision import Note, OpenAsk, open_ask
 
 
 class Phase(StrEnum):
@@ -36,6 +39,16 @@ class Phase(StrEnum):
     OFFERED = "offered"
     ASSIGNED = "assigned"
     ENDED = "ended"
+
+
+class Line(StrEnum):
+    """Where an order that nobody could fill stands in the line for its drugs."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    ASKED = "asked"
+    KEPT = "kept"
+    LEFT = "left"
 
 
 class OfferEnd(StrEnum):
@@ -94,6 +107,19 @@ class Sealed(Note):
     """The reserved packs are in the parcel."""
 
     attempt: int
+
+
+class Held(Note):
+    """Packs kept for who is asked whether they are still wanted."""
+
+    pharmacy_id: UUID
+    packs: dict[str, int]
+
+
+class PlaceKept(Note):
+    """This order comes in the place of one that nobody could fill."""
+
+    registration_id: UUID
 
 
 class Stock(StrEnum):
@@ -170,6 +196,10 @@ class State(BaseModel):
     past: tuple[PastOffer, ...] = ()
     marks: tuple[Mark, ...] = ()
     ended: str = ""
+    ask: OpenAsk | None = None
+    answered: tuple[UUID, str] | None = None
+    line: Line = Line.NONE
+    place: UUID | None = None
 
 
 def initial() -> State:
@@ -212,7 +242,7 @@ def _evolve_outcome(state: State, event: Event | Note) -> State:
         case Tokened():
             return _with(state, token=event.token)
         case PharmacyAssigned():
-            return _with(state, phase=Phase.ASSIGNED, attempt=event.attempt, sealed=False)
+            return _with(state, phase=Phase.ASSIGNED, attempt=event.attempt, sealed=False, ask=None)
         case Sealed():
             return _with(state, sealed=True)
         case Marked():
@@ -222,12 +252,32 @@ def _evolve_outcome(state: State, event: Event | Note) -> State:
             left = tuple(mark for mark in state.marks if mark.request_id != event.request_id)
             return _with(state, marks=left)
         case Ended():
-            return _with(state, phase=Phase.ENDED, ended=event.why)
+            return _with(state, phase=Phase.ENDED, ended=event.why, ask=None)
         case DispatchExhausted():
-            return _with(state, phase=Phase.ENDED, ended="exhausted")
+            return _with(state, phase=Phase.ENDED, ended="exhausted", ask=None)
         case DispatchCancelled():
-            return _with(state, phase=Phase.ENDED, ended="cancelled")
-        case CancelForwarded() | _:
+            return _with(state, phase=Phase.ENDED, ended="cancelled", ask=None)
+        case _:
+            return _evolve_patient(state, event)
+
+
+def _evolve_patient(state: State, event: Event | Note) -> State:
+    """Questions and places in a line; what else there is leaves no trace."""
+    match event:
+        case PatientAsked():
+            # One who is asked when the order has ended stands in a line.
+            line = Line.ASKED if state.phase is Phase.ENDED else state.line
+            return _with(state, ask=open_ask(event), line=line)
+        case PatientAnswered():
+            line = Line.KEPT if state.line is Line.ASKED else state.line
+            return _with(state, ask=None, answered=(event.ask_id, event.answer), line=line)
+        case ShortageRegistered():
+            return _with(state, line=Line.WAITING)
+        case ShortageEnded():
+            return _with(state, line=Line.LEFT)
+        case PlaceKept():
+            return _with(state, place=event.registration_id)
+        case _:
             return state
 
 

@@ -95,6 +95,7 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     dispatch.PharmacyAssigned: _PHARMACY,
     dispatch.DispatchExhausted: _HOSPITAL,
     dispatch.ShortageRegistered: _HOSPITAL,
+    dispatch.ShortageEnded: _HOSPITAL,
     dispatch.DispatchCancelled: _HOSPITAL,
     dispatch.CancelForwarded: _HOSPITAL,
     dispatch.CancelAnswered: _PHARMACY,

@@ -41,6 +41,13 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 WHERE s.reserved <> coalesce(r.reserved, 0) OR s.sealed_since <> coalesce(r.sealed, 0)
 """
+KEPT_FAULTS = """
+SELECT s.pharmacy_id, s.product_code, s.held FROM stock AS s
+WHERE s.held <> coalesce((
+    SELECT sum(qty) FROM shortage_hold AS h
+    WHERE h.pharmacy_id = s.pharmacy_id AND h.product_code = s.product_code
+), 0)
+"""
 HELD_BY_NOBODY = """
 SELECT r.offer_id FROM reservation AS r JOIN offer USING (offer_id)
 WHERE r.state = 'reserved' AND offer.state NOT IN ('open', 'accepted')
@@ -198,7 +205,7 @@ class Dispatch:
     async def check_ledger(self) -> None:
         """The sums in the stock table are those of the reservations; nothing is parked."""
         await self.look()
-        for sql in (LEDGER_FAULTS, HELD_BY_NOBODY, "SELECT code, detail FROM parked"):
+        for sql in (LEDGER_FAULTS, KEPT_FAULTS, HELD_BY_NOBODY, "SELECT code, detail FROM parked"):
             rows = await self.shell.pool.fetch(sql)
             assert [tuple(row) for row in rows] == []
 

@@ -65,7 +65,8 @@ async def test_a_tier_that_the_city_does_not_offer_falls_at_once(worker: Dispatc
     await worker.open_pharmacy(1, **near(1))
     order_id = await worker.authorise()
     assert await worker.tick() == 1
-    assert await worker.published(order_id) == ["PromiseMade", "PromiseChanged", "OfferMade"]
+    told = ["PromiseMade", "PromiseChanged", "PatientAsked", "OfferMade"]
+    assert await worker.published(order_id) == told
     assert (await worker.state(order_id)).tier is Tier.MIN_60
 
 
@@ -444,11 +445,25 @@ async def test_a_city_without_pharmacies_ends_the_order_with_the_reason(worker: 
     ]
 
 
-async def test_the_question_route_says_that_it_is_not_offered_yet(worker: Dispatch) -> None:
-    body = {"order_id": str(samples.uid(1)), "ask_id": str(samples.uid(2)), "answer": "yes"}
+async def test_who_does_not_want_it_so_late_ends_it_and_a_split_is_refused_by_name(
+    worker: Dispatch,
+) -> None:
+    await worker.open_pharmacy(1, half=0.001, lat=31.26)
+    order_id = await worker.authorise(hospital_id=worker.tenants["hospital-a"])
+    await worker.tick()
+    ask = (await worker.state(order_id)).ask
+    assert ask is not None
+    body = {"order_id": str(order_id), "ask_id": str(ask.ask_id)}
     headers = {"Authorization": f"Bearer {worker.tokens['hospital-a']}"}
-    answer = await worker.client.post("/v1/asks/answer", json=body, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (501, "not_offered_yet")
+    told = {}
+    for word in ("split", "cancel", "cancel"):
+        sent = body | {"answer": word}
+        answer = await worker.client.post("/v1/asks/answer", json=sent, headers=headers)
+        told[word] = answer.status_code, answer.json().get("code", "")
+    assert told == {"split": (501, "not_offered_yet"), "cancel": (200, "")}
+    ends = ["PatientAnswered", "OfferWithdrawn", "DispatchCancelled"]
+    assert (await worker.published(order_id))[-3:] == ends
+    assert await worker.shell.pool.fetch("SELECT 1 FROM timer") == []
 
 
 async def test_the_endless_tick_wakes_at_a_commit_and_lets_go_at_the_end(

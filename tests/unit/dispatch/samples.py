@@ -12,7 +12,7 @@ from schemas.delivery import (
     GiveBackReason,
     ParcelSealed,
 )
-from schemas.dispatch import AcceptOffer, DeclineCode, DeclineOffer
+from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineCode, DeclineOffer
 from schemas.network import Opening, Pharmacy
 from schemas.prescription import PrescriptionIssued
 from schemas.values import (
@@ -38,6 +38,8 @@ from services.kit.spec import NOW, ORDER_ID, Given, facts_for, given
 CITY = "310000"
 CHAIN = Actor(UUID("01950000-0000-7000-8000-0000000000c1"), "pharmacy_chain", "chain-a")
 OTHER = Actor(UUID("01950000-0000-7000-8000-0000000000c2"), "pharmacy_chain", "chain-b")
+HOSPITAL = Actor(UUID("01950000-0000-7000-9000-000000000002"), "hospital", "hospital-a")
+ASK_ID = UUID("01950000-0000-7000-8000-0000000000f1")
 REQUEST_ID = UUID("01950000-0000-7000-8000-0000000000d1")
 SLOT = promise.slot_of(NOW)
 TOKEN = "5" * 64
@@ -169,6 +171,11 @@ def decline(offer_id: UUID | None = None, pharmacy: int = 100) -> DeclineOffer:
     )
 
 
+def answer(word: str, ask_id: UUID = ASK_ID) -> AnswerAsk:
+    """What the patient says, brought by the hospital."""
+    return AnswerAsk(order_id=ORDER_ID, ask_id=ask_id, answer=word)
+
+
 def offer_id_of(n: int) -> UUID:
     """The id of the n-th offer of a test."""
     return uid(1000 + n)
@@ -212,6 +219,11 @@ def matched(chosen: Choice | None = None, *falls: tuple[Tier, GateCode], offer: 
 def recounted(short: bool) -> Facts:
     """What the lookup hands in for a recheck."""
     return facts_for(found=Recounted(short))
+
+
+def hospital_facts(found: object = None) -> Facts:
+    """The order's own hospital asks."""
+    return facts_for(actor=HOSPITAL, found=found)
 
 
 def chain_facts(actor: Actor = CHAIN) -> Facts:

@@ -8,13 +8,13 @@ import pytest
 
 from schemas import dispatch
 from schemas.dispatch import (
-    AnswerAsk,
     DispatchCancelled,
     DispatchExhausted,
     OfferDeclined,
     OfferExpired,
     OfferMade,
     OfferWithdrawn,
+    PatientAsked,
     PharmacyAssigned,
     PromiseBroken,
     PromiseChanged,
@@ -176,7 +176,8 @@ def test_an_old_offers_timer_does_not_touch_the_next_offer() -> None:
 def test_a_tier_falls_with_reason_and_the_clock_stays() -> None:
     found = s.matched(s.choice(), (Tier.MIN_30, GateCode.NO_COVERAGE))
     outcome = s.seeking().when(s.match_timer(), now=NOW + timedelta(minutes=3), facts=found)
-    changed, _, made = outcome.then_types(PromiseChanged, Chosen, OfferMade).decision.events
+    outcome.then_types(PromiseChanged, PatientAsked, Chosen, OfferMade)
+    changed, _, _, made = outcome.decision.events
     assert changed == PromiseChanged(
         order_id=ORDER_ID,
         tier_from=Tier.MIN_30,
@@ -240,7 +241,7 @@ def test_the_last_resort_is_citywide(tier: Tier) -> None:
 def test_what_may_pass_is_tried_again_while_time_is_left(reason: GateCode) -> None:
     found = s.matched(None, *((tier, reason) for tier in LADDER))
     outcome = s.seeking().when(s.match_timer(), facts=found)
-    outcome.then_types(PromiseChanged, PromiseChanged)
+    outcome.then_types(PromiseChanged, PromiseChanged, PatientAsked)
     again = SetTimer("match", NOW + timedelta(minutes=5), s.CITY)
     assert timers(outcome)["match", s.CITY] == again
     last = s.matched(None, (Tier.CITYWIDE, reason))
@@ -434,9 +435,3 @@ def test_an_offer_over_the_count_gives_way_and_the_pharmacy_is_not_out() -> None
 def test_without_the_lease_nothing_is_decided_and_the_match_stays_due() -> None:
     outcome = s.seeking().when(s.match_timer()).then()
     assert timers(outcome) == {("match", s.CITY): SetTimer("match", NOW, s.CITY)}
-
-
-def test_the_patient_is_not_asked_yet() -> None:
-    command = AnswerAsk(order_id=ORDER_ID, ask_id=UUID(int=1), answer="yes")
-    outcome = s.seeking().when(command).then_invalid("not_offered_yet")
-    assert outcome.decision.status == 501
