@@ -18,6 +18,7 @@ from schemas.delivery import (
 from schemas.values import Address, Sealed
 from services.delivery import view
 from services.delivery.domain.state import State, Step
+from services.delivery.planning import AskPlan, asked_plan
 from services.delivery.store import QUERIES
 from services.kit import telemetry
 from services.kit.http import Door, Problem, door
@@ -53,6 +54,13 @@ async def give_back(command: GiveBack, gate: Pharmacy) -> Response:
 async def courier(command: AssignCourier, gate: Courier) -> Response:
     """The fleet names its courier; the first one has the parcel."""
     return await gate.send(command, key=command.order_id)
+
+
+@router.post("/v1/deliveries/plan")
+async def courier_plan(asked: AskPlan, gate: Courier) -> dict[str, Any]:
+    """Which of these couriers fetch which parcels, and when; nothing is reserved by asking."""
+    async with gate.pool.acquire() as conn:
+        return await asked_plan(conn, asked)
 
 
 @router.post("/v1/deliveries/pick-up")

@@ -38,3 +38,19 @@ WHERE held.order_id = undone.order_id AND held.attempt = undone.attempt
 
 -- name: get_delivery
 SELECT tenant_id, state, blocked_by FROM state WHERE order_id = $1 AND state IS NOT NULL
+
+-- name: wait_for_courier
+INSERT INTO courier_wanted (order_id, city, ready_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
+ON CONFLICT (order_id) DO UPDATE SET ready_at = excluded.ready_at
+
+-- name: wait_no_more
+DELETE FROM courier_wanted WHERE order_id = ANY ($1::uuid[])
+
+-- name: courier_wanted
+SELECT order_id, wanted.ready_at, state.state
+FROM courier_wanted AS wanted
+JOIN state USING (order_id)
+WHERE wanted.city = $1 AND state.blocked_by IS NULL
+ORDER BY wanted.ready_at, order_id
+LIMIT $2

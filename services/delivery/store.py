@@ -1,12 +1,14 @@
 """The ledger of traceability codes: which parcel each one lies in, and which were ever sold."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from schemas.claim import ClaimDeclined, ClaimSettled, OrderClosed
 from schemas.delivery import GiveBack, ParcelSealed, ReturnParcel, SealParcel
 from services.delivery.domain.codes import CodeState, KnownCode, well_formed
+from services.delivery.domain.couriers import ready_at
 from services.delivery.domain.state import Attempt, State, Step
 from services.kit import telemetry
 from services.kit.decision import TimerFired
@@ -16,6 +18,7 @@ from services.kit.service import Change, Incoming, LookupContext, ProjectContext
 QUERIES = load(__package__)
 # What may take codes out of a parcel, or sell them: their rows are locked with the others, sorted.
 _MOVES_CODES = (ClaimSettled, ClaimDeclined, OrderClosed, GiveBack, ReturnParcel, TimerFired)
+_AWAITS_COURIER = frozenset({Step.CONFIRMED, Step.SEALED, Step.RELEASED})
 _HOLDS_CODES = frozenset({Step.SEALED, Step.RELEASED, Step.RIDING})
 
 log = telemetry.logger(__name__)
@@ -75,6 +78,7 @@ def _tell_resale(item: Incoming, codes: Sequence[str], taken: Mapping[str, Any])
 
 async def project(context: ProjectContext) -> None:
     """Codes follow their parcel; within one order only forward, so kinds can go in bulk."""
+    await _wait_for_couriers(context)
     await _seal(context)
     for name, steps in _MOVES.items():
         pairs = [(change.key, _left(change, steps)) for change in context.changes]
@@ -83,6 +87,40 @@ async def project(context: ProjectContext) -> None:
         if orders:
             times = () if name == "free_codes" else (context.now,)
             await context.conn.execute(QUERIES[name], orders, attempts, *times)
+
+
+async def _wait_for_couriers(context: ProjectContext) -> None:
+    """Keep what a fleet may be asked to fetch, and when it is likely packed."""
+    waits: dict[UUID, tuple[str, datetime]] = {}
+    gone: list[UUID] = []
+    for change in context.changes:
+        before, after = _awaited(change.before), _awaited(change.after)
+        if after is not None and (before is None or before.step is not after.step):
+            waits[change.key] = change.after.parcel.city, _ready_at(change.after, context.now)
+        elif before is not None and after is None:
+            waits.pop(change.key, None)
+            gone.append(change.key)
+    if waits:
+        rows = [(order_id, *waits[order_id]) for order_id in sorted(waits)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await context.conn.execute(QUERIES["wait_for_courier"], *columns)
+    if gone:
+        await context.conn.execute(QUERIES["wait_no_more"], sorted(set(gone) - waits.keys()))
+
+
+def _awaited(state: State) -> Attempt | None:
+    """The attempt that a courier is wanted for."""
+    last = state.last
+    if last is None or state.over or last.courier_ref or not last.pharmacist:
+        return None
+    return last if last.step in _AWAITS_COURIER else None
+
+
+def _ready_at(state: State, now: datetime) -> datetime:
+    parcel = state.parcel
+    if parcel is None or state.last is None or state.last.step is not Step.CONFIRMED:
+        return now
+    return ready_at(now, len(parcel.lines), cold=parcel.cold_chain)
 
 
 _MOVES: Mapping[str, Mapping[Step, frozenset[Step]]] = {

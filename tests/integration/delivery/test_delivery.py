@@ -90,6 +90,38 @@ async def test_the_whole_way_to_the_door(delivery: Delivery) -> None:
     assert await delivery.shell.pool.fetch("SELECT 1 FROM timer") == []
 
 
+async def test_a_fleet_asks_who_fetches_what_and_when(delivery: Delivery) -> None:
+    first, second = await picking(delivery), await picking(delivery)
+
+    async def ask(tenant: str = "fleet-a", **changes: Any) -> dict[str, Any]:
+        courier = {"courier_ref": "bike-1", "lat": 31.2, "lon": 121.4, "cold_bag": True, **changes}
+        body = {"city": first.city, "couriers": [courier], "km_h": 60}
+        answer = await delivery.client.post(
+            "/v1/deliveries/plan", json=body, headers=delivery._as(tenant)
+        )
+        told: dict[str, Any] = answer.json()
+        return told
+
+    assert (await ask("chain-a"))["code"] == "forbidden"
+    # Both lie in one pharmacy and are being picked: the courier who stands there need not go yet.
+    told = await ask()
+    (later,) = told["later"]
+    assert (told["rides"], told["nobody"], later["cold_chain"]) == ([], [], True)
+    orders = {row["order_id"] for row in later["parcels"]}
+    assert orders == {str(first.order_id), str(second.order_id)}
+    assert later["ask_at"] > told["at"]
+    # Without a bag that keeps cold nobody can take them.
+    assert len((await ask(cold_bag=False))["nobody"]) == 1
+    assert (await delivery.post("seal", seal(first))).status_code == 200
+    named = await delivery.post("courier", for_order(story.courier(), second), "fleet-a")
+    assert named.status_code == 200
+    (ride,) = (await ask())["rides"]
+    assert [row["order_id"] for row in ride["parcels"]] == [str(first.order_id)]
+    assert told["at"] == ride["go_at"] < ride["leaves_pharmacy_at"] < ride["parcels"][0]["at_door"]
+    await delivery.tell(for_order(story.declined(), first))
+    assert (await ask())["rides"] == []
+
+
 async def test_what_is_missing_is_said_step_by_step(delivery: Delivery) -> None:
     order = await delivery.order()
     await delivery.tell(delivery.assigned(order))
