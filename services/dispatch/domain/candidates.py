@@ -224,15 +224,12 @@ class Finder:
         self, order: Wanted, number: int, distance_m: int, evidence: tuple[GateCount, ...] = ()
     ) -> Choice:
         """Use up stock and a place in the slot. Raises ValueError when they are no longer there."""
-        passes, products = self._stocked(order, np.array([number]))
-        if not passes[0] or self.used[number] >= self.index.capacity[number]:
+        products = self._filled(order, number)
+        if products is None or self.used[number] >= self.index.capacity[number]:
             raise ValueError("taken by an order before it")
         pharmacy = self.index.pharmacies[number]
         prices = []
-        for line, offered, chosen in zip(
-            order.lines, map(order.products_for, range(len(order.lines))), products, strict=True
-        ):
-            product = offered[int(chosen[0])]
+        for line, product in zip(order.lines, products, strict=True):
             if (column := self._free.get(product)) is not None and column[number] != UNREAD:
                 column[number] -= line.quantity
             prices.append(
@@ -353,6 +350,30 @@ class Finder:
             passes &= pick >= 0
             chosen.append(pick)
         return passes, chosen
+
+    def _filled(self, order: Wanted, number: int) -> list[str] | None:
+        """The same for one pharmacy, without arrays: the products, or None when a line lacks."""
+        chosen: list[str] = []
+        taken: dict[str, int] = {}
+        for row, line in enumerate(order.lines):
+            for product in order.products_for(row):
+                used = taken.get(product, 0) + line.quantity
+                if self._has(product, number, used):
+                    break
+            else:
+                return None
+            taken[product] = used
+            chosen.append(product)
+        return chosen
+
+    def _has(self, product: str, number: int, packs: int) -> bool:
+        if self.index.price(number, product) <= 0:
+            return False
+        free = self.free_of(product)[number]
+        if free == UNREAD:
+            self.missing.add((self.index.pharmacies[number].pharmacy_id, product))
+            return True
+        return bool(free >= packs)
 
     def _enough(self, product: str, numbers: Numbers, needed: Counts) -> Mask:
         """Sold there, and so many packs free; what was never read counts as enough."""

@@ -9,6 +9,7 @@ waits for one while the tier can be kept. Stock is counted again as the orders t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -41,8 +42,7 @@ NOTHING = np.empty(0, np.int64)
 AWAY = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One who passed every gate, with the terms of the score; cost units are millionths."""
 
     pharmacy_id: UUID
@@ -93,7 +93,6 @@ class _Looked:
     """One order with what was found for it before anybody took anything."""
 
     order: Wanted
-    distance: Counts
     held: Counts
     falls: list[Fall]
     found: Found | None = None
@@ -136,7 +135,7 @@ def choose_many(
     finder.used = index.capacity - left
     if finder.missing:
         return Round({one.order_id: Match((), None) for one in turn}, {}, finder.missing, {})
-    rows = [_row(one, now) for one in looked]
+    rows = _rows(index, looked, now)
     into_s = (now - promise.slot_of(now)).total_seconds()
     places = ahead.places(left, index.capacity, into_s)
     chosen = plan([*rows, *coming], places, CLOCK)
@@ -147,10 +146,7 @@ def choose_many(
         waiting = rows[n].latest_s > 0 and not chosen.roomy
         one = looked[n]
         matches[one.order.order_id] = _settle(finder, one, now_at[n], waiting=waiting)
-    whys = {
-        one.order.order_id: _why(index, one, row, left, solved=chosen.solved)
-        for one, row in zip(looked, rows, strict=True)
-    }
+    whys = _whys(index, looked, rows, left, solved=chosen.solved)
     known = {one.order.order_id: row for one, row in zip(looked, rows, strict=True)}
     return Round(matches, whys, finder.missing, known)
 
@@ -171,7 +167,7 @@ def _look_all(finder: Finder, turn: Sequence[Wanted], used: Counts) -> list[_Loo
     held = index.covered_pairs([order.point for order in turn])
     ends = np.cumsum(np.bincount(held.owner, minlength=len(turn)))[:-1]
     looked = [
-        _Looked(order, index.distances(order.point), numbers, [])
+        _Looked(order, numbers, [])
         for order, numbers in zip(turn, np.split(held.number, ends), strict=False)
     ]
     open_ = looked
@@ -205,7 +201,8 @@ def _widen(finder: Finder, one: _Looked, used: Counts) -> None:
     if not full.all():
         return
     everywhere, finder.used = finder.used, used
-    wide = finder.find(one.order, one.rung, one.held, one.distance)
+    distance = finder.index.distances(one.order.point)
+    wide = finder.find(one.order, one.rung, one.held, distance)
     finder.used = everywhere
     if len(wide.numbers):
         numbers = np.concatenate((found.numbers, wide.numbers))
@@ -218,15 +215,27 @@ def _can_wait(rung: Rung, now: datetime) -> bool:
     return (rung.due_at - now).total_seconds() > NEEDED_S[rung.tier]
 
 
-def _row(one: _Looked, now: datetime) -> Row:
+def _rows(index: CityIndex, looked: Sequence[_Looked], now: datetime) -> list[Row]:
+    found = [NOTHING if one.found is None else one.found.numbers for one in looked]
+    sizes = [len(numbers) for numbers in found]
+    numbers = np.concatenate([NOTHING, *found]).astype(np.int64)
+    points = np.array([(one.order.point.lat, one.order.point.lon) for one in looked])
+    metres = index.metres(np.repeat(points.reshape(-1, 2), sizes, axis=0), numbers)
+    ends = np.cumsum(sizes).tolist()
+    return [
+        _row(one, numbers[end - size : end], metres[end - size : end], now)
+        for one, size, end in zip(looked, sizes, ends, strict=True)
+    ]
+
+
+def _row(one: _Looked, numbers: Counts, metres: Counts, now: datetime) -> Row:
     if one.found is None:
         return Row(NOTHING, NOTHING, 0.0, 0.0, 0.0, 0.0)
-    numbers = one.found.numbers.astype(np.int64)
     due = (one.rung.due_at - now).total_seconds()
     fixed = CLOCK.fixed_s(len(one.order.lines), one.order.cold)
     # An order past its time is still to be placed: being late is in the chance already.
     latest = max(0.0, due - NEEDED_S[one.rung.tier])
-    return Row(numbers, one.distance[numbers], 0.0, due, latest, fixed)
+    return Row(numbers, metres, 0.0, due, latest, fixed)
 
 
 def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Match:
@@ -237,9 +246,10 @@ def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Matc
         return Match(tuple(one.falls), None)
     if number != NOBODY and (choice := _taken(finder, one, number)) is not None:
         return Match(tuple(one.falls), choice)
+    distance = finder.index.distances(one.order.point)
     while not one.ended:
         if one.rung.offered:
-            found = finder.find(one.order, one.rung, one.held, one.distance)
+            found = finder.find(one.order, one.rung, one.held, distance)
             one.found = found
             if len(found.numbers):
                 return Match(tuple(one.falls), _taken(finder, one, int(found.numbers[0])))
@@ -253,30 +263,45 @@ def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Matc
 
 def _taken(finder: Finder, one: _Looked, number: int) -> Choice | None:
     evidence = one.found.evidence if one.found else ()
+    point = one.order.point
+    (metres,) = finder.index.metres(np.array([(point.lat, point.lon)]), np.array([number])).tolist()
     try:
-        return finder.take(one.order, number, int(one.distance[number]), evidence)
+        return finder.take(one.order, number, metres, evidence)
     except ValueError:
         return None
 
 
-def _why(index: CityIndex, one: _Looked, row: Row, free: Counts, *, solved: bool) -> Why:
+def _whys(
+    index: CityIndex, looked: Sequence[_Looked], rows: Sequence[Row], free: Counts, *, solved: bool
+) -> dict[UUID, Why]:
     """Of those with a free place; the nearest of them is what greedy would have taken."""
-    there = free[row.numbers] > 0
-    numbers, metres = row.numbers[there], row.metres[there]
-    left = row.due_s - row.fixed_s - CLOCK.ride_s(metres)
-    chance = CLOCK.on_time(left)
-    cost = lost(left, np.full(len(left), row.latest_s), CLOCK) + METRE_COST * metres
-    candidates = tuple(
-        Candidate(index.pharmacies[int(n)].pharmacy_id, int(m), round(1e6 * p), round(c))
-        for n, m, p, c in zip(numbers, metres, chance, cost, strict=True)
-    )
-    greedy = candidates[0].pharmacy_id if candidates else None
-    return Why(candidates, greedy, solved, _turned_away(index, one))
+    sizes = [len(row.numbers) for row in rows]
+    numbers = np.concatenate([NOTHING, *(row.numbers for row in rows)])
+    metres = np.concatenate([NOTHING, *(row.metres for row in rows)])
+    times = np.array([(row.due_s - row.fixed_s, row.latest_s) for row in rows]).reshape(-1, 2)
+    due, latest = np.repeat(times, sizes, axis=0).T
+    left = due - CLOCK.ride_s(metres)
+    chance = np.rint(1e6 * CLOCK.on_time(left)).astype(np.int64)
+    cost = np.rint(lost(left, latest, CLOCK) + METRE_COST * metres).astype(np.int64)
+    there = iter((free[numbers] > 0).tolist())
+    ids = [index.pharmacies[number].pharmacy_id for number in numbers.tolist()]
+    columns = zip(ids, metres.tolist(), chance.tolist(), cost.tolist(), strict=True)
+    whys: dict[UUID, Why] = {}
+    for one, size in zip(looked, sizes, strict=True):
+        own = zip(islice(there, size), islice(columns, size), strict=True)
+        candidates = tuple(Candidate(*terms) for is_there, terms in own if is_there)
+        greedy = candidates[0].pharmacy_id if candidates else None
+        whys[one.order.order_id] = Why(candidates, greedy, solved, _turned_away(index, one))
+    return whys
 
 
 def _turned_away(index: CityIndex, one: _Looked) -> tuple[TurnedAway, ...]:
     found = one.found.turned_away if one.found else ()
+    if not found:
+        return ()
+    point, numbers = one.order.point, np.array([number for number, _ in found])
+    metres = index.metres(np.array([(point.lat, point.lon)]), numbers).tolist()
     return tuple(
-        TurnedAway(index.pharmacies[number].pharmacy_id, int(one.distance[number]), gate)
-        for number, gate in found
+        TurnedAway(index.pharmacies[number].pharmacy_id, far, gate)
+        for (number, gate), far in zip(found, metres, strict=True)
     )

@@ -170,6 +170,13 @@ class CityIndex:
         north = (self.lat - point.lat) * METRES_PER_DEGREE
         return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
 
+    def metres(self, doors: npt.NDArray[np.float64], numbers: Numbers) -> npt.NDArray[np.int64]:
+        """From each door (latitude, longitude) to the pharmacy beside it, as `distances`."""
+        scale = METRES_PER_DEGREE * np.cos(np.radians(doors[:, 0]))
+        east = (self.lon[numbers] - doors[:, 1]) * scale
+        north = (self.lat[numbers] - doors[:, 0]) * METRES_PER_DEGREE
+        return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
+
     def open_until(self, now: datetime) -> Instants:
         """Unix time until which each stays open, -inf for those closed or paused."""
         ends = self._hours.ends(now)[self._opens]
