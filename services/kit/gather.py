@@ -15,7 +15,7 @@ FIRST_S, FURTHER_S = 0.003, 0.015
 BUSY_PER_S, BUSY_S = 20.0, 0.030
 SIZE_MAX = 200
 # Where processor time is short, half as many transactions are worth twice the wait.
-LATE_S, SHORT_S = 0.010, 0.060
+LATE_S, SHORT_S = 0.005, 0.060
 # One that hangs on a lock holds up what is in it, not what comes after.
 AT_ONCE = 3
 

@@ -267,7 +267,7 @@ class Shell:
     ) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
             now, fresh, ends = await self._positions(conn, [record for record, _ in batch])
-            items = [item for record, item in batch if item is not None and record in fresh]
+            items = [item for (_, item), new in zip(batch, fresh, strict=True) if new and item]
             items = await _enter_inbox(conn, items)
             writes = Together()
             writes.add(SQL["advance_positions"], *_position_columns(ends))
@@ -283,8 +283,8 @@ class Shell:
 
     async def _positions(
         self, conn: Connection, records: Sequence[Record]
-    ) -> tuple[datetime, set[Record], dict[tuple[str, int], int]]:
-        """The time, and what does not lie before the authoritative position; a jump is a gap."""
+    ) -> tuple[datetime, list[bool], dict[tuple[str, int], int]]:
+        """The time, and whether each lies past the authoritative position; a jump is a gap."""
         parts = sorted({(record.topic, record.part) for record in records})
         columns = [topic for topic, _ in parts], [part for _, part in parts]
         rows = await conn.fetch(SQL["lock_positions"], *columns)
@@ -294,18 +294,18 @@ class Shell:
             raise PositionMissing(f"no position row for {missing}")
         now = rows[0]["now"].astimezone(UTC)
         if not guard.stands(Guard.POSITION):
-            return now, set(records), {(r.topic, r.part): r.offset + 1 for r in records}
-        fresh: set[Record] = set()
+            return now, [True] * len(records), {(r.topic, r.part): r.offset + 1 for r in records}
+        fresh: list[bool] = []
         gaps: dict[tuple[str, int], Gap] = {}
         for record in records:
             where = record.topic, record.part
-            if record.offset < ends[where] or where in gaps:
-                continue
-            if record.offset > ends[where] and where not in self.accepted_holes:
+            new = record.offset >= ends[where] and where not in gaps
+            if new and record.offset > ends[where] and where not in self.accepted_holes:
                 gaps[where] = Gap(*where, ends[where])
-                continue
-            fresh.add(record)
-            ends[where] = record.offset + 1
+                new = False
+            if new:
+                ends[where] = record.offset + 1
+            fresh.append(new)
         if gaps:
             raise GapFound(list(gaps.values()))
         return now, fresh, ends
