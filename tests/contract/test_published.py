@@ -41,7 +41,7 @@ GREW: dict[str, frozenset[str]] = {
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
     "dispatch.ShortageRegistered.v1": frozenset({"registration_id", "apart"}),
     "prescription.SubmitOrder.v1": frozenset({"registration_id"}),
-    "network.CityConfigured.v1": frozenset({"rules"}),
+    "network.CityConfigured.v1": frozenset({"rules", "factors"}),
     "network.ConfigureCity.v1": frozenset({"rules"}),
     "network.PutPharmacy.v1": frozenset({"controlled", "duties"}),
 }
