@@ -25,7 +25,11 @@ SELECT version FROM city_version WHERE city = $1;
 SELECT timezone, tiers, rules, factors FROM city WHERE city = $1;
 
 -- name: pharmacies_changed
-SELECT body FROM pharmacy WHERE city = $1 AND changed > $2;
+-- The oldest so many, with all that changed at once with the last of them.
+SELECT body, changed FROM pharmacy
+WHERE city = $1 AND changed > $2
+ORDER BY changed
+FETCH FIRST ($3::bigint) ROWS WITH TIES;
 
 -- name: slots_used
 SELECT pharmacy_id, count(*) AS used

@@ -19,6 +19,7 @@ from schemas.values import GeoPoint, Tier
 from services.catalogue import catalogue
 from services.dispatch import domain, drugs
 from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.found import Opened
 from services.dispatch.domain.state import State
 from services.kit.spec import NOW, facts_for, given
 from tests.unit.dispatch import samples
@@ -81,7 +82,7 @@ def test_an_emergency_has_the_minutes_of_its_city_to_the_end() -> None:
     rule = TierRule(tier=Tier.EMERGENCY, minutes=90)
     there = City(tiers=frozenset(Tier), rules=CityRules(pack="t", tiers=(rule,)))
     told = given(domain).when(
-        samples.authorised(tier=Tier.EMERGENCY), facts=facts_for(found=there)
+        samples.authorised(tier=Tier.EMERGENCY), facts=facts_for(found=Opened(there))
     )
     assert told.state.due_at == NOW + timedelta(minutes=90)
     state: State = told.state
