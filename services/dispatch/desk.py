@@ -12,6 +12,7 @@ import orjson
 
 from schemas.network import Pharmacy
 from schemas.values import Tier
+from services.dispatch.domain.answers import Answers
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
@@ -184,6 +185,7 @@ class Desk:
         self.indexes = Indexes()
         self.promises = Promises()
         self.recent = Recent()
+        self.answers = Answers()
         self.leases = Leases(holder)
 
 

@@ -76,6 +76,9 @@ async def project(context: ProjectContext) -> None:
     await _count(conn, plan, context.now)
     await shortages.project(conn, moves, context.now)
     await _put_trips(conn, plan, context.now)
+    for change in context.changes:
+        for event in change.events:
+            context.extras.answers.see(event, context.now)
     await pressure.note(conn, plan, context.now)
 
 
@@ -179,7 +182,7 @@ async def match_city(
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
     supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
     for _ in range(PASSES_MAX):
-        found = choose_many(index, orders, supply, now, coming)
+        found = choose_many(index, orders, supply, now, coming, desk.answers)
         matches, whys = found.matches, found.whys
         if found.missing:
             supply.free |= await free_packs(conn, "read_stock", found.missing, own)

@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.values import Tier
 from services.dispatch.domain import promise
-from services.dispatch.domain.plan import Ints, Places, Row
+from services.dispatch.domain.plan import Floats, Ints, Places, Row
 from services.dispatch.domain.scoring import NEEDED_S
 
 SLOT_S = promise.SLOT.total_seconds()
@@ -49,10 +49,10 @@ def expected(known: Known, age_s: float, into_slot_s: float) -> Row | None:
     return _coming(known, coming_s, EXPECTED_WORTH, NEAR_EXPECTED)
 
 
-def places(left: Ints, capacity: Ints, into_slot_s: float) -> Places:
+def places(left: Ints, capacity: Ints, into_slot_s: float, keeps: Floats | None = None) -> Places:
     """What is left of the present slot, and the slots after it, which nobody has used yet."""
     starts = np.array([n * SLOT_S - into_slot_s for n in range(SLOTS)])
-    return Places(np.stack([left] + [capacity] * (SLOTS - 1)), starts, SLOT_S)
+    return Places(np.stack([left] + [capacity] * (SLOTS - 1)), starts, SLOT_S, keeps)
 
 
 def _coming(known: Known, at_s: float, worth: float, near: int) -> Row:

@@ -6,7 +6,7 @@ ones out by the chance to be in time, with the orders that are still to come. Wh
 waits for one while the tier can be kept. Stock is counted again as the orders take it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -17,6 +17,7 @@ import numpy as np
 
 from schemas.values import GateCode
 from services.dispatch.domain import ahead, promise
+from services.dispatch.domain.answers import KEEPS_COOLING, Answers
 from services.dispatch.domain.assign import NOBODY
 from services.dispatch.domain.candidates import (
     Choice,
@@ -32,7 +33,7 @@ from services.dispatch.domain.candidates import (
     Wanted,
 )
 from services.dispatch.domain.city_index import Pairs
-from services.dispatch.domain.plan import Row, lost, plan
+from services.dispatch.domain.plan import Floats, Row, lost, plan
 from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, Clock
 from services.dispatch.domain.together import find_many
 
@@ -122,10 +123,12 @@ def choose_many(
     supply: Supply,
     now: datetime,
     coming: Sequence[Row] = (),
+    answers: Answers | None = None,
 ) -> Round:
     """Match all orders of a tick; the order of the rows changes nothing.
 
-    `coming` are orders that are not due yet: a place may be kept for them.
+    `coming` are orders that are not due yet: a place may be kept for them. `answers` is what was
+    learnt of the pharmacies: who cools down comes last.
     """
     # While candidates are looked for nobody's place is used: capacity is the plan's.
     finder = Finder(index, replace(supply, used={}), now)
@@ -137,7 +140,10 @@ def choose_many(
         return Round({one.order_id: Match((), None) for one in turn}, {}, finder.missing, {})
     rows = _rows(index, looked, now)
     into_s = (now - promise.slot_of(now)).total_seconds()
-    places = ahead.places(left, index.capacity, into_s)
+    keeps = None if answers is None else answers.keeps(index, now)
+    if keeps is not None:
+        rows = [_cooled(row, keeps) for row in rows]
+    places = ahead.places(left, index.capacity, into_s, keeps)
     chosen = plan([*rows, *coming], places, CLOCK)
     now_at = np.where(chosen.slot == 0, chosen.pharmacy, NOBODY)[: len(rows)].tolist()
     matches: dict[UUID, Match] = {}
@@ -145,7 +151,7 @@ def choose_many(
     for n in sorted(range(len(rows)), key=lambda n: now_at[n] == NOBODY):
         waiting = rows[n].latest_s > 0 and not chosen.roomy
         one = looked[n]
-        matches[one.order.order_id] = _settle(finder, one, now_at[n], waiting=waiting)
+        matches[one.order.order_id] = _settle(finder, one, rows[n], now_at[n], waiting=waiting)
     whys = _whys(index, looked, rows, left, solved=chosen.solved)
     known = {one.order.order_id: row for one, row in zip(looked, rows, strict=True)}
     return Round(matches, whys, finder.missing, known)
@@ -219,13 +225,20 @@ def _rows(index: CityIndex, looked: Sequence[_Looked], now: datetime) -> list[Ro
     found = [NOTHING if one.found is None else one.found.numbers for one in looked]
     sizes = [len(numbers) for numbers in found]
     numbers = np.concatenate([NOTHING, *found]).astype(np.int64)
-    points = np.array([(one.order.point.lat, one.order.point.lon) for one in looked])
-    metres = index.metres(np.repeat(points.reshape(-1, 2), sizes, axis=0), numbers)
+    metres = _metres(index, looked, sizes, numbers)
     ends = np.cumsum(sizes).tolist()
     return [
         _row(one, numbers[end - size : end], metres[end - size : end], now)
         for one, size, end in zip(looked, sizes, ends, strict=True)
     ]
+
+
+def _metres(
+    index: CityIndex, looked: Sequence[_Looked], sizes: Sequence[int], numbers: Counts
+) -> Counts:
+    """From each order's door to its own pharmacies, which stand one order after the other."""
+    doors = np.array([(one.order.point.lat, one.order.point.lon) for one in looked])
+    return index.metres(np.repeat(doors.reshape(-1, 2), sizes, axis=0), numbers)
 
 
 def _row(one: _Looked, numbers: Counts, metres: Counts, now: datetime) -> Row:
@@ -238,21 +251,33 @@ def _row(one: _Looked, numbers: Counts, metres: Counts, now: datetime) -> Row:
     return Row(numbers, metres, 0.0, due, latest, fixed)
 
 
-def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Match:
+def _cooled(row: Row, keeps: Floats) -> Row:
+    """Those who cool down after all others, and still nearest first."""
+    cools = keeps[row.numbers] <= KEEPS_COOLING
+    if not cools.any():
+        return row
+    turn = np.argsort(cools, kind="stable")
+    return replace(row, numbers=row.numbers[turn], metres=row.metres[turn])
+
+
+def _settle(finder: Finder, one: _Looked, row: Row, number: int, *, waiting: bool) -> Match:
     """Take what was planned; what an order before it took sends it to the next best."""
     if one.found is None:
         return Match(tuple(one.falls), None)
     if number == NOBODY and waiting:
         return Match(tuple(one.falls), None)
-    if number != NOBODY and (choice := _taken(finder, one, number)) is not None:
-        return Match(tuple(one.falls), choice)
+    if number != NOBODY:
+        metres = int(row.metres[row.numbers == number][0])
+        if (choice := _taken(finder, one, number, metres)) is not None:
+            return Match(tuple(one.falls), choice)
     distance = finder.index.distances(one.order.point)
     while not one.ended:
         if one.rung.offered:
             found = finder.find(one.order, one.rung, one.held, distance)
             one.found = found
             if len(found.numbers):
-                return Match(tuple(one.falls), _taken(finder, one, int(found.numbers[0])))
+                first = int(found.numbers[0])
+                return Match(tuple(one.falls), _taken(finder, one, first, int(distance[first])))
             if found.reason is GateCode.CAPACITY and _can_wait(one.rung, finder.now):
                 return Match(tuple(one.falls), None)
             one.fall(found.reason, found)
@@ -261,10 +286,8 @@ def _settle(finder: Finder, one: _Looked, number: int, *, waiting: bool) -> Matc
     return Match(tuple(one.falls), None)
 
 
-def _taken(finder: Finder, one: _Looked, number: int) -> Choice | None:
+def _taken(finder: Finder, one: _Looked, number: int, metres: int) -> Choice | None:
     evidence = one.found.evidence if one.found else ()
-    point = one.order.point
-    (metres,) = finder.index.metres(np.array([(point.lat, point.lon)]), np.array([number])).tolist()
     try:
         return finder.take(one.order, number, metres, evidence)
     except ValueError:
@@ -287,21 +310,22 @@ def _whys(
     ids = [index.pharmacies[number].pharmacy_id for number in numbers.tolist()]
     columns = zip(ids, metres.tolist(), chance.tolist(), cost.tolist(), strict=True)
     whys: dict[UUID, Why] = {}
-    for one, size in zip(looked, sizes, strict=True):
+    for one, size, away in zip(looked, sizes, _turned_away(index, looked), strict=True):
         own = zip(islice(there, size), islice(columns, size), strict=True)
         candidates = tuple(Candidate(*terms) for is_there, terms in own if is_there)
         greedy = candidates[0].pharmacy_id if candidates else None
-        whys[one.order.order_id] = Why(candidates, greedy, solved, _turned_away(index, one))
+        whys[one.order.order_id] = Why(candidates, greedy, solved, away)
     return whys
 
 
-def _turned_away(index: CityIndex, one: _Looked) -> tuple[TurnedAway, ...]:
-    found = one.found.turned_away if one.found else ()
-    if not found:
-        return ()
-    point, numbers = one.order.point, np.array([number for number, _ in found])
-    metres = index.metres(np.array([(point.lat, point.lon)]), numbers).tolist()
-    return tuple(
-        TurnedAway(index.pharmacies[number].pharmacy_id, far, gate)
-        for (number, gate), far in zip(found, metres, strict=True)
-    )
+def _turned_away(index: CityIndex, looked: Sequence[_Looked]) -> Iterator[tuple[TurnedAway, ...]]:
+    """For each order whom a gate removed, of those that were noted."""
+    found = [one.found.turned_away if one.found else () for one in looked]
+    sizes = [len(own) for own in found]
+    numbers = np.array([number for own in found for number, _ in own], np.int64)
+    metres = iter(_metres(index, looked, sizes, numbers).tolist())
+    for own in found:
+        yield tuple(
+            TurnedAway(index.pharmacies[number].pharmacy_id, far, gate)
+            for (number, gate), far in zip(own, islice(metres, len(own)), strict=True)
+        )

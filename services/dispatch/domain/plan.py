@@ -6,7 +6,7 @@ present slot is offered now. Nothing of this reserves anything.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +54,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Free places by slot and pharmacy, and when the slots begin; the first one has begun."""
+    """Free places by slot and pharmacy, and when the slots begin; the first one has begun.
+
+    `keeps` is for each pharmacy the share of its offers that end in a parcel.
+    """
 
     left: Ints
     starts_s: Floats
     length_s: float
+    keeps: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def _roomy(table: _Table, rows: Sequence[Row], places: Places, clock: Clock) -> 
     if (turn.slot[[n for n in firm if len(rows[n].numbers)]] != NOBODY).all():
         return turn
     alone = _Table([rows[n] for n in firm])
-    now = Places(places.left[:1], places.starts_s[:1], places.length_s)
+    now = replace(places, left=places.left[:1], starts_s=places.starts_s[:1])
     shared = _solved(alone, now, clock)
     if (shared.slot != NOBODY).sum() <= (turn.slot != NOBODY).sum():
         return turn
@@ -181,15 +185,17 @@ def _arcs(table: _Table, places: Places, slot: int, clock: Clock) -> tuple[Ints,
     row, number, metres = table.row[kept], table.number[kept], table.metres[kept]
     left = table.due[row] - start[row] - table.fixed[row] - clock.ride_s(metres)
     spare = table.latest[row] - start[row]
-    cost = table.worth[row] * lost(left, spare, clock) + METRE_COST * metres + LATER_COST * slot
+    keeps = KEEPS if places.keeps is None else places.keeps[number]
+    expected = table.worth[row] * lost(left, spare, clock, keeps)
+    cost = expected + METRE_COST * metres + LATER_COST * slot
     place = number + slot * places.left.shape[1]
     return row, place, np.rint(cost).astype(np.int64)
 
 
-def lost(left_s: Floats, spare_s: Floats, clock: Clock) -> Floats:
+def lost(left_s: Floats, spare_s: Floats, clock: Clock, keeps: Floats | float = KEEPS) -> Floats:
     """What is expected to be lost by an offer: it may be refused, and the next one comes later."""
     again = np.maximum(0.0, 1 - np.exp(-np.maximum(0.0, spare_s - LOST_S) / ANOTHER_S))
-    assigned = KEEPS + (1 - KEEPS) * again
-    on_time = KEEPS * clock.on_time(left_s) + (1 - KEEPS) * again * clock.on_time(left_s - LOST_S)
+    assigned = keeps + (1 - keeps) * again
+    on_time = keeps * clock.on_time(left_s) + (1 - keeps) * again * clock.on_time(left_s - LOST_S)
     cost: Floats = ASSIGNED_WORTH * (1 - assigned) + ON_TIME_WORTH * (1 - on_time)
     return cost
