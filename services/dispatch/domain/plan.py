@@ -30,6 +30,10 @@ LOST_S = 150.0
 ANOTHER_S = 240.0
 # Room is tight when the orders of this slot and the next need more than this share of its places.
 TIGHT = 0.9
+# More rows than this take a flow too long: first come, first served then, at prices.
+ROWS_MAX = 3_000
+# What a place costs for each order that is expected to want it first, at most for two.
+PRICE, WANTED_MAX = 300_000, 2.0
 # A place in a later slot is worth a little less than the same one now.
 LATER_COST = 200
 
@@ -86,6 +90,8 @@ def plan(rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
         return Chosen(nobody, nobody, solved=False)
     if _pressure(table, places) <= TIGHT:
         return _roomy(table, rows, places, clock)
+    if len(rows) > ROWS_MAX:
+        return _priced(table, rows, places, clock)
     if (first := _first_choices(table, rows, places)) is not None:
         return first
     return _solved(table, places, clock)
@@ -142,6 +148,27 @@ def _in_turn(firm: Sequence[int], rows: Sequence[Row], places: Places) -> Chosen
             pharmacy[number] = free[0]
     slot = np.where(pharmacy == NOBODY, NOBODY, 0)
     return Chosen(pharmacy, slot, solved=False, roomy=True)
+
+
+def _priced(table: _Table, rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
+    """In turn, each where it costs least now; a place that others will want is dear."""
+    free = places.left[0].copy()
+    row, place, cost = _arcs(table, places, 0, clock)
+    wanted = np.zeros(len(free))
+    for number, one in enumerate(rows):
+        if not table.firm[number] and len(one.numbers) and one.at_s < places.length_s:
+            wanted[one.numbers[0]] += one.worth
+    cost = cost + np.rint(PRICE * np.minimum(wanted / np.maximum(free, 1), WANTED_MAX))[place]
+    begins = np.searchsorted(row, np.arange(len(rows) + 1))
+    pharmacy = np.full(len(rows), NOBODY, np.int64)
+    for number in np.flatnonzero(table.firm).tolist():
+        own = slice(begins[number], begins[number + 1])
+        options = place[own][free[place[own]] > 0]
+        if len(options):
+            best = options[np.argmin(cost[own][free[place[own]] > 0])]
+            free[best] -= 1
+            pharmacy[number] = best
+    return Chosen(pharmacy, np.where(pharmacy == NOBODY, NOBODY, 0), solved=False)
 
 
 def _first_choices(table: _Table, rows: Sequence[Row], places: Places) -> Chosen | None:

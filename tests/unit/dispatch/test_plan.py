@@ -5,11 +5,13 @@ from itertools import product
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.dispatch.domain import plan as planning
 from services.dispatch.domain.assign import NOBODY, Arcs, solve
-from services.dispatch.domain.plan import Places, Row, plan
+from services.dispatch.domain.plan import Chosen, Places, Row, _Table, plan
 from services.dispatch.domain.scoring import PRIOR, Clock
 
 CLOCK = Clock()
@@ -98,6 +100,17 @@ def test_who_finds_no_place_where_there_is_room_is_not_left_out_for_the_turn() -
     assert (chosen.pharmacy.tolist(), chosen.slot.tolist()) == ([1, 0], [0, 0])
 
 
+def test_with_too_many_rows_for_a_flow_each_is_served_in_turn_at_prices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "ROWS_MAX", 2)
+    coming = [replace(row((0, 100), at_s=60.0, worth=0.95), firm=False) for _ in range(2)]
+    firm = [row((0, 100), (1, 400)), row((0, 100)), row((1, 50))]
+    chosen = plan([*firm, *coming], places([1, 1], [0, 0]), CLOCK)
+    assert chosen.pharmacy.tolist() == [1, 0, NOBODY, NOBODY, NOBODY]
+    assert not chosen.solved
+
+
 def test_a_quarrel_elsewhere_delays_nobody() -> None:
     far = [replace(row((1, 100), at_s=9.0), firm=False) for _ in range(3)]
     chosen = plan([row((0, 100)), *far], places([1, 1], [0, 0]), CLOCK)
@@ -135,7 +148,12 @@ def test_a_plan_never_overdraws_a_slot(
     options: list[list[tuple[int, int]]], left: list[int]
 ) -> None:
     free = places(left[:3], left[3:], into_s=300.0)
-    chosen = plan([row(*each) for each in options], free, CLOCK)
+    rows = [row(*each) for each in options]
+    for chosen in (plan(rows, free, CLOCK), planning._priced(_Table(rows), rows, free, CLOCK)):
+        held_by(chosen, options, free)
+
+
+def held_by(chosen: Chosen, options: list[list[tuple[int, int]]], free: Places) -> None:
     used = np.zeros_like(free.left)
     for n, each in enumerate(options):
         if chosen.slot[n] != NOBODY:
