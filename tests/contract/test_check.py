@@ -4,14 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from schemas import flow
+from schemas.network import Opening, Pharmacy
 from services.commands.invariants import look
 from services.commands.invariants.evidence import (
     CLOSED,
@@ -21,19 +23,24 @@ from services.commands.invariants.evidence import (
     Fact,
     Finding,
     Place,
+    Record,
     Seen,
     Told,
     Topics,
 )
+from services.commands.invariants.gates import order_of
 from services.commands.invariants.road import AFTER, ENDS, NEEDS
 from services.commands.invariants.scan import ORDER_FACTS
 from services.commands.invariants.table import INVARIANTS
 from services.kit.spec import NOW
+from tests.unit.dispatch.samples import pharmacy
 
 ORDER, HOSPITAL, CHAIN, OTHER_CHAIN, FLEET, DESK, BOSS = (
     f"01950000-0000-7000-8000-{n:012x}" for n in range(7)
 )
-SHOP, SHEET, LINE = "shop", "sheet", "line"
+SHOP, BUSY_SHOP, LOST_SHOP, LINE, SHEET = (
+    f"01950000-0000-7000-8000-{n:012x}" for n in range(10, 15)
+)
 CODES = ["1" * 20, "2" * 20]
 SPLIT = {"total_fen": 10, "fund_fen": 6, "account_fen": 1, "cash_fen": 3}
 LINES = {LINE: {"sheet": SHEET, "quantity": 2}}
@@ -44,6 +51,28 @@ TENANTS = {
     FLEET: "courier",
     DESK: "reviewer",
     BOSS: "operator",
+}
+EARLY_END = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 20)) for d in range(1, 8))
+PRICE = {"line_id": LINE, "product_code": "DRUG00001"}
+OFFER: dict[str, Any] = {
+    "tier": "30",
+    "due_at": NOW + timedelta(minutes=30),
+    "prices": [PRICE],
+}
+AUTHORISED: dict[str, Any] = {
+    "basis": "insured",
+    "order": {
+        "point": {"lat": 31.23, "lon": 121.47},
+        "lines": [
+            {
+                "line_id": LINE,
+                "prescription_id": SHEET,
+                "product_code": "DRUG00001",
+                "quantity": 2,
+                "cold_chain": True,
+            }
+        ],
+    },
 }
 Change = Callable[[Evidence], None]
 
@@ -84,20 +113,21 @@ _numbers = iter(range(1, 1_000_000))
 def sound_facts() -> list[Fact]:
     """One delivered order whose first pharmacy gave it back."""
     shop: dict[str, Any] = {"pharmacy_id": SHOP, "pharmacy_tenant": CHAIN}
+    busy, lost = shop | {"pharmacy_id": BUSY_SHOP}, shop | {"pharmacy_id": LOST_SHOP}
     return [
         make(ISSUED, hospital_id=HOSPITAL, expires_at=NOW + timedelta(days=3)),
         make("review.ReviewEscalated"),
         make("review.ReviewApproved", approved=[SHEET], lines=LINES),
-        make("claim.ClaimAuthorised"),
+        make("claim.ClaimAuthorised", order=order_of(AUTHORISED)),
         make("dispatch.PromiseMade"),
-        make("dispatch.OfferMade", **shop),
-        make("dispatch.OfferDeclined", **shop),
-        make("dispatch.OfferMade", **shop),
-        make("dispatch.PharmacyAssigned", 1, lines=LINES, **shop),
+        make("dispatch.OfferMade", **OFFER, **busy),
+        make("dispatch.OfferDeclined", **busy),
+        make("dispatch.OfferMade", **OFFER, **lost),
+        make("dispatch.PharmacyAssigned", 1, lines=LINES, **lost),
         make("claim.ClaimPriced", 1, split=SPLIT),
-        make("delivery.AttemptFailed", 1, **shop),
+        make("delivery.AttemptFailed", 1, **lost),
         make("claim.ClaimUndone", 1, split=SPLIT),
-        make("dispatch.OfferMade", **shop),
+        make("dispatch.OfferMade", **OFFER, **shop),
         make("dispatch.PharmacyAssigned", 2, lines=LINES, **shop),
         make("claim.ClaimPriced", 2, split=SPLIT),
         make("delivery.PharmacyReviewed", 2, **shop),
@@ -120,6 +150,21 @@ SOUND_FEEDS = (
 )
 
 
+def record(shop: Pharmacy, before: timedelta = timedelta(hours=1)) -> Record:
+    return Record(NOW - before, shop.model_dump_json().encode())
+
+
+def changed(before: timedelta = timedelta(hours=1), **changes: Any) -> Change:
+    """The pharmacies of the offers, as they were from that time before the offers on."""
+
+    def change(evidence: Evidence) -> None:
+        for one, records in evidence.topics.pharmacies.items():
+            shop = pharmacy(1, **changes).model_copy(update={"pharmacy_id": UUID(one)})
+            records[:] = [*(records if before < timedelta(hours=1) else ()), record(shop, before)]
+
+    return change
+
+
 def evidence_of(facts: Sequence[Fact]) -> Evidence:
     topics = Topics(messages=len(facts))
     for fact in facts:
@@ -128,6 +173,9 @@ def evidence_of(facts: Sequence[Fact]) -> Evidence:
         topics.records[fact.place.topic].append(seen)
     if facts:
         topics.told += SOUND_FEEDS
+        for one in (SHOP, BUSY_SHOP, LOST_SHOP):
+            shop = pharmacy(1).model_copy(update={"pharmacy_id": UUID(one)})
+            topics.pharmacies[one].append(record(shop))
     by_service = {
         service: frozenset(fact.id for fact in facts if fact.service == service)
         for service in flow.SERVICES
@@ -186,8 +234,8 @@ def look_through(name: str, evidence: Evidence) -> Finding:
 SEEN_WITHOUT_TABLES = [name for name in INVARIANTS if name != "I6"]
 
 
-def test_the_eighteen_are_there_and_each_says_what_it_counts() -> None:
-    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 19)]
+def test_the_nineteen_are_there_and_each_says_what_it_counts() -> None:
+    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 20)]
     for name, invariant in INVARIANTS.items():
         must_hold, counted = invariant.what.split("; ")
         assert must_hold, name
@@ -404,6 +452,19 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("I18", "packs kept for nobody", answer("shortage_hold")),
     ("I18", "asked before one further ahead", answer("ahead.position < asked.position")),
     ("I18", "a place that moved", answer("later.position <> earlier.position")),
+    ("I19", "offered without an order that was let through", drop("claim.ClaimAuthorised")),
+    ("I19", "offered to nobody known", lambda e: e.topics.pharmacies.clear()),
+    ("I19", "too far away", changed(lat=31.4)),
+    ("I19", "shut", changed(paused=True)),
+    ("I19", "shut for some time", changed(timedelta(minutes=6), paused=True)),
+    ("I19", "nobody licensed there", changed(pharmacist_on_duty=False)),
+    ("I19", "not designated", changed(designated=False)),
+    ("I19", "not kept cold", changed(cold_chain=False)),
+    ("I19", "shut before the promise ends", changed(open_24h=False, openings=EARLY_END)),
+    ("I19", "another drug", alter("dispatch.OfferMade", prices=[PRICE | {"product_code": "X"}])),
+    ("I19", "a line that nobody fills", alter("dispatch.OfferMade", prices=[])),
+    ("I19", "had refused before", alter("dispatch.OfferDeclined", pharmacy_id=SHOP)),
+    ("I19", "had given it back", alter("dispatch.PharmacyAssigned", pharmacy_id=SHOP)),
 ]
 
 
@@ -421,7 +482,7 @@ def test_every_invariant_that_can_be_played_is_broken_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["I1", "I2", "I5", "I7", "I8", "I11", "I12", "I14", "I15", "I16", "I18"]
+    "name", ["I1", "I2", "I5", "I7", "I8", "I11", "I12", "I14", "I15", "I16", "I18", "I19"]
 )
 def test_nothing_examined_is_red(name: str) -> None:
     found = look_through(name, evidence_of([]))
@@ -451,6 +512,12 @@ def test_who_waits_is_asked_once() -> None:
     assert look_through("I18", evidence).ok
     ask(evidence)
     assert look_through("I18", evidence).ids == (ORDER,)
+
+
+def test_a_record_that_dispatch_may_not_have_read_does_not_accuse_it() -> None:
+    evidence = evidence_of(sound_facts())
+    changed(timedelta(minutes=4), paused=True)(evidence)
+    assert look_through("I19", evidence).ok
 
 
 def test_a_position_may_go_back_with_a_new_epoch() -> None:

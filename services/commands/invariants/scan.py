@@ -10,11 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import flow
-from services.commands.invariants.evidence import Fact, Place, Seen, Told, Topics
+from services.commands.invariants.evidence import Fact, Place, Record, Seen, Told, Topics
+from services.commands.invariants.gates import order_of, record_of
 
 CANARY = b"CANARY"
 # A patient's name stands in the clear where a hospital submits it over Kafka, and nowhere else.
 CLEAR_BY_NATURE = frozenset({"prescription.intake"})
+PHARMACY = "network.PharmacyChanged"
 QUIET_S_MAX = 20.0
 
 Ends = dict[tuple[str, int], int]
@@ -112,6 +114,8 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
     known.add(event_id)
     if topic.startswith("partner."):
         _hear(topics, topic, body)
+    elif event_type == PHARMACY:
+        _meet(topics, headers, body)
     elif topic.endswith(".events") and event_type in ORDER_FACTS:
         fact = _fact(headers, place, body, record.offset < judged[topic, record.partition])
         if fact is not None:
@@ -144,6 +148,16 @@ def _hear(topics: Topics, topic: str, body: bytes) -> None:
     except (AttributeError, KeyError, TypeError, ValueError):
         told = Told(tenant, "", f"unreadable on {topic}", "", 0, "")
     topics.told.append(told)
+
+
+def _meet(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
+    """A pharmacy's record; one that cannot be read is parked by whom it concerns."""
+    try:
+        pharmacy_id, record = record_of(orjson.loads(body))
+        told = Record(datetime.fromisoformat(headers["ce_time"]), record)
+        topics.pharmacies[pharmacy_id].append(told)
+    except (KeyError, TypeError, ValueError):
+        return
 
 
 def _fact(headers: Mapping[str, str], place: Place, body: bytes, judged: bool) -> Fact | None:
@@ -184,6 +198,21 @@ def _approved(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"approved": data["approved"], "lines": _lines(data["order"]["lines"])}
 
 
+def _authorised(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"order": order_of(data)}
+
+
+def _offered(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "tier": data["tier"],
+        "due_at": datetime.fromisoformat(data["due_at"]),
+        "prices": [
+            {"line_id": line["line_id"], "product_code": line["product_code"]}
+            for line in data["prices"]
+        ],
+    }
+
+
 def _assigned(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"lines": _lines(data["order"]["lines"])}
 
@@ -212,6 +241,8 @@ _KEPT = (
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prescription.PrescriptionIssued": _issued,
     "review.ReviewApproved": _approved,
+    "claim.ClaimAuthorised": _authorised,
+    "dispatch.OfferMade": _offered,
     "dispatch.PharmacyAssigned": _assigned,
     "delivery.ParcelSealed": _sealed,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from services.commands.invariants import machinery, money, orders, privacy, road, waiting
+from services.commands.invariants import gates, machinery, money, orders, privacy, road, waiting
 from services.commands.invariants.evidence import Evidence, Finding
 
 
@@ -65,5 +65,9 @@ INVARIANTS: Mapping[str, Invariant] = {
         "who waits for a drug keeps the place, is asked once and in turn, and no pack is kept for "
         "two; orders issued",
         waiting.everybody_has_a_place,
+    ),
+    "I19": Invariant(
+        "no offer broke a hard gate, by an independent verifier from the facts alone; offers made",
+        gates.no_gate_is_broken,
     ),
 }
