@@ -93,8 +93,19 @@ def _hour_flaws(command: PutPharmacy) -> Iterator[Flaw]:
         yield Flaw("openings", "hours_twice", "open_24h has no openings; give one of the two")
     if not command.open_24h and not command.openings:
         yield Flaw("openings", "hours_missing", "give the weekly openings, or open_24h")
-    yield from week_flaws(command.openings, "openings")
-    yield from week_flaws(command.duties, "duties")
+    flaws = [*week_flaws(command.openings, "openings"), *week_flaws(command.duties, "duties")]
+    yield from flaws
+    known = command.openings and command.duties and not flaws
+    if known and not _meet(command.openings, command.duties):
+        yield Flaw("duties", "never_staffed", "nobody is on the roster while it is open")
+
+
+def _meet(openings: tuple[Opening, ...], duties: tuple[Opening, ...]) -> bool:
+    return any(
+        one.weekday == other.weekday and one.opens < other.closes and other.opens < one.closes
+        for one in openings
+        for other in duties
+    )
 
 
 def week_flaws(openings: tuple[Opening, ...], where: str) -> Iterator[Flaw]:

@@ -111,6 +111,11 @@ BAD_RECORDS: list[tuple[dict[str, Any], str, str]] = [
     ({"radius_m": None, "area": ((LON, LAT),)}, "area", "bad_area"),
     ({"lat": 86.0}, "lat", "bad_place"),
     ({"openings": ()}, "openings", "hours_missing"),
+    (
+        {"duties": (OpeningInput(weekday=1, opens=time(1), closes=time(2)),)},
+        "duties",
+        "never_staffed",
+    ),
     ({"open_24h": True}, "openings", "hours_twice"),
     (
         {"openings": (OpeningInput(weekday=1, opens=time(22), closes=time(2)),)},
