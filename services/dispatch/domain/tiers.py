@@ -14,7 +14,7 @@ from services.kit.decision import ASK_TIMER, DropTimer, SetTimer, ask_timer
 LATER_PROMISE = "later_promise"
 GO_ON, CANCEL = "go_on", "cancel"
 ASK_STANDS = timedelta(minutes=10)
-# Wishes that have a name and no road yet; docs/decisions/0011 says why.
+# Wishes that have a name and no road yet; docs/decisions/0012 says why.
 NOT_OFFERED = frozenset({"scheduled", "pick_up", "split"})
 
 

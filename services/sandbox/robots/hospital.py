@@ -4,11 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
+from schemas import dispatch
 from schemas.claim import AnswerAsk
 from services.sandbox.scripts import HOSPITALS, Script
 from services.sandbox.stage import Entry, Stage
 
 SUBMIT, CANCEL = "/v1/prescriptions", "/v1/prescriptions/cancel"
+ON_THE_WAY = "/v1/services/dispatch/asks/answer"
 CORRECT, ANSWER = "/v1/prescriptions/correct", "/v1/asks/answer"
 
 
@@ -40,7 +42,9 @@ class Hospital:
                 self._with_script(entry, self._returned)
             case "claim.PatientAsked":
                 self._with_script(entry, self._asked)
-            case "claim.PatientAnswered":
+            case "dispatch.PatientAsked":
+                self._with_script(entry, self._asked_on_the_way)
+            case "claim.PatientAnswered" | "dispatch.PatientAnswered":
                 self._stage.agenda.drop(f"answer/{entry.data['ask_id']}")
             case "prescription.PrescriptionCorrected":
                 done = entry.data["prescription_id"], int(entry.data["version"]) - 1
@@ -114,6 +118,25 @@ class Hospital:
 
         async def answer() -> None:
             await self._stage.post.command(script.hospital, ANSWER, command)
+
+        label = f"answer/{command.ask_id}"
+        self._stage.plan(label, entry.at, after, answer, about=("hospital", entry.subject))
+
+    def _asked_on_the_way(self, entry: Entry, script: Script) -> None:
+        """A later promise is put up with; whether packs that appeared are still wanted is drawn."""
+        kind, options = entry.data["kind"], entry.data["options"]
+        fate = self._stage.fates.patient_answer(script.number, kind)
+        if fate is None:
+            return
+        yes, after = fate
+        command = dispatch.AnswerAsk(
+            order_id=entry.subject,
+            ask_id=UUID(entry.data["ask_id"]),
+            answer=options[0] if yes or kind == "later_promise" else options[-1],
+        )
+
+        async def answer() -> None:
+            await self._stage.post.command(script.hospital, ON_THE_WAY, command)
 
         label = f"answer/{command.ask_id}"
         self._stage.plan(label, entry.at, after, answer, about=("hospital", entry.subject))

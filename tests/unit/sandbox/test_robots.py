@@ -188,6 +188,21 @@ def test_the_patient_answers_an_ask_as_drawn_or_never(scene: Scene) -> None:
     assert set(said) == {"wait", "self_pay", "cancel"}
 
 
+def test_a_later_promise_is_put_up_with_and_packs_are_wanted_as_drawn(scene: Scene) -> None:
+    hospital = Hospital(scene.stage)
+    asks = {"later_promise": ["go_on", "cancel"], "stock_appeared": ["yes", "no"]}
+    for n, script in enumerate(list(scene.scripts.values())[:60]):
+        for m, (kind, options) in enumerate(asks.items()):
+            order_id = UUID(int=2 * n + m + 1)
+            scene.stage.book.learn(order_id, script.number)
+            asked = {"ask_id": str(order_id), "kind": kind, "options": options}
+            hospital.hear(Entry("dispatch.PatientAsked", order_id, START, asked))
+    scene.later(hours=5)
+    said = [getattr(command, "answer", "") for command in scene.post.noted()]
+    assert 80 < len(said) < 120
+    assert set(said) == {"go_on", "yes", "no"}
+
+
 def test_a_returned_sheet_comes_back_as_the_next_version(scene: Scene) -> None:
     hospital, script = Hospital(scene.stage), next(iter(scene.scripts.values()))
     scene.know(script)
