@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 
 from schemas.prescription import ClinicalPatient, PrescriptionSheet
 from services.catalogue import catalogue
@@ -47,7 +47,7 @@ def chosen(city: str, hospital: str) -> Pack:
     return standing().chosen(city, hospital)
 
 
-@cache
+@lru_cache(maxsize=64)
 def engine_of(rules: Pack) -> Engine:
     """That pack over the catalogue of this process."""
     return Engine(rules, Drugs(catalogue(), rules.sets))
