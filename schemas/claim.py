@@ -165,6 +165,19 @@ class DecideDispute(Command):
     reason: str = Field(min_length=10, max_length=500)
 
 
+class DisputeOverdue(OrderEvent):
+    """Amounts of the payer that are not ours, and nobody has decided on them in time."""
+
+    TYPE: ClassVar[str] = "claim.DisputeOverdue"
+
+    attempt: int = Field(ge=1)
+    ref: str
+    kind: str
+    opened_at: Instant
+    ours: Split
+    theirs: Split
+
+
 class MessageParked(message.MessageParked):
     """A message this service could not apply."""
 

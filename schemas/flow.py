@@ -74,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
             claim.ClaimSettled: ("delivery",),
             claim.ClaimUndone: (),
             claim.ClaimReduced: (),
+            claim.DisputeOverdue: (),
             claim.OrderClosed: ("prescription", "review", "dispatch", "delivery"),
             claim.CancelForwarded: ("dispatch",),
             claim.CancelAnswered: (),

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from schemas.claim import ClaimReduced, ClaimSettled, ClaimUndone, Split
+from schemas.claim import ClaimReduced, ClaimSettled, ClaimUndone, DisputeOverdue, Split
 from services.claim import years
 from services.claim.domain import State
 from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
 from services.claim.ledger import Transfer, transfer_of
-from services.kit import queries
+from services.kit import queries, telemetry
 from services.kit.db import Connection
 from services.kit.ids import new_id
 from services.kit.service import Change, ProjectContext
@@ -82,6 +82,8 @@ async def _add_papers(context: ProjectContext) -> None:
                     invoices.append(owner | told | {"issued_at": context.now.isoformat()})
                 case ClaimReduced():
                     reduced.append(owner | _reduced_row(change.key, fact, context.now))
+                case DisputeOverdue():
+                    telemetry.count("disputes_overdue_total")
                 case ClaimUndone():
                     gone.append((change.key, fact.attempt))
                 case _:

@@ -77,6 +77,7 @@ LEADS_TO: dict[str, Causes] = {
         },
         dispatch.PharmacyAssigned: {
             claim.ClaimPriced,
+            claim.DisputeOverdue,
             claim.ClaimDeclined,
             claim.ClaimUndone,
             claim.PatientAsked,
@@ -87,6 +88,7 @@ LEADS_TO: dict[str, Causes] = {
         dispatch.DispatchCancelled: {claim.ClaimUndone, claim.OrderClosed},
         delivery.ParcelSealed: {
             claim.ClaimSettled,
+            claim.DisputeOverdue,
             claim.ClaimDeclined,
             claim.ClaimUndone,
             claim.PatientAsked,

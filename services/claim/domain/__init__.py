@@ -43,7 +43,7 @@ from schemas.dispatch import DispatchCancelled, DispatchExhausted, PharmacyAssig
 from schemas.review import CancelForwarded, ReviewApproved, ReviewCancelled, ReviewRejected
 from services.claim.domain import answers, handlers
 from services.claim.domain.state import State, evolve, initial
-from services.claim.domain.work import AGAIN_TIMER
+from services.claim.domain.work import AGAIN_TIMER, DISPUTE_TIMER
 from services.kit.decision import (
     ASK_TIMER,
     CallAnswered,
@@ -72,6 +72,7 @@ def decide(state: State, message: Message, now: datetime, facts: Facts) -> Decis
 TIMERS: Mapping[str, Handler] = {
     ASK_TIMER: handlers.answer_by_default,
     AGAIN_TIMER: answers.wake,
+    DISPUTE_TIMER: handlers.escalate,
 }
 HANDLERS: Mapping[type, Handler] = {
     ReviewApproved: handlers.approve,

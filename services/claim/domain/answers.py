@@ -146,8 +146,9 @@ def _disputed(
         payer_id=payer_id,
         slip=_slip(work, response) if kind == "settle" else None,
         use=use,
+        opened_at=work.now,
     )
-    work.record(Disputed(dispute=dispute))
+    work.dispute(Disputed(dispute=dispute))
     return True
 
 

@@ -10,6 +10,7 @@ from schemas.claim import (
     DecideDispute,
     DeclineReason,
     DisputeDecision,
+    DisputeOverdue,
     PatientAnswered,
 )
 from schemas.delivery import (
@@ -280,6 +281,7 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
     dispute, attempt = work.state.dispute, work.state.attempt
     assert dispute is not None
     assert attempt is not None
+    work.close_dispute()
     work.record(DisputeDecided(decision=message.decision, by=by, reason=message.reason))
     match message.decision:
         case DisputeDecision.TAKE_THEIRS if dispute.kind == "presettle":
@@ -307,6 +309,25 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
             decline(work, DeclineReason.SETTLEMENT_REFUSED, "amounts differ")
             return
     carry_on(work)
+
+
+def escalate(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """Nobody has decided in time: operations are told, once."""
+    dispute, attempt = state.dispute, state.attempt
+    if dispute is None or dispute.ref != timer.ref or attempt is None:
+        return stale("the dispute is closed")
+    work = Work(state, now, facts)
+    overdue = DisputeOverdue(
+        order_id=facts.order_id,
+        attempt=attempt.number,
+        ref=dispute.ref,
+        kind=dispute.kind,
+        opened_at=dispute.opened_at or now,
+        ours=dispute.ours,
+        theirs=dispute.theirs,
+    )
+    work.record(overdue)
+    return work.decision()
 
 
 def answer_by_default(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:

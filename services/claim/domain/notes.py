@@ -78,6 +78,7 @@ class Dispute(Part):
     payer_id: str
     slip: Slip | None = None
     use: Use | None = None
+    opened_at: datetime | None = None
 
 
 class Opened(Note):

@@ -30,6 +30,7 @@ from services.claim.domain.checking import Known
 from services.claim.domain.notes import (
     AttemptOver,
     Called,
+    Disputed,
     Ending,
     MadeGood,
     Patience,
@@ -72,6 +73,9 @@ PAUSE_SILENT = timedelta(minutes=1)
 SHARE_ASK = "share_above_consent"
 SELF_PAY_ASK = "self_pay"
 PAYER_DOWN_ASK = "payer_down"
+# So long a person may take to decide on amounts that differ before operations are told.
+DISPUTE_TIMER = "dispute"
+DISPUTE_DEADLINE = timedelta(minutes=30)
 TURN = "turn"
 TURN_PAUSE = timedelta(seconds=2)
 
@@ -162,9 +166,22 @@ class Work:
         if self.state.ask:
             self._timers.append(DropTimer(ASK_TIMER, str(self.state.ask.ask_id)))
 
+    def dispute(self, disputed: Disputed) -> None:
+        """Nothing goes on until a person decides, and operations hear of it if nobody does."""
+        self.record(disputed)
+        if self.state.dispute is not None:
+            due_at = self.now + DISPUTE_DEADLINE
+            self._timers.append(SetTimer(DISPUTE_TIMER, due_at, disputed.dispute.ref))
+
+    def close_dispute(self) -> None:
+        """Nobody need be told any more."""
+        if self.state.dispute is not None:
+            self._timers.append(DropTimer(DISPUTE_TIMER, self.state.dispute.ref))
+
     def interrupt(self, fact: Event | Note) -> None:
         """Record a fact that ends what was being waited for, and go on from there."""
         self.close_question()
+        self.close_dispute()
         self.wake()
         self.record(fact)
         carry_on(self)

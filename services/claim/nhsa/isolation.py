@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from services.kit import telemetry
 from services.kit.calls import CallUnknown
 
 # Of the 64 calls that a worker makes at once; one that failed lately gets fewer, and none waits.
@@ -66,7 +67,7 @@ class Areas:
         area.in_flight += 1
         try:
             await self._pace(name, area)
-            async with area.places, self._judged(area):
+            async with area.places, self._judged(name, area):
                 yield
         finally:
             area.in_flight -= 1
@@ -74,17 +75,17 @@ class Areas:
                 area.trying = False
 
     @asynccontextmanager
-    async def _judged(self, area: Area) -> AsyncIterator[None]:
+    async def _judged(self, name: str, area: Area) -> AsyncIterator[None]:
         try:
             yield
         except CallUnknown:
-            self._failed(area)
+            self._failed(name, area)
             raise
         except Exception:
             # A refusal is an answer.
-            self._answered(area)
+            self._answered(name, area)
             raise
-        self._answered(area)
+        self._answered(name, area)
 
     def shown(self) -> list[dict[str, object]]:
         """For operations: each area with its breaker and what is in flight."""
@@ -123,14 +124,17 @@ class Areas:
                 raise CallUnknown(f"not sent: more than {PER_S:.0f} messages a second to {name}")
             await asyncio.sleep(wait_s)
 
-    def _failed(self, area: Area) -> None:
+    def _failed(self, name: str, area: Area) -> None:
         area.failures += 1
         if area.failures >= FAILURES_MAX:
             pause_s = min(PAUSE_S * 2**area.opened, PAUSE_S_MAX) * self.jitter()
             area.open_until_s = self.clock() + pause_s
+            telemetry.set_gauge("payer_silent", 1, area=name)
             area.opened = min(area.opened + 1, 10)
 
-    def _answered(self, area: Area) -> None:
+    def _answered(self, name: str, area: Area) -> None:
+        if area.failures >= FAILURES_MAX:
+            telemetry.set_gauge("payer_silent", 0, area=name)
         area.failures = area.opened = 0
 
 

@@ -31,6 +31,13 @@ WHERE (t.order_id::text, t.attempt) IN (SELECT * FROM unnest($1::text[], $2::int
   AND t.kind NOT IN ('courier_fee', 'compensation')
 GROUP BY t.order_id, t.attempt, e.account HAVING sum(e.amount_fen) <> 0
 """
+# What an undone settlement took of a person's year is given back, and nobody's turn outlives its
+# order.
+YEARS = """
+SELECT u.order_id::text FROM claim.person_use u LEFT JOIN claim.slip_undone s USING (settlement_id)
+WHERE (s.settlement_id IS NULL) <> (u.undone_at IS NULL)
+UNION SELECT turn::text FROM claim.person WHERE turn::text = ANY($1::text[])
+"""
 STOCK = """
 SELECT s.pharmacy_id::text || ' ' || s.product_code AS id
 FROM dispatch.stock s
@@ -76,6 +83,7 @@ async def money_adds_up(evidence: Evidence) -> Finding:
     undone = list(evidence.topics.judged("claim.ClaimUndone"))
     orders, attempts = [f.order_id for f in undone], [f.attempt for f in undone]
     wrong += [row[0] for row in await conn.fetch(UNDONE, orders, attempts)]
+    wrong += [row[0] for row in await conn.fetch(YEARS, list(evidence.closed))]
     balances = {row["order_id"]: dict(row) for row in await conn.fetch(BALANCES)}
     wrong += _against_outcomes(evidence, balances)
     wrong += _against_others(evidence, balances)

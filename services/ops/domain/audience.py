@@ -71,6 +71,7 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     claim.ClaimSettled: _PHARMACY,
     claim.ClaimUndone: _HOSPITAL,
     claim.ClaimReduced: _HOSPITAL,
+    claim.DisputeOverdue: _OPERATOR,
     claim.OrderClosed: _ROAD,
     claim.CancelForwarded: _HOSPITAL,
     claim.CancelAnswered: _PHARMACY,

@@ -196,6 +196,7 @@ HANDLERS: dict[type[Event], Handler] = {
     claim.ClaimSettled: _says("claim", "settled"),
     claim.ClaimUndone: _says("claim", "undone"),
     claim.ClaimReduced: _says("claim", "reduced"),
+    claim.DisputeOverdue: _says("claim", "disputed"),
     claim.OrderClosed: _closed,
     claim.CancelForwarded: _only_told,
     claim.CancelAnswered: _only_told,

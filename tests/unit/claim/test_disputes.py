@@ -5,12 +5,19 @@ from uuid import UUID
 
 import pytest
 
-from schemas.claim import ClaimPriced, DecideDispute, DisputeDecision, OrderClosed, Split
+from schemas.claim import (
+    ClaimPriced,
+    DecideDispute,
+    DisputeDecision,
+    DisputeOverdue,
+    OrderClosed,
+    Split,
+)
 from services.claim.book import book
 from services.claim.domain.checking import Known
 from services.claim.domain.notes import Disputed, Held, Released, SettlementMade, SettlementUndone
 from services.claim.domain.state import Step
-from services.claim.domain.work import AGAIN_TIMER
+from services.claim.domain.work import AGAIN_TIMER, DISPUTE_DEADLINE
 from services.kit.decision import Actor, Verdict
 from services.kit.spec import ORDER_ID
 from tests.unit.claim import story as s
@@ -162,3 +169,22 @@ def test_an_endless_change_of_figures_ends() -> None:
     assert story.published()[-1] == "ClaimDeclined"
     story.answer("release")
     assert story.state.outcome == "settlement_refused"
+
+
+def test_a_dispute_that_nobody_decides_is_told_once() -> None:
+    story = settled_otherwise()
+    began = story.now
+    story.fire("dispute")
+    [overdue] = story.of(DisputeOverdue)
+    assert (overdue.ours, overdue.theirs, overdue.opened_at) == (s.SPLIT, OTHER, began)
+    assert story.now - began == DISPUTE_DEADLINE
+    assert not story.timers
+    story.apply(decide(DisputeDecision.TAKE_THEIRS), OPERATOR)
+    assert story.state.dispute is None
+
+
+def test_a_decided_dispute_is_told_to_nobody() -> None:
+    story = settled_otherwise().apply(decide(DisputeDecision.TAKE_THEIRS), OPERATOR)
+    assert not story.timers
+    ended = settled_otherwise().apply(s.failed())
+    assert not ended.timers
