@@ -33,7 +33,14 @@ from services.catalogue.model import (
     Storage,
     Substance,
 )
-from services.catalogue.reading import Reading, WrongCatalogue, read, read_folder
+from services.catalogue.reading import (
+    Reading,
+    WrongCatalogue,
+    contents,
+    read,
+    read_folder,
+    version_of,
+)
 from services.catalogue.table import Flaw
 
 # A folder with files of one's own; without it the sandbox's catalogue is used.
@@ -70,19 +77,25 @@ __all__ = [
     "Substance",
     "WrongCatalogue",
     "catalogue",
+    "content_of",
     "product",
     "products",
     "read",
     "read_folder",
+    "version_of",
 ]
 
 
 @cache
 def catalogue() -> Catalogue:
     """The catalogue of this process. Raises WrongCatalogue when its files have flaws."""
+    return read(content_of()).catalogue
+
+
+def content_of() -> Mapping[str, bytes]:
+    """The files of this process's catalogue by name, as they are now."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(chosen) if chosen else files(__package__).joinpath("data")
-    return read_folder(folder).catalogue
+    return contents(Path(chosen) if chosen else files(__package__).joinpath("data"))
 
 
 def products() -> Mapping[str, Product]:

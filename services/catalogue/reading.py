@@ -66,12 +66,22 @@ class Reading:
 
 def read_folder(folder: Traversable, partial: bool = False) -> Reading:
     """The catalogue of a folder. Raises WrongCatalogue when a file has flaws and not `partial`."""
+    return read(contents(folder), partial)
+
+
+def contents(folder: Traversable) -> dict[str, bytes]:
+    """The files of a catalogue that a folder holds, by name."""
     files = {}
     for name in ("catalogue.toml", SOURCES, SUBSTANCES, PRODUCTS, DIAGNOSES, *_FACTS):
         path = folder.joinpath(name)
         if path.is_file():
             files[name] = path.read_bytes()
-    return read(files, partial)
+    return files
+
+
+def version_of(files: Mapping[str, bytes]) -> str:
+    """The version that a catalogue of these files has."""
+    return _Reader(files)._version()
 
 
 def read(files: Mapping[str, bytes], partial: bool = False) -> Reading:

@@ -1,4 +1,4 @@
-"""`yaoda review check|rules|schema|explain|dark`: the rule engine, mostly without a server."""
+"""`yaoda review check|rules|schema|explain|replay|dark`: the rules, mostly without a server."""
 
 import argparse
 import json
@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
             return 0
         case "dark":
             return _dark_report(options)
+        case "replay":
+            return _replay(options)
         case _:
             return _explain(options)
 
@@ -129,14 +131,40 @@ def _explain(options: argparse.Namespace) -> int:
         print(f"\nprescription {sheet['prescription_id']} v{sheet['version']}: {sheet['step']}")
         if sheet["deadline"]:
             print(f"  the prescriber has until {sheet['deadline']}")
-        for reason in sheet["reasons"]:
-            rule = known.get(reason["rule_id"])
-            print(f"  {reason['code']} {reason['rule_id']}: {reason['text']}")
-            if rule is not None:
-                print(f"    {rule.severity.value}; source: {rule.source} ({rule.standing})")
-        if not sheet["reasons"]:
-            print("  nothing was found that stops it")
+        print(*_why(sheet, known), sep="\n")
+    if case["erased"]:
+        print("\nWhat was found of this person was erased; what stands here are the rules alone.")
     return 0
+
+
+def _why(sheet: dict[str, Any], known: dict[str, Rule]) -> Iterator[str]:
+    """The reasons, each with what was found of this person, and what pharmacists said."""
+    for reason in sheet["reasons"]:
+        rule = known.get(reason["rule_id"])
+        yield f"  {reason['code']} {reason['rule_id']}: {reason['text']}"
+        if rule is not None:
+            yield f"    {rule.severity.value}; source: {rule.source} ({rule.standing})"
+    for finding in sheet["findings"]:
+        if finding["severity"] != "note":
+            yield f"  {finding['rule']} found: {finding['zh']} ({finding['en']})"
+    for act in sheet["acts"]:
+        yield f"  {act['pharmacist']} {act['decision']} {act['code']} {act['reason']}".rstrip()
+    if not sheet["reasons"]:
+        yield "  nothing was found that stops it"
+
+
+def _replay(options: argparse.Namespace) -> int:
+    with reaching(), connect(options.home.resolve(), REVIEWER) as client:
+        answer = body_of(client.get(f"/v1/reviews/{options.order}/replay"))
+    if options.json:
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        words = {True: "the same, byte for byte", False: "ANOTHER VERDICT", None: "not kept"}
+        for sheet in answer["prescriptions"]:
+            said = sheet.get("verdict", "")
+            pinned = f"{sheet.get('rule_pack', '')} {sheet.get('catalogue', '')}".strip()
+            print(f"prescription {sheet['prescription_id']}: {words[sheet['same']]}", said, pinned)
+    return 1 if any(sheet["same"] is False for sheet in answer["prescriptions"]) else 0
 
 
 def _dark_report(options: argparse.Namespace) -> int:
@@ -197,6 +225,10 @@ def _parser() -> argparse.ArgumentParser:
     explaining.add_argument("order")
     explaining.add_argument("--home", type=Path, default=default_home(), help="instance folder")
     explaining.add_argument("--json", action="store_true")
+    replaying = actions.add_parser("replay", help="judge again as then; exit code 1 if it differs")
+    replaying.add_argument("order")
+    replaying.add_argument("--home", type=Path, default=default_home(), help="instance folder")
+    replaying.add_argument("--json", action="store_true")
     reporting = actions.add_parser("dark", help="where packs in the dark say another word")
     reporting.add_argument("--city", default="", help="six-digit code")
     reporting.add_argument("--home", type=Path, default=default_home(), help="instance folder")

@@ -10,12 +10,11 @@ from asyncpg import Record
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from schemas.prescription import ClinicalOrder
 from schemas.review import DecideCase, EscalateCase, GiveBackCase, HandOverCase, TakeCase
 from schemas.values import CommandValue
 from services.kit import telemetry
 from services.kit.http import Door, JsonResponse, Problem, door
-from services.review import view
+from services.review import archive, opening, view
 from services.review.domain import State
 from services.review.domain.state import Step
 from services.review.rules import chosen
@@ -25,6 +24,7 @@ router = APIRouter()
 log = telemetry.logger(__name__)
 
 Reviewer = Annotated[Door, Depends(door("reviewer"))]
+Hospital = Annotated[Door, Depends(door("hospital"))]
 ReviewerOrOperator = Annotated[Door, Depends(door("reviewer", "operator"))]
 
 
@@ -64,14 +64,35 @@ async def dark(
 @router.get("/v1/reviews/{order_id}")
 async def show(order_id: UUID, gate: Reviewer) -> Response:
     """One case; its clinical part only while there is something to review."""
-    row = await gate.pool.fetchrow(QUERIES["get_case"], order_id)
-    state = State.model_validate_json(row["state"]) if row else State()
-    if row is None or state.order is None:
-        raise Problem(404, "unknown_order", "no such order in review", "order_id")
+    state, blocked = await _known(gate, order_id)
     if not await _may_look(gate, state):
         raise Problem(403, "not_your_desk", "this case lies on another desk at this hour")
-    opened = await _opened(gate, order_id, state) if state.end is None else {}
-    return JsonResponse(view.case(state, opened, blocked=row["blocked_by"] is not None))
+    whole = state.end is None
+    shown = await _opened(gate, order_id, state, whole=whole)
+    return JsonResponse(view.case(state, shown, blocked=blocked, whole=whole))
+
+
+@router.get("/v1/reviews/{order_id}/findings")
+async def findings(order_id: UUID, gate: Hospital) -> Response:
+    """Why an order of its own stands where it stands: for the doctor who may have to correct it."""
+    state, _ = await _known(gate, order_id)
+    if state.order is None or state.order.hospital_id != gate.actor.tenant_id:
+        raise Problem(404, "unknown_order", "no such order in review", "order_id")
+    return JsonResponse(view.told(state, await _opened(gate, order_id, state, whole=False)))
+
+
+@router.get("/v1/reviews/{order_id}/replay")
+async def replay(order_id: UUID, gate: Reviewer) -> Response:
+    """Judges again what is kept of each prescription, with the pack and the catalogue of then."""
+    state, _ = await _known(gate, order_id)
+    if not await _may_look(gate, state):
+        raise Problem(403, "not_your_desk", "this case lies on another desk at this hour")
+    shown = await _opened(gate, order_id, state, whole=True)
+    if shown.erased:
+        raise Problem(410, "erased", "this person's data was erased", "order_id")
+    archived = await archive.opened(gate.pool, shown.kept.values())
+    answers = await asyncio.to_thread(archive.replayed, state, shown, archived)
+    return JsonResponse({"order_id": order_id, "prescriptions": answers})
 
 
 @router.post("/v1/reviews/take")
@@ -155,11 +176,18 @@ async def _may_look(gate: Door, state: State) -> bool:
     return _admits(gate, row, await gate.clock_now())
 
 
-async def _opened(gate: Door, order_id: UUID, state: State) -> dict[UUID | None, ClinicalOrder]:
-    sealed = {None: state.clinical} | {s.prescription_id: s.correction for s in state.sheets}
-    present = [(place, part) for place, part in sealed.items() if part is not None]
+async def _known(gate: Door, order_id: UUID) -> tuple[State, bool]:
+    """The case, and whether a parked message blocks it."""
+    row = await gate.pool.fetchrow(QUERIES["get_case"], order_id)
+    state = State.model_validate_json(row["state"]) if row else State()
+    if row is None or state.order is None:
+        raise Problem(404, "unknown_order", "no such order in review", "order_id")
+    return state, row["blocked_by"] is not None
+
+
+async def _opened(gate: Door, order_id: UUID, state: State, *, whole: bool) -> opening.Opened:
     async with gate.pool.acquire() as conn:
-        parts = await gate.vault.open_many(conn, [part for _, part in present], ClinicalOrder)
+        shown = await opening.opened(gate.vault, conn, state, whole=whole)
     # Who read a patient's record must be known afterwards.
     log.info(
         "case_opened",
@@ -167,4 +195,4 @@ async def _opened(gate: Door, order_id: UUID, state: State) -> dict[UUID | None,
         tenant_id=str(gate.actor.tenant_id),
         actor_kind=gate.actor.kind,
     )
-    return {place: part for (place, _), part in zip(present, parts, strict=True)}
+    return shown

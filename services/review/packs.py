@@ -13,6 +13,7 @@ import asyncpg
 from services.kit import telemetry
 from services.kit.config import Settings
 from services.review import trust
+from services.review.archive import Archive
 from services.review.rules import engine_of
 from services.review.rules.pack import PackError
 from services.review.rules.shelf import (
@@ -103,7 +104,9 @@ async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch
     watches: tuple[Watch | TrustWatch, ...] = watch, dark, trusted
     for each in watches:
         _tell(each.look(), each, "")
-    looking = asyncio.create_task(_keep_looking(watches))
+    kept = Archive(pool)
+    await kept.keep(standing().packs)
+    looking = asyncio.create_task(_keep_looking(watches, kept))
     try:
         yield watch
     finally:
@@ -112,11 +115,16 @@ async def watched(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Watch
             await looking
 
 
-async def _keep_looking(watches: Sequence[Watch | TrustWatch]) -> None:
+async def _keep_looking(watches: Sequence[Watch | TrustWatch], kept: Archive) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         for watch in watches:
             await _look(watch)
+        try:
+            await kept.keep(standing().packs)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # The next look keeps it; nothing else waits for that.
+            log.error("packs_not_archived", error=type(error).__name__)
 
 
 async def _look(watch: Watch | TrustWatch) -> None:

@@ -160,3 +160,13 @@ GROUP BY dark_pack, live_pack, rule ORDER BY dark_pack, live_pack, count(*) DESC
 -- name: dark_latest
 SELECT dark_pack, live_pack, order_id, prescription_id, version, at, live, dark, appeared, vanished
 FROM dark_verdict WHERE differs AND ($1 = '' OR city = $1) ORDER BY at DESC LIMIT $2
+
+-- name: missing_in_archive
+SELECT name FROM unnest($1::text[]) AS name
+WHERE NOT EXISTS (SELECT FROM archive AS kept WHERE kept.name = name)
+
+-- name: put_archive
+INSERT INTO archive (name, kind, content) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING
+
+-- name: get_archive
+SELECT name, kind, content FROM archive WHERE name = ANY($1::text[])

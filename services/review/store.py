@@ -3,26 +3,28 @@ and what each person holds by all prescriptions that were not refused."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from schemas.prescription import ClinicalOrder, PrescriptionCorrected, PrescriptionIssued
 from schemas.review import DecideCase, EscalateCase
+from schemas.values import Sealed
 from services.kit import guard
 from services.kit.decision import TimerFired
 from services.kit.guard import Guard
 from services.kit.queries import load
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
-from services.kit.vault import Vault
+from services.kit.vault import Vault, VaultError
 from services.review import trust
 from services.review.domain import DESK, State
-from services.review.domain.acts import rules_of
+from services.review.domain.acts import Beside, rules_of
+from services.review.domain.findings import Seal
 from services.review.domain.reading import Known, would_supply, written_in
 from services.review.domain.state import CorrectionExamined, Examined, Holding, Step
 from services.review.domain.watch import Load
 from services.review.rules import Severity, Supplied
-from services.review.rules.case import RANK
+from services.review.rules.case import RANK, UNPROVED, Proof
 from services.review.trust import proof_of_act, proofs_of
 
 QUERIES = load(__package__)
@@ -41,20 +43,21 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
         for item in context.messages
         if isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
     ]
-    looks = await _loads(context) | _proofs(context)
+    looks = await _loads(context) | await _acts(context)
     if not wanted:
         return looks
     sealed = [event.clinical for _, event in wanted]
     opened = await context.vault.open_many(context.conn, sealed, ClinicalOrder)
     persons = [_pseudonym(context.vault, clinical) for clinical in opened]
     held, often = await _held_by(context, persons), Counter(persons)
+    seals = await context.vault.seals(context.conn, sealed)
     profile = trust.standing()
     found: dict[UUID, Any] = {**looks}
-    for (item, event), clinical, person in zip(wanted, opened, persons, strict=True):
+    for (item, event), clinical, person, seal in zip(wanted, opened, persons, seals, strict=True):
         others = (supply for order_id, supply in held[person] if order_id != event.order_id)
         sheets = written_in(event, clinical)
         proofs = proofs_of(profile, clinical, sheets, context.now) if profile else {}
-        known = Known(clinical, person, tuple(others), proofs)
+        known = Known(clinical, person, tuple(others), proofs, seal)
         found[item.id] = known
         if often[person] > 1:
             # The next of this person in the same transaction must know of this one.
@@ -73,16 +76,38 @@ async def _loads(context: LookupContext) -> dict[UUID, Any]:
     return dict.fromkeys(looks, load)
 
 
-def _proofs(context: LookupContext) -> dict[UUID, Any]:
-    """What is proved of the acts that came signed."""
-    profile = trust.standing()
-    return {
-        item.id: proof_of_act(profile, item.message, context.now)
+async def _acts(context: LookupContext) -> dict[UUID, Any]:
+    """What is proved of acts that came signed, and what seals the words of those that have any."""
+    acts = [
+        (item.id, item.message, _clinical(context.states.get(item.key)))
         for item in context.messages
-        if profile is not None
-        and isinstance(item.message, DecideCase | EscalateCase)
-        and item.message.signature is not None
+        if isinstance(item.message, DecideCase | EscalateCase)
+    ]
+    return {
+        name: Beside(_proof(act, context.now), await _seal(context, part) if act.reason else None)
+        for name, act, part in acts
     }
+
+
+async def _seal(context: LookupContext, part: Sealed[ClinicalOrder] | None) -> Seal | None:
+    try:
+        return None if part is None else (await context.vault.seals(context.conn, [part]))[0]
+    except VaultError as error:
+        if error.code != "erased":
+            raise
+        # Who was erased leaves nothing behind, a pharmacist's words of him included.
+        return None
+
+
+def _clinical(state: State | None) -> Sealed[ClinicalOrder] | None:
+    return None if state is None else state.clinical
+
+
+def _proof(act: DecideCase | EscalateCase, now: datetime) -> Proof:
+    profile = trust.standing()
+    if profile is None or act.signature is None:
+        return UNPROVED
+    return proof_of_act(profile, act, now)
 
 
 def _is_look(item: Incoming) -> bool:
@@ -235,7 +260,7 @@ def _row(change: Change) -> tuple[Any, ...]:
     sheets, waiting = state.at(Step.PERSON, Step.RETURNED), state.at(Step.PERSON)
     desk, tier = rules_of(state).desk, order.tier.value
     since = min((s.since for s in waiting or sheets if s.since), default=order.submitted_at)
-    found = [finding for sheet in waiting for finding in sheet.findings]
+    found = [heading for sheet in waiting for heading in sheet.spoken]
     return (
         change.key,
         change.tenant_id,

@@ -3,22 +3,19 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from schemas.prescription import ClinicalOrder
 from services.review.domain.acts import seen
 from services.review.domain.findings import Shown
-from services.review.domain.state import Sheet, State
+from services.review.domain.state import Act, Sheet, State
+from services.review.opening import Opened
 
 # The sealed parts and the hospital's own number are nothing for the desk.
 HIDDEN = {"voucher", "label", "courier", "order_number", "lines"}
 
 
-def case(
-    state: State, opened: Mapping[UUID | None, ClinicalOrder], *, blocked: bool
-) -> dict[str, Any]:
-    """Order, steps and findings; with the clinical part where it was opened (key None: as issued,
-    else by corrected prescription)."""
+def case(state: State, opened: Opened, *, blocked: bool, whole: bool = True) -> dict[str, Any]:
+    """Order, steps and findings; `whole` with patient and text, while there is something to review.
+    What was erased stays closed."""
     if state.order is None:
         raise TypeError("a case without an order")
     body: dict[str, Any] = {
@@ -28,14 +25,29 @@ def case(
         "blocked": blocked,
         "lease_until": state.lease.until.isoformat() if state.lease else None,
         "delayed": state.delayed,
+        "erased": opened.erased,
         "hand_overs": [
             record.model_dump(mode="json", exclude={"lease"}) for record in state.hand_overs
         ],
-        "prescriptions": [_sheet(sheet, opened) for sheet in state.sheets],
+        "prescriptions": [_sheet(sheet, opened, whole) for sheet in state.sheets],
     }
-    if None in opened:
-        body["patient"] = opened[None].patient.model_dump(mode="json", exclude={"person_ref"})
+    if whole and None in opened.written:
+        patient = opened.written[None].patient
+        body["patient"] = patient.model_dump(mode="json", exclude={"person_ref"})
     return body
+
+
+def told(state: State, opened: Opened) -> dict[str, Any]:
+    """Why, for the hospital that wrote it: steps, reasons, findings, and pharmacists' words."""
+    words = ("prescription_id", "version", "step", "deadline", "reasons", "findings", "acts")
+    return {
+        "end": state.end,
+        "erased": opened.erased,
+        "prescriptions": [
+            {word: sheet[word] for word in words}
+            for sheet in (_sheet(one, opened, whole=False) for one in state.sheets)
+        ],
+    }
 
 
 def queued(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -79,7 +91,15 @@ def _finding(finding: Shown) -> dict[str, Any]:
     return {**finding.model_dump(mode="json"), "inputs": dict(finding.inputs)}
 
 
-def _sheet(sheet: Sheet, opened: Mapping[UUID | None, ClinicalOrder]) -> dict[str, Any]:
+def _act(act: Act, opened: Opened) -> dict[str, Any]:
+    told = opened.told.get(act.told.ciphertext) if act.told else None
+    words = {"reason": told.text} if told else {}
+    return {**act.model_dump(mode="json", exclude={"lease", "told"}), **words}
+
+
+def _sheet(sheet: Sheet, opened: Opened, whole: bool) -> dict[str, Any]:
+    kept = opened.kept.get(sheet.prescription_id)
+    findings = kept.findings if kept else sheet.findings
     body: dict[str, Any] = {
         "prescription_id": str(sheet.prescription_id),
         "version": sheet.version,
@@ -88,16 +108,15 @@ def _sheet(sheet: Sheet, opened: Mapping[UUID | None, ClinicalOrder]) -> dict[st
         "deadline": sheet.deadline.isoformat() if sheet.deadline else None,
         "reasons": [reason.model_dump(mode="json") for reason in sheet.reasons],
         "rule_pack": sheet.rule_pack,
-        "findings": [_finding(finding) for finding in sheet.findings],
+        "findings": [_finding(finding) for finding in findings],
         "since": sheet.since.isoformat() if sheet.since else None,
         "wants": sheet.wants,
-        "acts": [act.model_dump(mode="json", exclude={"lease"}) for act in sheet.acts],
+        "acts": [_act(act, opened) for act in sheet.acts],
         "seen": seen(sheet),
     }
     place = sheet.prescription_id if sheet.correction else None
-    if place in opened:
-        written = next(
-            s for s in opened[place].prescriptions if s.prescription_id == sheet.prescription_id
-        )
+    if whole and place in opened.written:
+        sheets = opened.written[place].prescriptions
+        written = next(s for s in sheets if s.prescription_id == sheet.prescription_id)
         body["content"] = written.model_dump(mode="json")
     return body

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from schemas.review import DecideCase, EscalateCase
 from services.kit.decision import Actor, Decision, Facts, invalid
+from services.review.domain.findings import Seal, Told
 from services.review.domain.reading import hashed, rules_for
 from services.review.domain.state import Act, Lease, Sheet, State, Step
 from services.review.rules import Pack, pack
@@ -15,6 +17,20 @@ from services.review.rules.case import UNPROVED, Proof
 from services.review.rules.policy import ASSISTANT, TITLES, Desk
 
 Word = Literal["approve", "return", "reject", "second", "senior"]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is handed in beside an act: what was proved of its signature, and what seals its words.
+    Without a seal the words are not kept."""
+
+    proof: Proof = UNPROVED
+    seal: Seal | None = None
+
+
+def beside(found: object) -> Beside:
+    """What lookup found for an act, if it did."""
+    return found if isinstance(found, Beside) else Beside()
 
 
 def rules_of(state: State) -> Pack:
@@ -30,6 +46,7 @@ def seen(sheet: Sheet) -> str:
         "version": sheet.version,
         "rule_pack": sheet.rule_pack,
         "findings": [finding.model_dump(mode="json") for finding in sheet.findings],
+        **({"kept": sheet.kept.ciphertext} if sheet.kept else {}),
         "acts": [act.model_dump(mode="json") for act in sheet.acts],
         "wants": sheet.wants,
     }
@@ -47,7 +64,8 @@ def act_of(
     reason: str = "",
     found: object = None,
 ) -> Act:
-    """The signed act of whoever has the case in hand; `found` is what was proved of it."""
+    """The signed act of whoever has the case in hand; `found` is what was looked up for it."""
+    known = beside(found)
     return Act(
         prescription_id=sheet.prescription_id,
         version=sheet.version,
@@ -59,8 +77,8 @@ def act_of(
         seen=seen(sheet),
         rule_pack=rules.id,
         code=code,
-        reason=reason,
-        proved=isinstance(found, Proof) and found.genuine is True,
+        told=None if known.seal is None or not reason else known.seal(Told(text=reason)),
+        proved=known.proof.genuine is True,
         lease=held.lease,
     )
 
@@ -123,7 +141,7 @@ def acts_now(sheet: Sheet) -> tuple[Act, ...]:
 
 def wants_second(desk: Desk, sheet: Sheet) -> bool:
     """Whether one more pharmacist must pass what this one passes."""
-    if not any(finding.rule in desk.second for finding in sheet.findings):
+    if not any(heading.rule in desk.second for heading in sheet.spoken):
         return False
     return not any(act.decision == "approve" for act in acts_now(sheet))
 
@@ -154,7 +172,7 @@ def unsigned(
     if abs(now - signature.signed_at) > rules.lease:
         detail = "an act is signed as it is done"
         return invalid("signature_refused", detail, field="signature.signed_at")
-    proof = facts.found if isinstance(facts.found, Proof) else UNPROVED
+    proof = beside(facts.found).proof
     if proof.genuine is None:
         detail = proof.flaw or "nobody proves signatures here"
         unproved = invalid("signature_unproved", detail, field="signature")

@@ -197,7 +197,8 @@ def _let_go(rules: Pack, state: State, notes: Sequence[Note]) -> tuple[Note, ...
 def _reasons(rules: Pack, act: Act) -> tuple[Reason, ...]:
     if act.decision == "approve":
         return ()
-    text = act.reason or rules.codes[act.code]
+    # The official words alone: the pharmacist's own stay sealed beside the act.
+    text = rules.codes[act.code]
     return (Reason(code=act.code, rule_id="pharmacist", rule_pack=rules.id, text=text),)
 
 

@@ -15,7 +15,7 @@ from schemas.prescription import (
 )
 from schemas.values import Order, OrderLine, Reason
 from services.kit.decision import Facts
-from services.review.domain.findings import shown
+from services.review.domain.findings import Seal, headings, kept
 from services.review.domain.state import HOLDING, Holding, Sheet, Step
 from services.review.rules import (
     Kind,
@@ -27,6 +27,7 @@ from services.review.rules import (
     examine,
     supplies,
 )
+from services.review.rules.pack import Words
 
 STEPS = {
     Kind.PASS: Step.APPROVED,
@@ -39,12 +40,14 @@ STEPS = {
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is handed in beside an issue or a correction: the clinical part, and what the person
-    (a pseudonym) got by other orders; None where nobody looked. `proofs` by prescription."""
+    (a pseudonym) got by other orders; None where nobody looked. `proofs` by prescription. Without
+    `seal` nothing is kept of what the rules say but their names."""
 
     clinical: ClinicalOrder
     person: str = ""
     history: tuple[Supplied, ...] | None = None
     proofs: Mapping[UUID, Proofs] = field(default_factory=dict)
+    seal: Seal | None = None
 
 
 def known(facts: Facts) -> Known:
@@ -82,27 +85,37 @@ def read_sheet(
     """One prescription as the rules leave it; what the other sheets hold is taken with it."""
     verdict = judge(rules, sheet, known, order, now)
     returned = verdict.kind is Kind.RETURN
-    # Where the policy wants a person on everything, nothing passes by rules alone.
-    unseen = verdict.kind is Kind.PASS and not rules.desk.auto_pass
-    passed = verdict.kind is Kind.PASS and not unseen
+    step, beside = step_of(rules, verdict), (known.history, known.proofs.get(sheet.prescription_id))
+    looked_at = step is not Step.APPROVED
+    stood = kept(verdict, now, str(order.hospital_id), *beside, looked_at=looked_at)
     return Sheet(
         prescription_id=sheet.prescription_id,
         version=sheet.version,
-        step=Step.PERSON if unseen else STEPS[verdict.kind],
+        step=step,
         rule_pack=verdict.rule_pack,
-        # What nobody looks at is not kept.
-        findings=() if passed else shown(verdict),
+        headings=headings(verdict) if looked_at else (),
+        kept=None if known.seal is None else known.seal(stood),
         since=now,
         deadline=now + rules.return_deadline if returned else None,
-        reasons=_reasons(verdict, lines_of(order, sheet.prescription_id)),
+        reasons=_reasons(rules, verdict, lines_of(order, sheet.prescription_id)),
         prescriber=hashed(sheet.prescriber.signer),
         ends_at=sheet.issued_at + timedelta(days=sheet.valid_days),
     )
 
 
+def step_of(rules: Pack, verdict: Verdict) -> Step:
+    """Where the policy wants a person on everything, nothing passes by rules alone."""
+    unseen = verdict.kind is Kind.PASS and not rules.desk.auto_pass
+    return Step.PERSON if unseen else STEPS[verdict.kind]
+
+
 def supply_of(rules: Pack, order: Order, known: Known, sheets: tuple[Sheet, ...]) -> Holding:
     """What the person holds by those of these prescriptions that are not refused."""
     holding = {sheet.prescription_id for sheet in sheets if sheet.step in HOLDING}
+    return _held(rules, order, known, holding)
+
+
+def _held(rules: Pack, order: Order, known: Known, holding: set[UUID]) -> Holding:
     items = (
         item
         for written in known.clinical.prescriptions
@@ -116,9 +129,13 @@ def would_supply(
     event: PrescriptionIssued | PrescriptionCorrected, known: Known, now: datetime
 ) -> tuple[Supplied, ...]:
     """What the person will hold by this order, for what comes behind it in the same moment."""
-    rules, wanted = rules_for(event.order), written_in(event, known.clinical)
-    read = tuple(read_sheet(rules, sheet, known, event.order, now) for sheet in wanted)
-    return supply_of(rules, event.order, known, read).items
+    rules, order = rules_for(event.order), event.order
+    holding = {
+        sheet.prescription_id
+        for sheet in written_in(event, known.clinical)
+        if step_of(rules, judge(rules, sheet, known, order, now)) in HOLDING
+    }
+    return _held(rules, order, known, holding).items
 
 
 def written_in(
@@ -141,14 +158,19 @@ def hashed(licence: str) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _reasons(verdict: Verdict, lines: tuple[OrderLine, ...]) -> tuple[Reason, ...]:
+def _reasons(rules: Pack, verdict: Verdict, lines: tuple[OrderLine, ...]) -> tuple[Reason, ...]:
+    """In the rules' own words: what they found of this person stays sealed."""
     return tuple(
         Reason(
             code=finding.code,
             rule_id=finding.rule_id,
             rule_pack=verdict.rule_pack,
-            text=f"{finding.zh} ({finding.en})",
+            text=_words(rules.rule(finding.rule_id).text),
             line_id=None if finding.line is None else lines[finding.line].line_id,
         )
         for finding in verdict.decisive
     )
+
+
+def _words(text: Words) -> str:
+    return f"{text.zh} ({text.en})"

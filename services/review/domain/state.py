@@ -20,7 +20,7 @@ from schemas.review import (
 )
 from schemas.values import Instant, Order, OrderLine, Outcome, Reason, Sealed
 from services.kit.decision import Note
-from services.review.domain.findings import Compared, Shown
+from services.review.domain.findings import Compared, Heading, Kept, Shown, Told
 from services.review.rules import Supplied
 
 BY_RULES = "rules"
@@ -53,16 +53,19 @@ class _Part(BaseModel):
 
 class Act(ReviewAct):
     """A pharmacist's act with what stays here: the lease that it came under, to know it again, the
-    reason in his words, and whom it leaves the prescription to."""
+    reason in his words, and whom it leaves the prescription to. The words are sealed in `told`;
+    `reason` has them in states of old alone."""
 
     lease: UUID
     reason: str = ""
+    told: Sealed[Told] | None = None
     wants: str = ""
 
 
 class Sheet(_Part):
     """One prescription; `prescriber` is a hash of the signer, `correction` the newer text, `wants`
-    the second or the senior pharmacist that it waits for."""
+    the second or the senior pharmacist that it waits for. `findings` stands in states of old alone:
+    what the rules said is sealed in `kept`, in the clear are `headings`."""
 
     prescription_id: UUID
     version: int
@@ -73,10 +76,18 @@ class Sheet(_Part):
     deadline: Instant | None = None
     rule_pack: str = ""
     findings: tuple[Shown, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    kept: Sealed[Kept] | None = None
     since: Instant | None = None
     wants: str = ""
     acts: tuple[Act, ...] = ()
     correction: Sealed[ClinicalOrder] | None = None
+
+    @property
+    def spoken(self) -> tuple[Heading, ...]:
+        """Which rules spoke, and how strongly."""
+        old = tuple(Heading(rule=one.rule, severity=one.severity) for one in self.findings)
+        return self.headings or old
 
 
 class Lease(_Part):

@@ -122,13 +122,39 @@ async def test_a_person_takes_opens_and_approves(road: Road) -> None:
     (written,) = case["prescriptions"]
     assert written["content"]["lines"][0]["days"] == 56
     assert [reason["rule_id"] for reason in written["reasons"]] == ["L02-assess"]
-    answer = await road.decide(order_id, "approve")
+    answer = await road.decide(order_id, "approve", reason="已电话核实")
     assert answer.status_code == 200, answer.text
     assert await road.desk.events(order_id) == ["ReviewEscalated", "ReviewApproved"]
     assert await road.queue("all") == []
     ended = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()
     assert "patient" not in ended
     assert "content" not in ended["prescriptions"][0]
+    await sealed_and_erased(road, order_id, ended["prescriptions"][0])
+
+
+async def sealed_and_erased(road: Road, order_id: UUID, shown: dict[str, Any]) -> None:
+    """What was found and said of a person stands sealed, is told to his hospital alone, can be
+    judged again from the archive, and goes with his keys."""
+    path, pool = f"/v1/reviews/{order_id}", road.desk.shell.pool
+    words = [finding[tongue] for finding in shown["findings"] for tongue in ("zh", "en")]
+    words.append(shown["acts"][0]["reason"])
+    written = await pool.fetchval("SELECT string_agg(state::text, '') FROM state")
+    written += await pool.fetchval("SELECT string_agg(convert_from(body, 'UTF8'), '') FROM outbox")
+    assert words[-1] == "已电话核实"
+    assert "L02-assess" in written
+    assert [word for word in words if word in written] == []
+    told = (await road.desk.get(f"{path}/findings", "hospital-a")).json()["prescriptions"][0]
+    assert (told["findings"], told["acts"]) == (shown["findings"], shown["acts"])
+    assert (await road.desk.get(f"{path}/findings", "hospital-b")).status_code == 404
+    again = (await road.desk.get(f"{path}/replay", "reviewers")).json()["prescriptions"][0]
+    assert (again["same"], again["verdict"]) == (True, "look")
+    vault = road.hospital.shell.vault
+    async with road.hospital.shell.pool.acquire() as conn:
+        assert await vault.forget(conn, order_id) > 0
+    road.desk.shell.vault._opened.clear()
+    closed = (await road.desk.get(path, "reviewers")).json()
+    assert (closed["erased"], closed["prescriptions"][0]["findings"]) == (True, [])
+    assert (await road.desk.get(f"{path}/replay", "reviewers")).status_code == 410
 
 
 async def test_the_desk_is_the_reviewers_alone(road: Road) -> None:

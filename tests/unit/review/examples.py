@@ -1,8 +1,11 @@
 """Orders in review: what the rules clear, refuse, or show to a person."""
 
+import base64
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from schemas.prescription import (
     CancelRequested,
@@ -12,12 +15,12 @@ from schemas.prescription import (
     PrescriptionSheet,
 )
 from schemas.review import DecideCase, EscalateCase, GiveBackCase, HandOverCase, TakeCase
-from schemas.values import CancelCause
+from schemas.values import CancelCause, Sealed
 from services.kit.decision import Actor, Facts, Message, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Given, Outcome, facts_for, given
 from services.prescription.making import corrected_order
 from services.review import domain
-from services.review.domain.acts import seen
+from services.review.domain.acts import Beside, seen
 from services.review.domain.reading import Known
 from services.review.rules import Pack, chosen
 from tests.unit.prescription.examples import (
@@ -32,6 +35,7 @@ from tests.unit.prescription.examples import (
     submission,
 )
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
 REVIEWERS = Actor(UUID("01950000-0000-7000-8000-0000000000b1"), "reviewer", "reviewers")
 OTHERS = Actor(UUID("01950000-0000-7000-8000-0000000000b2"), "reviewer", "reviewers-2")
 CITY = "990100"
@@ -40,6 +44,18 @@ TITLE, SENIOR, ASSISTANT = "2.4", "2.2", "2.5"
 CLEAR = ("metformin", "acarbose", "dapagliflozin")
 LEASE = UUID("01950000-0000-7000-8000-0000000000d1")
 DEADLINE = NOW + timedelta(hours=2)
+
+
+def a_seal(value: BaseModel) -> Sealed[Any]:
+    """Closed enough for a test: nothing of it can be read without opening."""
+    text = base64.b64encode(value.model_dump_json().encode()).decode()
+    return Sealed(key_id=UUID(int=1), nonce="AAAA", ciphertext=text)
+
+
+def opened(sealed: Sealed[Any] | None, model: type[ModelT]) -> ModelT:
+    """What was closed so."""
+    assert sealed is not None
+    return model.model_validate_json(base64.b64decode(sealed.ciphertext))
 
 
 def rules() -> Pack:
@@ -71,7 +87,7 @@ def doubtful(number: int = 1, **changes: Any) -> dict[str, Any]:
 def an_issue(*sheets: dict[str, Any]) -> tuple[PrescriptionIssued, Facts]:
     """The fact and what lookup opens of it."""
     command = submission(*sheets)
-    return issued(command), facts_for(found=Known(clinical(command)))
+    return issued(command), facts_for(found=Known(clinical(command), seal=a_seal))
 
 
 class AtDesk(Outcome):
@@ -118,7 +134,8 @@ def a_correction(
         fixed if old.prescription_id == fixed.prescription_id else old
         for old in known.prescriptions
     )
-    return event, facts_for(found=Known(ClinicalOrder(patient=known.patient, prescriptions=sheets)))
+    written = ClinicalOrder(patient=known.patient, prescriptions=sheets)
+    return event, facts_for(found=Known(written, seal=a_seal))
 
 
 def take(pharmacist: str = PHARMACIST, title: str = TITLE) -> TakeCase:
@@ -153,7 +170,7 @@ def hand_over(to: str = COLLEAGUE, **changes: Any) -> HandOverCase:
 
 def desk(actor: Actor = REVIEWERS, lease: UUID = LEASE) -> Facts:
     """What the shell hands in with a command from the desk; a fresh lease has the first id."""
-    return facts_for(ids=[lease] * 8, actor=actor)
+    return facts_for(ids=[lease] * 8, actor=actor, found=Beside(seal=a_seal))
 
 
 def choice(decision: str, number: int = 1, **changes: Any) -> DecideCase:

@@ -12,6 +12,7 @@ from services.kit.decision import DropTimer, SetTimer, TimerFired
 from services.kit.spec import NOW, facts_for
 from services.review import domain
 from services.review.domain.acts import seen
+from services.review.domain.findings import Kept, Told
 from services.review.domain.state import (
     CaseHandedOver,
     CaseLaidBack,
@@ -44,6 +45,7 @@ from tests.unit.review.examples import (
     give_back,
     hand_over,
     in_review,
+    opened,
     returned,
     rules,
     take,
@@ -140,16 +142,19 @@ class TestSigning:
     def test_text_findings_and_pack_all_count(self) -> None:
         (sheet,) = in_review(doubtful()).state.sheets
         other = in_review(doubtful(version=2)).state.sheets[0]
-        changes = ({"version": 2}, {"findings": ()}, {"rule_pack": "x"}, {"wants": "senior"})
+        changes = ({"version": 2}, {"kept": None}, {"rule_pack": "x"}, {"wants": "senior"})
         hashes = {seen(sheet.model_copy(update=change)) for change in changes}
         assert len(hashes | {seen(sheet), seen(other)}) == 5
 
     def test_every_finding_has_its_inputs_text_and_source(self) -> None:
-        (sheet,) = in_review(doubtful()).state.sheets
-        assert [finding.rule for finding in sheet.findings if finding.severity != "note"] == [
-            "L02-assess"
-        ]
-        assert all(f.source and f.zh and f.en and f.version for f in sheet.findings)
+        case = in_review(doubtful())
+        (sheet,) = case.state.sheets
+        assert [one.rule for one in sheet.spoken if one.severity != "note"] == ["L02-assess"]
+        found = opened(sheet.kept, Kept).findings
+        assert [one.rule for one in found] == [one.rule for one in sheet.headings]
+        assert all(f.source and f.zh and f.en and f.version for f in found)
+        open_words = case.state.model_dump_json() + str(case.decision.events)
+        assert [f.rule for f in found if f.zh in open_words or f.en in open_words] == []
 
 
 class TestSecondPharmacist:
@@ -194,7 +199,8 @@ class TestEscalation:
     def test_to_a_second_one_means_somebody_else(self) -> None:
         left = taken(doubtful()).and_when(escalate("second"), facts=desk())
         left.then_types(PersonDecided, CaseLaidBack)
-        assert left.state.sheets[0].acts[0].reason == "剂量不常见"
+        (act,) = left.state.sheets[0].acts
+        assert opened(act.told, Told).text == "剂量不常见"
         left.and_when(take(), facts=desk()).then_invalid("second_needed")
         other = left.and_when(take(COLLEAGUE), facts=desk(lease=NEXT))
         sent = choice("approve", pharmacist=COLLEAGUE, lease=NEXT)

@@ -20,6 +20,7 @@ from services.kit.decision import Actor, DropTimer, Note, SetTimer, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Outcome, facts_for, given
 from services.review import domain
 from services.review.domain.acts import seen
+from services.review.domain.findings import Told
 from services.review.domain.state import (
     BY_RULES,
     CaseLaidBack,
@@ -48,6 +49,7 @@ from tests.unit.review.examples import (
     desk,
     doubtful,
     in_review,
+    opened,
     returned,
     rules,
     take,
@@ -161,7 +163,7 @@ class TestTheDesk:
             PersonDecided, ReviewApproved
         )
 
-    def test_rejecting_carries_the_official_code_and_the_words(self) -> None:
+    def test_rejecting_carries_the_official_code_and_seals_the_words(self) -> None:
         outcome = taken(doubtful()).and_when(
             choice("reject", code="2-1", reason="与诊断不符"), facts=desk()
         )
@@ -169,7 +171,10 @@ class TestTheDesk:
         event = outcome.decision.events[-1]
         assert isinstance(event, ReviewRejected)
         (reason,) = event.rejected[0].reasons
-        assert (reason.code, reason.text, reason.rule_id) == ("2-1", "与诊断不符", "pharmacist")
+        said = ("2-1", rules().codes["2-1"], "pharmacist")
+        assert (reason.code, reason.text, reason.rule_id) == said
+        assert opened(outcome.state.sheets[0].acts[0].told, Told).text == "与诊断不符"
+        assert "与诊断不符" not in outcome.state.model_dump_json() + event.model_dump_json()
 
     def test_returning_gives_the_doctor_two_hours(self) -> None:
         outcome = returned(doubtful()).then_types(PersonDecided, ReviewReturned)

@@ -13,7 +13,7 @@ from schemas.review import DecideCase
 from schemas.signing import acted_text
 from services.kit.decision import Facts
 from services.kit.spec import NOW, facts_for
-from services.review.domain.acts import seen
+from services.review.domain.acts import Beside, seen
 from services.review.domain.state import PersonDecided
 from services.review.rules import Pack
 from services.review.rules.case import UNPROVED
@@ -66,7 +66,7 @@ def signed(case: AtDesk, at: datetime = NOW, by: str = LICENCE, **changes: Any) 
 
 def proved(profile: X509Profile, command: DecideCase) -> Facts:
     found = proof_of_act(profile, command, NOW)
-    return facts_for(ids=[LEASE] * 8, actor=REVIEWERS, found=found)
+    return facts_for(ids=[LEASE] * 8, actor=REVIEWERS, found=Beside(found))
 
 
 @pytest.mark.usefixtures("signed_only")
