@@ -1,5 +1,7 @@
 """Claim over HTTP: the patient's answers, one claim, and the ledger's totals."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.claim import AnswerAsk, DecideDispute
 from services.claim import ports, reconciling, store
 from services.claim.domain import State
+from services.claim.mending import Mender, SamePerson, WriteOff, write_off
 from services.claim.nhsa import isolation
 from services.kit.http import Door, Problem, door
 
@@ -51,20 +54,43 @@ async def reconcile(
     wish: Reconcile, gate: Annotated[Door, Depends(door("operator"))]
 ) -> dict[str, Any]:
     """A day's settlements against the payers' and the payment provider's books."""
-    async with gate.pool.acquire() as conn:
-        slips = await store.slips_of_day(conn, *reconciling.span(wish.date))
-        orders = sorted({str(slip["order_id"]) for slip in slips})
-        paid = await store.paid_by_patients(conn, orders)
+    begin, end = reconciling.span(wish.date)
+    pool, settings = gate.pool, gate.settings
+    async with pool.acquire() as conn:
+        slips = await store.slips_of_day(conn, begin, end)
+        orders = await store.orders_of_day(conn, begin, end)
         known = await store.known_groups(conn)
-    async with ports.lines(gate.settings) as (line, payment):
-        payers = await reconciling.with_payers(line, wish.date, slips, known, repair=wish.repair)
-        provider = await reconciling.with_provider(payment, slips, paid)
+
+    async def paid_of(some: Sequence[str]) -> Mapping[str, int]:
+        async with pool.acquire() as conn:
+            return await store.paid_by_patients(conn, some)
+
+    async with AsyncExitStack() as stack:
+        line, payment = await stack.enter_async_context(ports.lines(settings))
+        clients = ports.callers(settings, gate.vault, pool)
+        for kind in ("settle", "hold"):
+            # One of those that share the payers' connections, one of the provider's.
+            stack.push_async_callback(clients[kind].close)
+        mender = Mender(pool, line, clients)
+        payers = await reconciling.with_payers(mender, wish.date, slips, known, repair=wish.repair)
+        provider = await reconciling.with_provider(payment, orders, paid_of)
     return {
         "date": wish.date.isoformat(),
         **payers,
         "provider": provider,
         "unmatched": reconciling.unmatched(payers, provider),
     }
+
+
+@router.post("/v1/reconciliations/write-offs")
+async def give_up(
+    wish: WriteOff, gate: Annotated[Door, Depends(door("operator"))]
+) -> dict[str, Any]:
+    """A difference is lost: proposed by one person, done by another; 409 from the same one."""
+    try:
+        return await write_off(gate.pool, wish)
+    except SamePerson:
+        raise Problem(409, "second_person", "somebody else has to say so as well") from None
 
 
 @router.get("/v1/payers")

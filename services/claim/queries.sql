@@ -38,14 +38,20 @@ FROM state WHERE state ->> 'dispute' IS NOT NULL
 ORDER BY order_id LIMIT 1000;
 
 -- name: add_slips
-INSERT INTO slip
-SELECT * FROM jsonb_populate_recordset(NULL::slip, $1::jsonb)
-ON CONFLICT DO NOTHING;
+WITH new AS (
+    INSERT INTO slip
+    SELECT * FROM jsonb_populate_recordset(NULL::slip, $1::jsonb)
+    ON CONFLICT DO NOTHING RETURNING settlement_id
+)
+INSERT INTO sale_due SELECT settlement_id, false FROM new ON CONFLICT DO NOTHING;
 
 -- name: undo_slips
-INSERT INTO slip_undone
-SELECT settlement_id, $2 FROM slip WHERE settlement_id = ANY($1::text[])
-ON CONFLICT DO NOTHING;
+WITH gone AS (
+    INSERT INTO slip_undone
+    SELECT settlement_id, $2 FROM slip WHERE settlement_id = ANY($1::text[])
+    ON CONFLICT DO NOTHING RETURNING settlement_id
+)
+INSERT INTO sale_due SELECT settlement_id, true FROM gone ON CONFLICT DO NOTHING;
 
 -- name: add_invoices
 INSERT INTO invoice
@@ -126,3 +132,63 @@ FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name;
 
 -- name: leave_turns
 UPDATE person SET turn = NULL, turn_until = NULL WHERE turn = ANY($1::uuid[]);
+
+-- name: orders_of_day
+SELECT DISTINCT order_id::text AS order_id FROM transfer WHERE at >= $1 AND at < $2;
+
+-- name: slips_known
+SELECT s.*, u.settlement_id IS NOT NULL AS undone
+FROM slip s LEFT JOIN slip_undone u USING (settlement_id)
+WHERE s.settlement_id = ANY($1::text[]);
+
+-- name: settle_call
+SELECT ref, request::text AS request FROM call
+WHERE order_id = $1 AND kind = 'settle' AND response::jsonb ->> 'msgid' = $2;
+
+-- name: add_slip_again
+WITH new AS (
+    INSERT INTO slip
+    SELECT $1, order_id, tenant_id, attempt, payer_area, insutype, clr_type, clr_optins, visit_id,
+           $2, settled_at, total_fen, fund_fen, account_fen, cash_fen
+    FROM slip WHERE settlement_id = $3
+    ON CONFLICT DO NOTHING RETURNING settlement_id
+)
+INSERT INTO sale_due SELECT settlement_id, false FROM new ON CONFLICT DO NOTHING;
+
+-- name: propose_write_off
+INSERT INTO write_off (settlement_id, proposed_by, reason, proposed_at)
+VALUES ($1, $2, $3, clock_timestamp())
+ON CONFLICT DO NOTHING RETURNING settlement_id;
+
+-- name: take_write_off
+SELECT * FROM write_off WHERE settlement_id = $1 FOR UPDATE;
+
+-- name: approve_write_off
+UPDATE write_off SET approved_by = $2, approved_reason = $3, approved_at = clock_timestamp()
+WHERE settlement_id = $1;
+
+-- name: written_off
+SELECT settlement_id, proposed_by, approved_by, reason FROM write_off
+WHERE settlement_id = ANY($1::text[]) AND approved_by IS NOT NULL;
+
+-- name: sales_due
+SELECT s.settlement_id, s.order_id, s.payer_area, s.clr_type, d.back, c.request::text AS request,
+       t.refusal = '' AS was_told, u.settlement_id IS NOT NULL AS undone
+FROM sale_due d
+JOIN slip s USING (settlement_id)
+LEFT JOIN slip_undone u USING (settlement_id)
+LEFT JOIN sale_told t ON t.settlement_id = d.settlement_id AND NOT t.back
+-- One that was settled again has no call of its own; the one it repeats says what was sold.
+LEFT JOIN LATERAL (
+    SELECT request FROM call
+    WHERE order_id = s.order_id AND kind = 'settle'
+    ORDER BY coalesce(response::jsonb ->> 'msgid' = s.msgid, false) DESC, id DESC LIMIT 1
+) c ON true
+ORDER BY d.settlement_id, d.back LIMIT $1;
+
+-- name: sale_is_told
+WITH gone AS (
+    DELETE FROM sale_due WHERE settlement_id = $1 AND back = $2 RETURNING settlement_id, back
+)
+INSERT INTO sale_told SELECT settlement_id, back, clock_timestamp(), $3 FROM gone
+ON CONFLICT DO NOTHING;

@@ -30,7 +30,14 @@ def main(argv: Sequence[str]) -> int:
     daily.add_argument("--report", type=Path, metavar="FILE", help="instead of stdout")
     daily.add_argument("--repair", action="store_true", help="mend what can be mended by itself")
     daily.add_argument("--home", type=Path, default=default_home())
+    lost = actions.add_parser("write-off", help="give a difference up; it takes two persons")
+    lost.add_argument("settlement", help="its number, as the report of `reconcile` has it")
+    lost.add_argument("--person", required=True, help="who says so, by staff number")
+    lost.add_argument("--reason", required=True)
+    lost.add_argument("--home", type=Path, default=default_home())
     options = parser.parse_args(list(argv))
+    if options.action == "write-off":
+        return write_off(options.home, options.settlement, options.person, options.reason)
     if options.action == "reconcile":
         return reconcile(options.home, options.date, options.repair, options.report)
     if options.schema:
@@ -52,6 +59,14 @@ def reconcile(home: Path, day: date, repair: bool, report: Path | None) -> int:
         told = body_of(client.post("/v1/reconciliations", json=wish))
     tell(told, report)
     return int(told["unmatched"] > 0)
+
+
+def write_off(home: Path, settlement: str, person: str, reason: str) -> int:
+    """0; the first word proposes it, another person's does it. Raises NotRunning, Refused."""
+    with connect(home) as client, reaching():
+        wish = {"settlement_id": settlement, "person": person, "reason": reason}
+        print(json.dumps(body_of(client.post("/v1/reconciliations/write-offs", json=wish))))
+    return 0
 
 
 def schema() -> str:

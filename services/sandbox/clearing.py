@@ -51,7 +51,7 @@ class Tamper(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    do: Literal["lose", "double", "alter"]
+    do: Literal["lose", "double", "alter", "cut"]
     settlement_id: str
 
 
@@ -171,6 +171,15 @@ async def _tamper(conn: Connection, do: str, row: asyncpg.Record) -> None:
         case "lose":
             await conn.execute("DELETE FROM sold_code WHERE settlement_id = $1", one)
             await conn.execute("DELETE FROM settlement WHERE id = $1", one)
+            await conn.execute("DELETE FROM call WHERE key = $1", row["key"])
+            sql = "UPDATE presettlement SET state = 'open' WHERE id = $1"
+            await conn.execute(sql, row["presettlement_id"])
+            person = await insured.person(conn, row["psn_no"], locked=True)
+            uses = insured.loaded(row["uses"])
+            await insured.move(conn, person, row["year"], uses, row["account_fen"], -1)
+        case "cut":
+            sql = "UPDATE settlement SET settled_at = settled_at + interval '1 day'"
+            await conn.execute(f"{sql} WHERE id = $1", one)
         case "alter":
             sql = "UPDATE settlement SET fund_fen = fund_fen - 1, cash_fen = cash_fen + 1"
             await conn.execute(f"{sql} WHERE id = $1", one)

@@ -116,6 +116,8 @@ async def tell_sale(papers: Papers, asked: Asked) -> Message:
         if said:
             return {"retRslt": "0", "msgRslt": said}
     for drug in drugs:
+        if await papers.take(SALE, drug["medins_prod_sel_no"]) is not None:
+            continue
         kept = {name: drug[name] for name in ("setl_id", "sel_retn_cnt") if name in drug}
         codes = sorted(row["drug_trac_codg"] for row in drug["drugtracinfo"])
         await papers.put(SALE, drug["medins_prod_sel_no"], kept | {"codes": codes})
@@ -167,8 +169,9 @@ async def _wrong_with(papers: Papers, drug: Message) -> str:
     number, codes = text(drug, "medins_prod_sel_no"), drug.get("drugtracinfo") or ()
     if not codes or amount(drug, "sel_retn_cnt") != len(codes):
         return f"{number}: each pack needs its code"
-    if await papers.take(SALE, number) is not None:
-        return f"{number}: this sale was told before"
+    before = await papers.take(SALE, number)
+    if before is not None and set(before["codes"]) != {row["drug_trac_codg"] for row in codes}:
+        return f"{number}: another sale was told under this number"
     if drug.get("mdtrt_setl_type") != INSURED:
         return ""
     settled = await papers.settled(text(drug, "setl_id"))

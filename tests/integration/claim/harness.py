@@ -234,6 +234,12 @@ class Claim:
         told: dict[str, Any] = answer.json()
         return told
 
+    async def give_up(self, settlement_id: str, person: str) -> httpx.Response:
+        """Somebody of the operator's says that a difference is lost."""
+        body = {"settlement_id": settlement_id, "person": person, "reason": "nobody knows it"}
+        path = "/v1/reconciliations/write-offs"
+        return await self.client.post(path, json=body, headers=self._as("operations"))
+
     async def tamper(self, do: str, settlement_id: str) -> None:
         """Somebody has been at the payer's books."""
         async with httpx.AsyncClient(base_url=self.outside.payer_url) as client:

@@ -17,7 +17,10 @@ from services.claim.domain.notes import UsedUp
 from services.claim.domain.state import Phase, State, Step
 from services.claim.nhsa import isolation
 from services.claim.nhsa.dialects import CHINA
-from services.kit import calls
+from services.claim.nhsa.edge import PayerLine
+from services.claim.nhsa.exchange import Exchange
+from services.claim.sales import Teller
+from services.kit import calls, outbound
 from services.kit.ids import new_id
 from services.sandbox.arithmetic import ZERO
 from services.sandbox.insured import loaded, number_of
@@ -400,6 +403,11 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     told = await claim.reconcile(day)
     assert (told["unmatched"], told["differences"], told["provider"]["result"]) == (0, [], "equal")
     assert [row["settlements"] for row in told["groups"]] == [3]
+    # And the payer is told of each sale, once; what is undone already needs no telling
+    line = PayerLine(outbound.client(claim.outside.payer_url, 4, 5.0))
+    teller = Teller(claim.shell.pool, Exchange(line))
+    assert await teller.tell() == {"told": 3, "refused": 2, "left": 0}
+    assert await teller.tell() == {"told": 0, "refused": 0, "left": 0}
     # When the payer loses one, doubles another and alters the third
     for do, settlement_id in zip(("lose", "double", "alter"), ids[:3], strict=True):
         await claim.tamper(do, settlement_id)
@@ -413,6 +421,9 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     found = {row["code"]: row["resolution"] for row in mended["differences"]}
     assert found == dict.fromkeys(("000101", "000102", "000103"), "repaired"), mended
     assert (await claim.reconcile(day))["unmatched"] == 0
+    # What was settled under another number is told as returned and sold again
+    assert await teller.tell() == {"told": 2, "refused": 0, "left": 0}
+    await line.close()
     # What the payer counts on the next day is explained on both, and never reversed
     await claim.tamper("cut", ids[0])
     for of_day, code in ((day, "000102"), (day + timedelta(days=1), "000101")):
@@ -425,7 +436,9 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     said = [await claim.give_up(ids[1], person) for person in ("S-1", "S-1", "S-2")]
     assert [answer.status_code for answer in said] == [200, 409, 200]
     told = await claim.reconcile(day)
-    assert (told["unmatched"], told["differences"][-1]["resolution"]) == (0, "written_off")
+    found = {row["settlement_id"]: row["resolution"] for row in told["differences"]}
+    assert found == {ids[0]: "explained", ids[1]: "written_off"}
+    assert told["unmatched"] == 0
     quiet = await claim.reconcile(day - timedelta(days=1))
     assert quiet["unmatched"] == 0
 

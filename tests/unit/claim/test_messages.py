@@ -148,7 +148,8 @@ async def test_the_second_level_refuses_although_the_envelope_says_yes(area: str
     other = drug.model_copy(update={"settlement_id": "ST-9"})
     assert await said_no(area, goods.TellSale(**dict(other))) == "not_taken"
     first = goods.TellSale(**dict(drug))
-    assert await said_no(area, first, first) == "not_taken"
+    another = goods.TellSale(**dict(sold("S-1", CODES[1])))
+    assert await said_no(area, first, first, another) == "not_taken"
     back = goods.Returned(**drug.model_dump(include=set(goods.Returned.model_fields)))
     told = goods.TellReturn(**dict(back))
     assert await said_no(area, told) == "not_taken"

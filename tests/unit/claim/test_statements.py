@@ -3,6 +3,7 @@
 import base64
 import io
 import zipfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_a_day_begins_at_midnight_in_china() -> None:
     assert end == datetime(2026, 3, 2, 16, tzinfo=UTC)
 
 
+def paid(fen: int, order: str = "order-1") -> reconciling.Paid:
+    """What our ledger says of one order."""
+
+    async def of(orders: Sequence[str]) -> dict[str, int]:
+        return {order: fen} if fen and order in orders else {}
+
+    return of
+
+
 def provider(body: Any, status: int = 200) -> httpx.AsyncClient:
     transport = httpx.MockTransport(lambda request: httpx.Response(status, json=body))
     return httpx.AsyncClient(base_url="http://provider", transport=transport)
@@ -96,12 +106,22 @@ async def test_the_provider_is_compared_by_order(
     captured: int | None, result: str, differing: int
 ) -> None:
     orders = [{"order_ref": "order-1", "captured_fen": captured}] if captured else []
-    told = await reconciling.with_provider(provider({"orders": orders}), [SLIP], {"order-1": 4_000})
+    told = await reconciling.with_provider(provider({"orders": orders}), ["order-1"], paid(4_000))
     assert (told["result"], len(told["differences"])) == (result, differing)
+    codes = [row["code"] for row in told["differences"]]
+    assert codes == ([] if result == "equal" else ["000103" if captured else "000102"])
+
+
+@pytest.mark.parametrize(("ours", "code"), [(0, ["000101"]), (300, [])])
+async def test_what_the_provider_alone_has_is_found_on_any_day(ours: int, code: list[str]) -> None:
+    # An order of another day that we have booked is of that day's statement
+    orders = [{"order_ref": "order-9", "captured_fen": 500}]
+    told = await reconciling.with_provider(provider({"orders": orders}), [], paid(ours, "order-9"))
+    assert [row["code"] for row in told["differences"]] == code
 
 
 async def test_a_provider_that_says_nothing_is_unmatched() -> None:
-    told = await reconciling.with_provider(provider([]), [SLIP], {})
+    told = await reconciling.with_provider(provider([]), ["order-1"], paid(0))
     assert told["result"].startswith("unknown")
     assert reconciling.unmatched({"groups": [], "differences": []}, told) == 1
 
@@ -112,3 +132,73 @@ def test_what_was_repaired_or_is_equal_is_matched() -> None:
         "differences": [{"repaired": True}, {"repaired": False}],
     }
     assert reconciling.unmatched(payers, {"result": "equal", "differences": []}) == 2
+
+
+class Hand:
+    """A mender whose far side answers as it is told."""
+
+    line: Any = None
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.done: list[str] = []
+
+    async def known(self, ids: Sequence[str]) -> dict[str, Any]:
+        found = self.answers.get("known")
+        return {"ST-1": found} if found else {}
+
+    async def written_off(self, ids: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = self.answers.get("written_off", {})
+        return found
+
+    async def holds(self, slip: Any) -> bool:
+        return bool(self.answers.get("holds"))
+
+    async def reverse(self, group: Group, found: Difference) -> str:
+        self.done.append("reverse")
+        return str(self.answers.get("wrong", ""))
+
+    async def settle_again(self, group: Group, slip: Any, *, undo_first: bool) -> str:
+        self.done.append("undo, settle" if undo_first else "settle")
+        if self.answers.get("away"):
+            raise CallUnknown("HTTP 503")
+        return str(self.answers.get("wrong", ""))
+
+
+GROUP = Group("310", "41", "990100", "990100")
+OURS = SLIP | {"undone": False, "settled_at": datetime(2026, 3, 1, 15, 59, tzinfo=UTC)}
+LOST = OURS | {"undone": True}
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "repair", "resolution", "done"),
+    [
+        ("000101", {}, False, "open", []),
+        ("000101", {}, True, "repaired", ["reverse"]),
+        ("000101", {"wrong": "no"}, True, "open", ["reverse"]),
+        # Ours of another day is never reversed, ours that we have undone is
+        ("000101", {"known": OURS}, True, "explained", []),
+        ("000101", {"known": OURS | {"fund_fen": 1}}, True, "open", []),
+        ("000101", {"known": LOST}, True, "repaired", ["reverse"]),
+        ("000102", {"known": OURS}, False, "open", []),
+        ("000102", {"known": OURS, "holds": True}, True, "explained", []),
+        ("000102", {"known": OURS}, True, "repaired", ["settle"]),
+        ("000102", {"known": OURS, "wrong": "amounts"}, True, "open", ["settle"]),
+        ("000102", {"known": OURS, "away": True}, True, "open", ["settle"]),
+        ("000103", {"known": OURS}, False, "open", []),
+        ("000103", {"known": OURS}, True, "repaired", ["undo, settle"]),
+        ("000103", {"known": OURS, "wrong": "amounts"}, True, "open", ["undo, settle"]),
+        ("000103", {"written_off": {"ST-1": {"reason": "r"}}}, True, "written_off", []),
+    ],
+)
+async def test_each_difference_has_its_repair(
+    code: str, answers: dict[str, Any], repair: bool, resolution: str, done: list[str]
+) -> None:
+    hand: Any = Hand(**answers)
+    found = Difference(code, "ST-1", "M" * 30, "order-1", 10_005, 6_000, 5)
+    [row] = await reconciling._resolved(hand, GROUP, [found], repair)
+    assert (row["resolution"], hand.done) == (resolution, done)
+    assert row["repaired"] is (resolution != "open")
+    told = {"groups": [], "differences": [row]}
+    equal = {"result": "equal", "differences": []}
+    assert reconciling.unmatched(told, equal) == (resolution == "open")

@@ -63,3 +63,14 @@ def test_a_day_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         claim.main(["reconcile", "--date", "yesterday"])
     assert "--date" in capsys.readouterr().err
+
+
+def test_a_difference_is_given_up_with_a_reason_by_a_person(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = answering(monkeypatch, 200, {"settlement_id": "ST-1", "state": "proposed"})
+    arguments = ["write-off", "ST-1", "--person", "S-1", "--reason", "nobody knows it"]
+    assert claim.main(arguments) == 0
+    wish = {"settlement_id": "ST-1", "person": "S-1", "reason": "nobody knows it"}
+    assert seen == [("/v1/reconciliations/write-offs", wish)]
+    assert json.loads(capsys.readouterr().out)["state"] == "proposed"

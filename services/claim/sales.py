@@ -1,0 +1,157 @@
+"""Tells the payers what was sold and what came back (3505A, 3506A), beside the way of an order.
+
+Each settlement that stands is a sale, each that is undone a return of all of it; both are due from
+the transaction that booked them. A message's id follows from the settlement, so that a worker that
+dies or two that meet tell it once. A refusal is kept for operations and changes no money.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from services.catalogue import product
+from services.catalogue.model import SaleClass
+from services.claim import ports
+from services.claim.nhsa import goods
+from services.claim.nhsa.edge import Refused, msgid_of, pharmacy_code
+from services.claim.nhsa.exchange import Exchange
+from services.kit import queries, telemetry
+from services.kit.calls import CallUnknown
+from services.kit.config import Settings
+from services.kit.handler import Shell
+
+QUERIES = queries.load(__package__)
+EVERY_S = 2.0
+# After a payer that did not answer, the others of its kind are not tried at once.
+PAUSE_S = 15.0
+AT_ONCE = 50
+# What no fact of the road carries: names of people stay sealed, batches stay at the pharmacy.
+NOT_TOLD = "-"
+
+log = telemetry.logger(__name__)
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Takes what is due from claim's books to the payers."""
+
+    pool: asyncpg.Pool
+    exchange: Exchange
+
+    async def tell(self) -> dict[str, int]:
+        """How many were taken, refused, and left for later."""
+        done = {"told": 0, "refused": 0, "left": 0}
+        rows = [dict(row) for row in await self.pool.fetch(QUERIES["sales_due"], AT_ONCE)]
+        silent: set[str] = set()
+        for row in rows:
+            if row["payer_area"] in silent:
+                done["left"] += 1
+                continue
+            try:
+                refusal = await self._tell(row)
+            except CallUnknown:
+                silent.add(row["payer_area"])
+                done["left"] += 1
+                continue
+            await self.pool.execute(
+                QUERIES["sale_is_told"], row["settlement_id"], row["back"], refusal
+            )
+            done["refused" if refusal else "told"] += 1
+        return done
+
+    async def _tell(self, row: Row) -> str:
+        """ "" or the refusal. Raises CallUnknown."""
+        if not row["was_told"] and row["undone"]:
+            return "never_told: it was undone before anybody was told of it"
+        request = json.loads(row["request"]) if row["request"] else None
+        if request is None:
+            return "not_kept: our message of the settlement is no longer kept"
+        shop = pharmacy_code(request["pharmacy_id"])
+        kind = "return" if row["back"] else "sale"
+        msgid = msgid_of(shop, f"{row['order_id']}:{kind}:{row['settlement_id']}")
+        ask = returned(row, request) if row["back"] else sold(row, request)
+        try:
+            await self.exchange.ask(row["payer_area"], ask, msgid)
+        except Refused as refused:
+            told = refused.reply.response
+            return f"{told['code']}: {told['message']}"[:500]
+        return ""
+
+
+def sold(row: Row, request: Row) -> goods.TellSales:
+    """3505A of one settlement, from our own 2102."""
+    drugs = tuple(
+        goods.Drug(
+            **_head(row, request, line),
+            batch_number=NOT_TOLD,
+            lot_number=NOT_TOLD,
+            doctor_name=NOT_TOLD,
+            pharmacist_name=NOT_TOLD,
+            pharmacist_licence=NOT_TOLD,
+            settlement_kind=row["clr_type"],
+            certificate_type="01",
+            prescription_only=_flag_of(line["product_code"]),
+            split=False,
+            circulated=True,
+            document_number=request["order_number"],
+            insured=goods.INSURED,
+        )
+        for line in request["codes"]
+    )
+    return goods.TellSales(drugs=drugs)
+
+
+def returned(row: Row, request: Row) -> goods.TellReturns:
+    """3506A of the same."""
+    drugs = (goods.Returned(**_head(row, request, line)) for line in request["codes"])
+    return goods.TellReturns(drugs=tuple(drugs))
+
+
+def sale_number(settlement_id: str, line_id: str) -> str:
+    """`medins_prod_sel_no`: 20 characters, the same for a sale and for its return."""
+    digest = hashlib.blake2b(f"{settlement_id}.{line_id}".encode(), digest_size=9).hexdigest()
+    return f"S-{digest}"
+
+
+def _head(row: Row, request: Row, line: Row) -> dict[str, Any]:
+    known = product(line["product_code"])
+    return {
+        "product_code": line["product_code"],
+        "own_code": line["product_code"],
+        "own_name": known.generic_name if known else line["product_code"],
+        "sale_number": sale_number(row["settlement_id"], line["line_id"]),
+        "settlement_id": row["settlement_id"],
+        "visit_number": request["order_number"],
+        "count": Decimal(len(line["codes"])),
+        "at": datetime.fromisoformat(request["fee_at"]),
+        "by": NOT_TOLD,
+        "codes": tuple(goods.Code(code=code) for code in line["codes"]),
+    }
+
+
+def _flag_of(product_code: str) -> str:
+    """`rx_flag`: 1 for what needs a prescription."""
+    known = product(product_code)
+    return "0" if known and known.sale is not SaleClass.RX else "1"
+
+
+async def run(shell: Shell, settings: Settings, extras: Any) -> None:
+    """For as long as the process lives."""
+    async with ports.lines(settings) as (line, _):
+        teller = Teller(shell.pool, Exchange(line))
+        while True:
+            try:
+                done = await teller.tell()
+            except (asyncpg.PostgresError, OSError) as error:
+                log.warning("sales_not_told", error=type(error).__name__)
+                done = {"told": 0, "refused": 0, "left": 1}
+            pause_s = PAUSE_S if done["left"] else 0 if done["told"] == AT_ONCE else EVERY_S
+            await asyncio.sleep(pause_s)
