@@ -2,7 +2,8 @@
 
 A call is answered once: the same key gets the same answer, another body under it HTTP 409. Faults
 come from the profile, drawn by name, and from `POST /misbehave` while it runs. A 5xx and a hang
-happen before the call takes effect, a silence after it.
+happen before the call takes effect, a silence after it; a late call takes effect when nobody waits
+for it any more, one that comes twice is answered twice, and wrong amounts stand in the books.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ from services.kit.health import Health
 from services.sandbox.profile import DEMO, Profile, draw, load
 
 SILENCE_S_MAX = 60.0
+# Longer than a caller waits, so that a message which is held up arrives after its reversal.
+LATE_S = 6.5
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 KNOWN = "SELECT request_hash, reply FROM call WHERE key = $1"
 REMEMBER = """
@@ -64,6 +67,9 @@ class Faults:
 
     error_5xx: float = 0.0
     silent: float = 0.0
+    wrong: float = 0.0
+    twice: float = 0.0
+    late: float = 0.0
 
 
 NO_FAULTS = Faults()
@@ -74,7 +80,7 @@ class Misbehave(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fault: Literal["none", "err", "hang", "silent", "wrong"] = "none"
+    fault: Literal["none", "err", "hang", "silent", "wrong", "twice", "late"] = "none"
     kinds: tuple[str, ...] = Field(default=(), description="none named: all")
     share: float = Field(default=1.0, ge=0, le=1)
 
@@ -196,7 +202,12 @@ class FarSide:
             raise HTTPException(503, "out of order")
         if fault == "hang":
             await _silence(request)
+        if fault == "late":
+            await asyncio.sleep(LATE_S)
         reply = await self._once(kind, key, content, body, wrong=fault == "wrong")
+        if fault == "twice":
+            # As a network brings it a second time; the caller hears the second answer.
+            reply = await self._once(kind, key, content, body)
         if fault == "silent":
             await _silence(request)
         return reply
@@ -233,8 +244,9 @@ class FarSide:
         if self.draw("5xx", *fate, seen) < self._faults.error_5xx:
             return "err"
         # Only the first time: who asks again gets the answer that was made.
-        if seen == 1 and self.draw("silent", *fate) < self._faults.silent:
-            return "silent"
+        for name in ("silent", "wrong", "twice", "late") if seen == 1 else ():
+            if self.draw(name, *fate) < getattr(self._faults, name):
+                return name
         return "none"
 
     async def _once(

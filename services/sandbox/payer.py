@@ -6,7 +6,7 @@ Deductibles, bands and accounts are those of the area's policy (`arithmetic`), p
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -35,6 +35,7 @@ from services.sandbox.provinces import PAPERS, doors
 
 # A purchase at a designated pharmacy.
 PHARMACY_PURCHASE = "41"
+LAST_HOUR = 23
 
 SETTLEMENT_OF_KEY = "SELECT id FROM settlement WHERE key = $1"
 TAKE_PRESETTLEMENT = "SELECT * FROM presettlement WHERE id = $1 FOR UPDATE"
@@ -159,7 +160,14 @@ class Payer:
     """The insurer's decisions."""
 
     def __init__(self, profile: Profile, seed: int) -> None:
-        faults = Faults(profile.payer.error_5xx, profile.payer.accepts_then_silent)
+        drawn = profile.payer
+        faults = Faults(
+            error_5xx=drawn.error_5xx,
+            silent=drawn.accepts_then_silent,
+            wrong=drawn.wrong_amounts,
+            twice=drawn.arrives_twice,
+            late=drawn.arrives_late,
+        )
         kinds = {
             "eligibility": Kind(Person, self.eligibility),
             "presettle": Kind(Sale, self.presettle),
@@ -238,7 +246,7 @@ class Payer:
             body.pharmacy_id,
             year,
             insured.dumped(shares.uses),
-            body.fee_at,
+            self.counted_at(body.order_number, body.fee_at),
             body.payer_area,
         )
         await _sell(conn, settlement_id, body)
@@ -246,6 +254,14 @@ class Payer:
         await conn.execute("UPDATE presettlement SET state = 'settled' WHERE id = $1", row["id"])
         ids = {"settlement_id": settlement_id, "presettlement_id": body.presettlement_id}
         return {"result": "done", **ids, **told(body.fee_at, who, shares)}
+
+    def counted_at(self, order_number: str, at: datetime) -> datetime:
+        """The day on which it is cleared: near midnight that may be the next one."""
+        last_hour = at.astimezone(clearing.BEIJING).hour == LAST_HOUR
+        cut = (
+            last_hour and self.side.draw("day end", order_number) < self._profile.payer.day_end_cut
+        )
+        return at + timedelta(hours=1) if cut else at
 
     async def undo(self, conn: Connection, key: str, body: Undo) -> Reply:
         """All three parts go back; undone twice is undone once."""

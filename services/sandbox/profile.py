@@ -118,6 +118,10 @@ class Payer(_Part):
     accepts_then_silent: Share
     declines: Share
     token_expired: Share
+    wrong_amounts: Share = Field(default=0, description="of what it prices or settles")
+    arrives_twice: Share = Field(default=0, description="of the messages")
+    arrives_late: Share = Field(default=0, description="after its sender gave up")
+    day_end_cut: Share = Field(default=0, description="of the last hour, counted on the next day")
 
 
 class Patient(_Part):

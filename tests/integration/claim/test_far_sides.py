@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from services.sandbox import far_side
 from services.sandbox.insured import number_of
 from tests.databases import Database
 from tests.integration.claim.harness import AREA, CLASS_A, Outside, calm, outside_on
@@ -234,6 +235,23 @@ async def test_a_hold_let_go_before_it_arrives_never_holds(
     late = await payment.call("hold", order_number="H-1", attempt=1, amount_fen=1_500)
     assert late["code"] == "reversed"
     assert (await outside.payment.side.ledger())["totals"]["holds"] == 0
+
+
+async def test_a_late_settlement_is_refused_once_its_message_was_reversed(
+    payer: Caller, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_side, "LATE_S", 0.4)
+    presettled = await payer.presettle()
+    async with httpx.AsyncClient(base_url=outside.payer_url) as client:
+        await client.post("/misbehave", json={"fault": "late", "kinds": ["settle"]})
+        late = asyncio.create_task(payer.settle(presettled["presettlement_id"], code(1), code(2)))
+        await asyncio.sleep(0.1)
+        assert (await payer.reverse("settle"))["reversed"] is False
+        assert (await late)["code"] == "reversed"
+        await client.post("/misbehave", json={"fault": "twice", "kinds": ["settle"]})
+        again = await payer.settle(presettled["presettlement_id"], code(1), code(2), ref="1.2")
+    assert again["result"] == "done"
+    assert (await outside.payer.side.ledger())["totals"]["settled"] == 1
 
 
 async def test_it_can_be_told_to_misbehave(payer: Caller, outside: Outside) -> None:

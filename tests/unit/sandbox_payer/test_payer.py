@@ -1,8 +1,11 @@
 """What the simulated payer and provider decide, without their databases."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
+from services.sandbox.clearing import BEIJING
 from services.sandbox.far_side import Faults, order_of, short_id
 from services.sandbox.insured import EMPLOYEES, HAS_ACCOUNT, drawn
 from services.sandbox.payer import Payer, Reverse, declines, expired
@@ -48,7 +51,50 @@ def test_ids_follow_from_keys() -> None:
 
 
 def test_faults_follow_the_profile_and_the_seed() -> None:
-    assert Faults() == Faults(0.0, 0.0)
+    assert Faults() == Faults(0.0, 0.0, 0.0, 0.0, 0.0)
     one, same, other = Payer(PROFILE, 1).side, Payer(PROFILE, 1).side, Payer(PROFILE, 2).side
     assert one.draw("latency", "H-1") == same.draw("latency", "H-1")
     assert one.draw("latency", "H-1") != other.draw("latency", "H-1")
+
+
+def faulty(**shares: float) -> Payer:
+    """A payer with these faults and no others."""
+    calm = dict.fromkeys(("error_5xx", "accepts_then_silent"), 0.0)
+    payer = PROFILE.payer.model_copy(update=calm | shares)
+    return Payer(PROFILE.model_copy(update={"payer": payer}), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("error_5xx", "err"),
+        ("accepts_then_silent", "silent"),
+        ("wrong_amounts", "wrong"),
+        ("arrives_twice", "twice"),
+        ("arrives_late", "late"),
+    ],
+)
+def test_each_fault_comes_at_its_rate_by_the_seed_alone(name: str, fault: str) -> None:
+    def drawn() -> list[str]:
+        side = faulty(**{name: 0.25}).side
+        return [side._fault("settle", (token, "settle:0"), 1) for token in TOKENS[:4_000]]
+
+    found = drawn()
+    assert set(found) == {"none", fault}
+    assert found.count(fault) / len(found) == pytest.approx(0.25, abs=0.04)
+    assert drawn() == found
+
+
+def test_who_asks_again_gets_the_answer_that_was_made() -> None:
+    side = faulty(accepts_then_silent=1.0, arrives_late=1.0).side
+    assert side._fault("settle", ("H-1", "settle:0"), 1) == "silent"
+    assert side._fault("settle", ("H-1", "settle:0"), 2) == "none"
+
+
+def test_a_day_may_end_an_hour_early_for_the_payer_alone() -> None:
+    payer = faulty(day_end_cut=0.5)
+    noon, late = (datetime(2026, 3, 2, hour, 30, tzinfo=UTC) for hour in (4, 15))
+    assert all(payer.counted_at(token, noon) == noon for token in TOKENS[:50])
+    moved = [token for token in TOKENS[:1_000] if payer.counted_at(token, late) != late]
+    assert len(moved) == pytest.approx(500, abs=80)
+    assert {payer.counted_at(token, late).astimezone(BEIJING).day for token in moved} == {3}
