@@ -134,6 +134,9 @@ class Drugs:
             return self.by_code(product.product_code)
         same = self.catalogue.called(text)
         named = self.catalogue.named(text)
+        if named and named.substances and way not in ("", *(p.way_in for p in same)):
+            # Whatever else is sold of it, what was written is given another way.
+            same = ()
         if same and not (named and not way and self._may_be_systemic(text, same, named.atc)):
             return self._of_products(text, same, way)
         if named is not None and named.substances:
