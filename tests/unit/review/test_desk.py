@@ -9,7 +9,7 @@ import pytest
 
 from schemas.review import ReviewAct, ReviewApproved, ReviewDelayed, ReviewEscalated, ReviewRejected
 from services.kit.decision import DropTimer, SetTimer, TimerFired
-from services.kit.spec import NOW, facts_for
+from services.kit.spec import NOW, Given, facts_for
 from services.review import domain
 from services.review.domain.acts import seen
 from services.review.domain.findings import Kept, Told
@@ -20,6 +20,7 @@ from services.review.domain.state import (
     DeskTimedOut,
     Examined,
     PersonDecided,
+    State,
     Step,
 )
 from services.review.domain.watch import Load
@@ -155,6 +156,18 @@ class TestSigning:
         assert all(f.source and f.zh and f.en and f.version for f in found)
         open_words = case.state.model_dump_json() + str(case.decision.events)
         assert [f.rule for f in found if f.zh in open_words or f.en in open_words] == []
+
+    def test_a_state_of_before_findings_were_sealed_is_still_decided(self) -> None:
+        case = taken(doubtful())
+        (sheet,) = case.state.sheets
+        found = opened(sheet.kept, Kept).findings
+        old = sheet.model_copy(update={"findings": found, "headings": (), "kept": None})
+        text = case.state.model_copy(update={"sheets": (old,)}).model_dump(mode="json")
+        del text["sheets"][0]["headings"], text["sheets"][0]["kept"]
+        state = State.model_validate(text)
+        assert state.sheets[0].spoken == sheet.spoken
+        command = choice("approve", seen=seen(state.sheets[0]))
+        Given(domain, state).when(command, facts=desk()).then_types(PersonDecided, ReviewApproved)
 
 
 class TestSecondPharmacist:
