@@ -7,7 +7,7 @@ ledger keeps its figures: a settlement that comes out otherwise is reversed and 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -95,9 +95,7 @@ class Mender:
             return "it came out otherwise and was reversed"
         if told["settlement_id"] != slip["settlement_id"]:
             new = (told["settlement_id"], told["msgid"], slip["settlement_id"])
-            async with self.pool.acquire() as conn, conn.transaction():
-                await conn.execute(QUERIES["add_slip_again"], *new)
-                await conn.execute(QUERIES["undo_slips"], [new[2]], datetime.now().astimezone())
+            await self.pool.execute(QUERIES["replace_slip"], *new, datetime.now(UTC))
         return ""
 
     async def reverse(self, group: Group, found: Difference) -> str:
@@ -111,14 +109,11 @@ class Mender:
 
 async def write_off(pool: asyncpg.Pool, wish: WriteOff) -> dict[str, Any]:
     """Proposed by the first person, done by the second. Raises SamePerson."""
-    async with pool.acquire() as conn, conn.transaction():
-        told = (wish.settlement_id, wish.person, wish.reason)
-        if await conn.fetchval(QUERIES["propose_write_off"], *told) is not None:
-            return {"settlement_id": wish.settlement_id, "state": "proposed"}
-        row = await conn.fetchrow(QUERIES["take_write_off"], wish.settlement_id)
-        assert row is not None
-        if row["proposed_by"] == wish.person:
-            raise SamePerson(wish.person)
-        if row["approved_by"] is None:
-            await conn.execute(QUERIES["approve_write_off"], *told)
-        return {"settlement_id": wish.settlement_id, "state": "written_off"}
+    told = (wish.settlement_id, wish.person, wish.reason)
+    if await pool.fetchval(QUERIES["propose_write_off"], *told) is not None:
+        return {"settlement_id": wish.settlement_id, "state": "proposed"}
+    await pool.execute(QUERIES["approve_write_off"], *told)
+    row = await pool.fetchrow(QUERIES["see_write_off"], wish.settlement_id)
+    if row is None or row["approved_by"] is None:
+        raise SamePerson(wish.person)
+    return {"settlement_id": wish.settlement_id, "state": "written_off"}

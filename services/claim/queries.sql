@@ -145,27 +145,31 @@ WHERE s.settlement_id = ANY($1::text[]);
 SELECT ref, request::text AS request FROM call
 WHERE order_id = $1 AND kind = 'settle' AND response::jsonb ->> 'msgid' = $2;
 
--- name: add_slip_again
+-- name: replace_slip
 WITH new AS (
     INSERT INTO slip
     SELECT $1, order_id, tenant_id, attempt, payer_area, insutype, clr_type, clr_optins, visit_id,
            $2, settled_at, total_fen, fund_fen, account_fen, cash_fen
     FROM slip WHERE settlement_id = $3
     ON CONFLICT DO NOTHING RETURNING settlement_id
+), gone AS (
+    INSERT INTO slip_undone VALUES ($3, $4) ON CONFLICT DO NOTHING RETURNING settlement_id
 )
-INSERT INTO sale_due SELECT settlement_id, false FROM new ON CONFLICT DO NOTHING;
+INSERT INTO sale_due
+SELECT settlement_id, false FROM new UNION ALL SELECT settlement_id, true FROM gone
+ON CONFLICT DO NOTHING;
 
 -- name: propose_write_off
 INSERT INTO write_off (settlement_id, proposed_by, reason, proposed_at)
 VALUES ($1, $2, $3, clock_timestamp())
 ON CONFLICT DO NOTHING RETURNING settlement_id;
 
--- name: take_write_off
-SELECT * FROM write_off WHERE settlement_id = $1 FOR UPDATE;
+-- name: see_write_off
+SELECT proposed_by, approved_by FROM write_off WHERE settlement_id = $1;
 
 -- name: approve_write_off
 UPDATE write_off SET approved_by = $2, approved_reason = $3, approved_at = clock_timestamp()
-WHERE settlement_id = $1;
+WHERE settlement_id = $1 AND approved_by IS NULL AND proposed_by <> $2;
 
 -- name: written_off
 SELECT settlement_id, proposed_by, approved_by, reason FROM write_off
