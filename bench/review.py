@@ -8,7 +8,6 @@ how many clean prescriptions are sent to a person (`bench.clinic`).
 """
 
 import argparse
-import gc
 import json
 import resource
 import sys
@@ -27,6 +26,7 @@ from bench import clinic
 from schemas.prescription import ClinicalPatient, PrescriptionSheet
 from services.catalogue import Kind, Product, catalogue
 from services.catalogue.generator import INSTRUCTIONS, generated
+from services.kit.collector import keep_also, keep_for_good
 from services.review.rules import Engine, pack
 from services.review.rules.drugs import Drugs
 from services.review.rules.reading import case_of
@@ -73,8 +73,7 @@ def measure(rows: int, verdicts: int, seed: int) -> dict[str, Any]:
     engine = Engine(rules, Drugs(book, rules.sets))
     catalogue_mb = _rss_mb() - before_mb
     cases = list(prescriptions(list(book.products.values()), min(verdicts, 5_000), Random(seed)))
-    gc.collect()
-    gc.freeze()
+    keep_for_good()
     judged = _timed(cases, verdicts, lambda s, p: engine.judge(case_of(engine, s, p, NOW)))
     control = _timed(cases, verdicts, lambda s, p: case_of(engine, s, p, NOW))
     report: dict[str, Any] = {
@@ -214,6 +213,7 @@ class _Reload(threading.Thread):
         engines = [Engine(each, Drugs(book, each.sets)) for each in packs.packs]
         for each in engines:
             _ = each.drugs.words
+        keep_also()
         self.took_s, self.cpu_s = time.perf_counter() - begun, time.thread_time() - busy
         self.engine = next(each for each in engines if each.pack is packs.general)
 
@@ -246,7 +246,8 @@ class _Stream:
 
 
 def _missed(report: dict[str, Any]) -> list[str]:
-    gap = report["longest_gap_ms"]["while_reloading"]
+    gaps = report["longest_gap_ms"]
+    gap = max(gaps["while_reloading"], gaps["after"])
     bounds = [
         (report["verdicts_per_cpu_s"] >= VERDICTS_PER_S_MIN, f"under {VERDICTS_PER_S_MIN}/s"),
         (report["latency_ms"]["p99"] < P99_MS_MAX, f"p99 not under {P99_MS_MAX} ms"),

@@ -24,6 +24,11 @@ __all__ = ["Catalogue", "Named"]
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 _ATC4 = 5
 _ICD_SHORTEST = 3
+# How Chinese generic names end: the form, maybe with what it does.
+_FORM = re.compile(
+    "(缓释|控释|肠溶|分散|咀嚼|泡腾|口崩|口腔崩解|软|滴)?"
+    "(片|胶囊|颗粒|丸|散|糖浆|合剂|口服液|口服溶液|口服混悬液|混悬液|注射液|乳膏|软膏|凝胶|滴眼液|喷雾剂|气雾剂|栓)$"
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -199,15 +204,17 @@ class Catalogue:
             own = {word} if _ATC.fullmatch(word) else set()
             codes = own or {code for item in substances for code in codes_for("", item.atc)}
             return Named(text, None, substances, frozenset(codes))
-        generic = self._by_generic.get(word.lower())
+        alike = self._by_stem.get(word, ())
+        generic = self._by_generic.get(word.lower()) or (alike[0] if alike else None)
         if generic is None:
             return None
         # A generic name says what is in it, not which maker's pack or strength it is.
         return Named(text, None, self.ingredients(generic), self.atc_codes(generic))
 
     def called(self, name: str) -> tuple[Product, ...]:
-        """The products of one generic name, INN or ATC code, whatever the case."""
-        return self._by_any_name.get(name.lower(), ())
+        """The products of one generic name (also without its form), INN or ATC code, whatever the
+        case."""
+        return self._by_any_name.get(name.lower()) or self._by_stem.get(name, ())
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -263,6 +270,22 @@ class Catalogue:
         )
         grouped.pop("", None)
         return grouped
+
+    @cached_property
+    def _by_stem(self) -> dict[str, tuple[Product, ...]]:
+        """By generic names without their form, where all of that name are made of the same."""
+        stems = _grouped(
+            (_FORM.sub("", item.generic_name), item)
+            for item in self.products.values()
+            if _FORM.search(item.generic_name)
+        )
+        return {
+            stem: items
+            for stem, items in stems.items()
+            if stem
+            and stem not in self._by_name
+            and len({frozenset(item.ingredients) for item in items}) == 1
+        }
 
     @cached_property
     def _by_atc5(self) -> dict[str, tuple[Substance, ...]]:

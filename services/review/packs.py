@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from services.kit import telemetry
+from services.kit.collector import keep_also
 from services.kit.config import Settings
 from services.review import trust
 from services.review.archive import Archive
@@ -59,6 +60,7 @@ class Watch:
         # The first case after the change must not wait for indexes.
         for pack in packs.packs if packs else ():
             _ = engine_of(pack).drugs.words
+        keep_also()
         self.refused = ""
         self._stand(packs)
         return True

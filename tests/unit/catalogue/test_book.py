@@ -1,10 +1,11 @@
 """Names lead to what a drug is made of; a local use has only its own codes and facts."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from services.catalogue import Concern, Form, Kind, Origin, Product, Standing, catalogue
+from services.catalogue import Catalogue, Concern, Form, Kind, Origin, Product, Standing, catalogue
 from services.catalogue.search import Search
 
 BOOK = catalogue()
@@ -39,6 +40,35 @@ def test_a_name_leads_to_its_codes(name: str, code: str) -> None:
     found = BOOK.named(name)
     assert found is not None
     assert code in found.atc
+
+
+@pytest.mark.parametrize(
+    ("stem", "whole", "inside"),
+    [
+        ("感冒灵", "感冒灵颗粒", "paracetamol"),
+        ("复方氨酚烷胺", "复方氨酚烷胺片", "amantadine"),
+        ("维C银翘", "维C银翘片", "chlorphenamine"),
+    ],
+)
+def test_a_compound_is_known_without_its_form(stem: str, whole: str, inside: str) -> None:
+    named = BOOK.named(stem)
+    assert named is not None
+    assert inside in {item.key for item in named.substances}
+    assert {product.generic_name for product in BOOK.called(stem)} == {whole}
+
+
+def test_a_name_without_its_form_that_fits_two_compositions_names_neither() -> None:
+    (granules,) = BOOK.called("感冒灵颗粒")
+    tablets = replace(
+        granules,
+        product_code="T1",
+        generic_name="感冒灵片",
+        ingredients=granules.ingredients[:1],
+    )
+    both = Catalogue.of("t", [granules, tablets], BOOK.substances.values())
+    assert both.called("感冒灵") == ()
+    assert both.named("感冒灵") is None
+    assert both.called("感冒灵片") == (tablets,)
 
 
 @pytest.mark.parametrize("name", ["", " ", "unobtainium", "Q99ZZ99", "氨氯地", "8690"])
