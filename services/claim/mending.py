@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from schemas.values import CommandValue
 from services.claim.nhsa.edge import PLATFORM, PayerLine, Refused, msgid_for, msgid_of
 from services.claim.nhsa.statements import Difference, Group, Slip, reverse
 from services.claim.ports import Caller
@@ -24,10 +25,8 @@ SUMS = ("total_fen", "fund_fen", "account_fen")
 QUERY, SETTLEMENT = "6301", "2102"
 
 
-class WriteOff(BaseModel):
+class WriteOff(CommandValue):
     """One person's word that a difference is lost; it takes two different persons."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     settlement_id: str = Field(min_length=1, max_length=100)
     person: str = Field(min_length=1, max_length=100, description="who says so, by staff number")

@@ -152,6 +152,7 @@ class Finding:
 
     examined: int
     ids: tuple[str, ...] = ()
+    first: str = ""
 
     @property
     def ok(self) -> bool:
@@ -169,10 +170,10 @@ class Finding:
         if self.examined == 0:
             shown["detail"] = "nothing examined"
         elif self.ids:
-            shown["detail"] = f"{len(self.ids)} found"
+            shown["detail"] = f"{len(self.ids)} found" + (f"; {self.first}" if self.first else "")
         return shown
 
 
-def finding(examined: int, wrong: Iterable[str]) -> Finding:
-    """A row whose ids are each named once, in the order found."""
-    return Finding(examined, tuple(dict.fromkeys(wrong)))
+def finding(examined: int, wrong: Iterable[str], first: str = "") -> Finding:
+    """A row whose ids are each named once, in the order found; `first` says what is wrong there."""
+    return Finding(examined, tuple(dict.fromkeys(wrong)), first)

@@ -30,23 +30,32 @@ NO_DATES: Mapping[tuple[UUID, str], date] = {}
 
 async def no_gate_is_broken(evidence: Evidence) -> Finding:
     """Every offer by every record of its pharmacy that dispatch may have known."""
-    wrong: list[str] = []
+    wrong: dict[str, str] = {}
     examined = 0
     for facts in evidence.topics.orders.values():
         told = next((fact for fact in facts if fact.type == AUTHORISED), None)
         for offer in (fact for fact in facts if fact.type == OFFERED and fact.judged):
             examined += 1
-            if told is None or _broken(offer, told, facts, evidence.topics.pharmacies):
-                wrong.append(offer.order_id)
-    return finding(examined, wrong)
+            broken = _broken(offer, told, facts, evidence.topics.pharmacies)
+            if broken:
+                wrong.setdefault(offer.order_id, broken)
+    return finding(examined, wrong, next(iter(wrong.values()), ""))
 
 
 def _broken(
-    offer: Fact, told: Fact, facts: Sequence[Fact], known: Mapping[str, Sequence[Record]]
-) -> bool:
+    offer: Fact, told: Fact | None, facts: Sequence[Fact], known: Mapping[str, Sequence[Record]]
+) -> str:
+    """The gate and how it is broken by the last record of all that may have stood; else empty."""
+    if told is None:
+        return "the order was not let through"
     commitment = _commitment(offer, told, facts)
-    records = _in_force(known.get(str(commitment.pharmacy_id), ()), offer.time)
-    return all(violations([commitment], _world(record, commitment)) for record in records)
+    said = "no record of the pharmacy"
+    for record in _in_force(known.get(str(commitment.pharmacy_id), ()), offer.time):
+        found = violations([commitment], _world(record, commitment))
+        if not found:
+            return ""
+        said = f"{found[0].gate.value}: {found[0].detail}"
+    return said
 
 
 def _in_force(records: Sequence[Record], at: datetime) -> Iterator[Pharmacy]:

@@ -9,8 +9,8 @@ from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import CityIndex, Finder, Rung, Supply, Wanted
 from services.dispatch.domain.pressure import EASES_AT, EASY, Pressure, bound, step_at
 from services.kit.spec import NOW
-from tests.unit.dispatch.samples import pharmacy
-from tests.unit.dispatch.test_candidates import CENTRE, LINES, uid
+from tests.unit.dispatch.samples import LINES, pharmacy, uid
+from tests.unit.dispatch.test_candidates import CENTRE
 
 STEPS = (
     PressureStep(under_way=100, reach_m=2_000, extra_minutes=3),
