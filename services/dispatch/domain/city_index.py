@@ -119,7 +119,7 @@ class CityIndex:
         return [self._held(point) for point in points]
 
     def covered_pairs(self, points: Sequence[GeoPoint]) -> Pairs:
-        """The same for a batch: the borders of all points are tested in one step."""
+        """The same for a batch, by point and then by number: all borders are tested in one step."""
         if not self.pharmacies:
             return Pairs(np.empty(0, np.intp), np.empty(0, np.intp))
         cells = [self._known_cell(point) for point in points]
@@ -128,7 +128,8 @@ class CityIndex:
         borders = np.concatenate([cell[2] for cell in cells])
         lon = np.array([point.lon for point in points])[partly.owner]
         lat = np.array([point.lat for point in points])[partly.owner]
-        return Pairs.joined([wholes, partly.only(shapely.intersects_xy(borders, lon, lat))])
+        pairs = Pairs.joined([wholes, partly.only(shapely.intersects_xy(borders, lon, lat))])
+        return pairs.only(np.lexsort((pairs.number, pairs.owner)))
 
     def _known_cell(self, point: GeoPoint) -> "Cell":
         at = floor(point.lat / CELL), floor(point.lon / CELL)

@@ -293,6 +293,9 @@ def test_many_points_are_covered_as_each_alone() -> None:
     for _ in range(3):
         # The second time a cell is made, the third time it is used.
         assert [index.covered([point])[0].tolist() for point in points] == together
+    pairs = index.covered_pairs(points)
+    assert pairs.owner.tolist() == [n for n, held in enumerate(together) for _ in held]
+    assert pairs.number.tolist() == [number for held in together for number in held]
     moved = index.with_changed([pharmacy(3, lat=31.25, half=0.012)])
     fresh = CityIndex([*pharmacies[:2], pharmacy(3, lat=31.25, half=0.012), *pharmacies[3:]])
     for _ in range(3):
