@@ -11,6 +11,7 @@ from services.kit import telemetry
 from services.kit.config import Settings
 from services.kit.db import FAULTS
 from services.kit.handler import Shell
+from services.kit.waking import woken
 
 POLL_S = 0.2
 ORDERS_MAX = 200
@@ -34,8 +35,7 @@ async def run(shell: Shell, settings: Settings, desk: Any) -> None:
             if matched:
                 await asyncio.sleep(TOGETHER_S)
             else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(shell.wakes.tick.wait(), POLL_S)
+                await woken(shell.wakes.tick, POLL_S)
             shell.wakes.tick.clear()
     finally:
         with contextlib.suppress(*FAULTS):

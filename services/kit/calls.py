@@ -5,7 +5,6 @@ is queried; it is sent again only after the first attempt can no longer arrive.
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pydantic_core import from_json
 from services.kit import telemetry
 from services.kit.db import FAULTS
 from services.kit.decision import CallAnswered, CallOutcome
+from services.kit.waking import woken
 
 LEASE_S = 30.0
 ATTEMPTS_MAX = 5
@@ -123,8 +123,7 @@ class Calls:
                 await self._rest()
 
     async def _rest(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), POLL_S)
+        await woken(self.wake, POLL_S)
         self.wake.clear()
 
     async def _lease(self) -> Sequence[CallRow]:

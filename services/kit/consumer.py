@@ -9,7 +9,6 @@ fetch names all partitions, so that one answered for a single record costs as mu
 The pause is kept here: a broker that is asked to gather looks at all of them for each record.
 """
 
-import asyncio
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -44,25 +43,19 @@ class Pace:
     def __init__(self, app: faust.App) -> None:
         self._app = app
         self._pause_s = 0.0
+        self._asked_s = 0.0
         self._next_s = 0.0
         self._fetcher: Any = None
-        self._end: asyncio.TimerHandle | None = None
 
     def ask(self, much: bool, short: bool = False) -> None:
         """Say after each batch whether much comes and processor time is short.
 
         A second without a batch is little.
         """
-        if self._end is not None:
-            self._end.cancel()
-            self._end = None
+        self._pause_s = (SHORT_PAUSE_S if short else PAUSE_S) if much else 0.0
+        self._asked_s = time.monotonic()
         if much:
-            self._end = asyncio.get_running_loop().call_later(STILL_S, self._set, 0.0)
             self._hold(self._app.consumer)
-        self._set((SHORT_PAUSE_S if short else PAUSE_S) if much else 0.0)
-
-    def _set(self, pause_s: float) -> None:
-        self._pause_s = pause_s
 
     def _hold(self, consumer: Any) -> None:
         """Stand between the fetcher and its next request; a new consumer has a new one."""
@@ -73,13 +66,13 @@ class Pace:
         actions = fetcher._get_actions_per_node
 
         def paced(assignment: Any) -> Any:
-            left_s = self._next_s - time.monotonic()
-            if left_s > 0:
+            now_s = time.monotonic()
+            if now_s < self._next_s:
                 # Nothing to fetch and nothing to reset before this time is over.
-                return [], {}, left_s, False, []
+                return [], {}, self._next_s - now_s, False, []
             wanted = actions(assignment)
-            if wanted[0]:
-                self._next_s = time.monotonic() + self._pause_s
+            if wanted[0] and now_s < self._asked_s + STILL_S:
+                self._next_s = now_s + self._pause_s
             return wanted
 
         fetcher._get_actions_per_node = paced

@@ -22,6 +22,7 @@ from services.kit.gather import SHORTAGE, Flow
 from services.kit.guard import Guard
 from services.kit.health import Health
 from services.kit.store import SQL
+from services.kit.waking import woken
 
 ROWS_MAX = 1000
 POLL_S = 0.2
@@ -125,8 +126,7 @@ class Relay:
                 if self._flow.busy:
                     await asyncio.sleep(LINGER_SHORT_S if SHORTAGE.is_felt else LINGER_S)
             # What was committed after the look has woken us already.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+            await woken(self._wake, POLL_S)
 
     async def _publish(
         self, conn: asyncpg.Connection, producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]

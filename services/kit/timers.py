@@ -6,7 +6,6 @@ and parks no early message whose predecessor lies unread.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from services.kit import telemetry
 from services.kit.db import FAULTS
 from services.kit.ids import partition_of
 from services.kit.store import SQL
+from services.kit.waking import woken
 
 POLL_S = 0.2
 ROWS_MAX = 500
@@ -87,8 +87,7 @@ class Sweeper:
                 fired = 0
                 await asyncio.sleep(1)
             if not fired:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+                await woken(self._wake, POLL_S)
             self._wake.clear()
 
     async def _sweep(self) -> int:

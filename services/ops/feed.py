@@ -13,6 +13,7 @@ import orjson
 from services.kit.decision import Actor
 from services.kit.gather import Flow
 from services.kit.http import Problem
+from services.kit.waking import woken
 from services.ops.store import QUERIES
 
 POLL_S = 0.1
@@ -93,11 +94,8 @@ class Feed:
 
     async def _pause(self, seconds: float) -> None:
         # A commit of this process wakes; one of another process is found by polling.
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
-        self._woken.clear()
+        if await woken(self._woken, seconds):
+            self._woken.clear()
 
 
 def page_of(entries: Sequence[Entry], after: Cursor) -> bytes:
