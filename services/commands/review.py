@@ -213,6 +213,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--packs", type=Path, help="a folder with packs and rules of its own")
     where.add_argument("--city", default="", help="six-digit code: the pack of that city")
     where.add_argument("--hospital", default="", help="the pack of that hospital")
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--home", type=Path, default=default_home(), help="instance folder")
+    told.add_argument("--json", action="store_true")
     checking = actions.add_parser("check", parents=[where], help="judge prescriptions of a file")
     checking.add_argument("file", help="JSON or NDJSON; - reads the standard input")
     checking.add_argument("--now", type=datetime.fromisoformat, help="the moment of the review")
@@ -221,16 +224,16 @@ def _parser() -> argparse.ArgumentParser:
     listing = actions.add_parser("rules", parents=[where], help="every rule, source and vectors")
     listing.add_argument("--json", action="store_true", help="one JSON line a rule")
     actions.add_parser("schema", help="JSON Schema of what check reads and prints")
-    explaining = actions.add_parser("explain", help="why an order stands where it stands")
+    explaining = actions.add_parser(
+        "explain", parents=[told], help="why an order stands where it stands"
+    )
     explaining.add_argument("order")
-    explaining.add_argument("--home", type=Path, default=default_home(), help="instance folder")
-    explaining.add_argument("--json", action="store_true")
-    replaying = actions.add_parser("replay", help="judge again as then; exit code 1 if it differs")
+    replaying = actions.add_parser(
+        "replay", parents=[told], help="judge again as then; exit code 1 if it differs"
+    )
     replaying.add_argument("order")
-    replaying.add_argument("--home", type=Path, default=default_home(), help="instance folder")
-    replaying.add_argument("--json", action="store_true")
-    reporting = actions.add_parser("dark", help="where packs in the dark say another word")
+    reporting = actions.add_parser(
+        "dark", parents=[told], help="where packs in the dark say another word"
+    )
     reporting.add_argument("--city", default="", help="six-digit code")
-    reporting.add_argument("--home", type=Path, default=default_home(), help="instance folder")
-    reporting.add_argument("--json", action="store_true")
     return parser

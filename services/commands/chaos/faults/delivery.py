@@ -132,12 +132,6 @@ class Shuffled(Fault):
             await producer.stop()
 
 
-def _id_of(record: Any) -> str:
-    """What its envelope says, as the database can be asked for it."""
-    event_id: bytes = dict(record.headers).get("ce_id", b"")
-    return event_id.decode(errors="replace").replace("\0", "")
-
-
 class LateFacts(Fault):
     """One service goes on working, but its facts come late: other topics overtake it."""
 
