@@ -177,11 +177,11 @@ def callers(settings: Settings, vault: Vault, pool: asyncpg.Pool) -> Mapping[str
 @asynccontextmanager
 async def lines(settings: Settings) -> AsyncIterator[tuple[edge.PayerLine, outbound.Client]]:
     """The wires to the payers and to the payment provider, for a statement."""
-    payer, payment = _client(settings.payer_url), _client(settings.payment_url)
+    line, payment = edge.PayerLine(_client(settings.payer_url)), _client(settings.payment_url)
     try:
-        yield edge.PayerLine(payer), payment
+        yield line, payment
     finally:
-        await payer.aclose()
+        await line.close()
         await payment.aclose()
 
 

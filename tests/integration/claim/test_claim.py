@@ -241,6 +241,10 @@ async def test_wrong_amounts_are_never_booked_and_a_person_decides(claim: Claim)
     assert (shown["ours"]["fund_fen"], shown["theirs"]["fund_fen"]) == (FUND_FEN, FUND_FEN + 1)
     assert await claim.accounts(order.order_id) == {}
     assert (await claim.get("/v1/disputes", "hospital-a")).status_code == 403
+    # When nobody decides in half an hour, operations are told, once
+    for _ in range(2):
+        await claim.pass_time(timedelta(minutes=30))
+    assert (await claim.published(order.order_id)).count("DisputeOverdue") == 1
     taken = await claim.decide(order.order_id, shown["ref"], "ask_again")
     assert taken.status_code == 200
     await claim.until(order.order_id, at(Step.PRICED))

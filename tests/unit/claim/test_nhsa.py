@@ -222,6 +222,19 @@ async def test_who_stops_signs_out_of_its_own_session_alone(area: str) -> None:
         await one._signed_in(area, "6204", edge.msgid_of("P1", "late"), {"data": {}})
 
 
+async def test_a_wire_for_a_statement_signs_out_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = MemorySide()
+    other, wire = line_to(side), line_to(side).client
+    monkeypatch.setattr(ports, "_client", lambda url: wire)
+    async with ports.lines(Settings()) as (line, _):
+        await Exchange(line).ask(AREAS[0], upload("H-1"), edge.msgid_of("P1", "same"))
+        numbers = dict(line._signed)
+    assert wire.is_closed
+    line.client, line._signed = other.client, numbers
+    with pytest.raises(edge.Refused, match="not_signed_in"):
+        await line._signed_in(AREAS[0], "6204", edge.msgid_of("P1", "late"), {"data": {}})
+
+
 async def test_a_payer_that_is_away_delays_no_stop() -> None:
     class Away:
         closed = False
