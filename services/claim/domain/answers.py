@@ -12,12 +12,14 @@ from typing import Any
 from schemas.claim import DeclineReason, Split
 from services.claim.domain.checking import Bill, Compared, compare
 from services.claim.domain.notes import (
+    KEPT_DISPUTE,
     Captured,
     Dispute,
     Disputed,
     DoubtCleared,
     Held,
     InDoubt,
+    KeptRefused,
     PartlyRefunded,
     Patience,
     PersonKnown,
@@ -54,6 +56,8 @@ SETTLE_TRIES_MAX = 2
 QUOTE_TRIES_MAX = 4
 # Something is wrong with the packs themselves: nobody may pay for them, the patient included.
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
+# What was kept of a parcel is refused this often before a person looks at it.
+KEPT_TRIES_MAX = 3
 HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 UNHEARD = CallOutcome.UNKNOWN
@@ -311,13 +315,34 @@ def _payer_refused(work: Work, response: Response) -> None:
     if not _undecided(work):
         carry_on(work)
         return
-    if _reducing(work):
-        work.rest("presettle")
-        return
     code = str(response.get("code", ""))
+    if _reducing(work):
+        _kept_refused(work, "presettle", code)
+        return
     bad_voucher = code in BAD_VOUCHER
     reason = DeclineReason.VOUCHER_REFUSED if bad_voucher else DeclineReason.NOT_ELIGIBLE
     without_payer(work, reason, code)
+
+
+def _kept_refused(work: Work, kind: str, code: str) -> None:
+    """Tried again, then laid before a person: what it came to, and that the payer pays none."""
+    work.record(KeptRefused(code=code))
+    attempt = _attempt(work)
+    if attempt.refusals < KEPT_TRIES_MAX:
+        work.rest(kind)
+        return
+    ours = attempt.former or attempt.sold
+    assert ours is not None
+    dispute = Dispute(
+        kind=KEPT_DISPUTE,
+        ref=work.cause,
+        ours=ours,
+        theirs=self_paid_split(attempt.total_fen),
+        differs=(code,),
+        payer_id="",
+        opened_at=work.now,
+    )
+    work.dispute(Disputed(dispute=dispute))
 
 
 def _settle_refused(work: Work, response: Response) -> None:
@@ -328,7 +353,7 @@ def _settle_refused(work: Work, response: Response) -> None:
     elif _reducing(work):
         # The patient has the parcel: only the figures may change, nobody is asked any more.
         work.record(Requoted())
-        work.rest("settle")
+        _kept_refused(work, "settle", code)
     elif code in BAD_CODES:
         decline(work, DeclineReason.SETTLEMENT_REFUSED, code)
     elif code == "amounts_changed" and work.state.tries.get("presettle", 0) < QUOTE_TRIES_MAX:

@@ -25,6 +25,7 @@ from schemas.review import CancelForwarded as ReviewCancelForwarded
 from schemas.review import ReviewApproved, ReviewCancelled, ReviewRejected
 from schemas.values import CancelCause, CancelResult, Outcome
 from services.claim.domain.notes import (
+    KEPT_DISPUTE,
     Assigned,
     Assignment,
     AttemptLost,
@@ -286,6 +287,9 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
     match message.decision:
         case DisputeDecision.TAKE_THEIRS if dispute.kind == "presettle":
             work.record(Quoted(split=dispute.theirs, presettlement_id=dispute.payer_id))
+        case DisputeDecision.TAKE_THEIRS if dispute.kind == KEPT_DISPUTE:
+            # The patient pays no more for it than was captured, the platform the rest.
+            work.record(SelfPaid())
         case DisputeDecision.TAKE_THEIRS:
             theirs = dispute.theirs
             work.record(

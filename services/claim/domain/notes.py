@@ -11,6 +11,9 @@ from schemas.delivery import ScannedLine
 from schemas.values import LinePrice, Order, Outcome
 from services.kit.decision import Note
 
+# A dispute about what was kept of a parcel, which the payer will not settle at all.
+KEPT_DISPUTE = "kept"
+
 
 class Part(BaseModel):
     """An immutable piece of the state."""
@@ -190,6 +193,12 @@ class PartlyReturned(Note):
     """Delivered, but for these lines: the rest is settled anew, as of the first settlement."""
 
     returned: tuple[UUID, ...]
+
+
+class KeptRefused(Note):
+    """The payer will not pay for what was kept of a parcel."""
+
+    code: str
 
 
 class AttemptLost(Note):

@@ -44,6 +44,7 @@ from services.claim.domain.notes import (
     Ending,
     Held,
     InDoubt,
+    KeptRefused,
     MadeGood,
     Opened,
     Part,
@@ -121,6 +122,8 @@ class Attempt(Assignment):
     sold: Split | None = None
     returned: tuple[UUID, ...] = ()
     made_good_fen: int = 0
+    # How often the payer refused what was kept, since a person last looked at it.
+    refusals: int = 0
     moved: bool = False
 
 
@@ -298,6 +301,7 @@ def _partly_returned(state: State, fact: PartlyReturned) -> Changes:
         returned=fact.returned,
         sold=attempt.split,
         split=None,
+        former=None,
         presettlement_id="",
         **kept,
     )
@@ -334,7 +338,13 @@ def _disputed(state: State, fact: Disputed) -> Changes:
 
 def _decided(state: State, fact: DisputeDecided) -> Changes:
     assert state.dispute is not None
-    return {"dispute": None, "decided": (state.dispute.ref, fact.decision)}
+    decided = (state.dispute.ref, fact.decision)
+    return {"dispute": None, "decided": decided, **_attempt(state, refusals=0)}
+
+
+def _kept_refused(state: State, fact: KeptRefused) -> Changes:
+    assert state.attempt is not None
+    return _attempt(state, refusals=state.attempt.refusals + 1)
 
 
 _OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": "", "dispute": None}
@@ -367,6 +377,7 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     SettlementUndone: _undone,
     Released: _share_back,
     PartlyReturned: _partly_returned,
+    KeptRefused: _kept_refused,
     PartlyRefunded: lambda state, fact: _attempt(state, held_fen=fact.left_fen),
     CourierPaid: _nothing,
     Compensated: _nothing,

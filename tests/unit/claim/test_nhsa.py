@@ -224,7 +224,8 @@ async def test_who_stops_signs_out_of_its_own_session_alone(area: str) -> None:
 
 async def test_a_wire_for_a_statement_signs_out_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     side = MemorySide()
-    other, wire = line_to(side), line_to(side).client
+    other = line_to(side)
+    wire: Any = line_to(side).client
     monkeypatch.setattr(ports, "_client", lambda url: wire)
     async with ports.lines(Settings()) as (line, _):
         await Exchange(line).ask(AREAS[0], upload("H-1"), edge.msgid_of("P1", "same"))

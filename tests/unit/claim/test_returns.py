@@ -10,6 +10,7 @@ from schemas.claim import ClaimReduced, DisputeDecision, Split
 from schemas.delivery import ScannedLine
 from schemas.values import LinePrice
 from services.claim.book import book
+from services.claim.domain.answers import KEPT_TRIES_MAX
 from services.claim.domain.checking import Known
 from services.claim.domain.notes import (
     Compensated,
@@ -20,6 +21,7 @@ from services.claim.domain.notes import (
     SettlementMade,
 )
 from services.claim.domain.state import Step
+from services.claim.domain.work import DISPUTE_TIMER
 from services.claim.ledger import Account, transfer_of
 from services.kit.decision import CallOutcome, Verdict
 from tests.unit.claim import story as s
@@ -154,6 +156,54 @@ def test_wrong_amounts_for_the_rest_stop_it_and_cannot_end_the_order() -> None:
     assert (refused.verdict, refused.code) == (Verdict.INVALID, "too_late")
     story.apply(decide(DisputeDecision.TAKE_THEIRS, ref), OPERATOR).answer("refund")
     check_reduced(story, s.SPLIT)
+
+
+def refused_for_good(kind: str) -> Story:
+    """The payer says no to what was kept until a person has to look at it."""
+    story = left_at_the_door(carried()).answer("undo")
+    story.split = ONE
+    for _ in range(KEPT_TRIES_MAX):
+        if story.state.rest:
+            story.fire("again")
+        if kind == "settle":
+            story.answer("presettle")
+        story.refused(kind, "not_covered")
+    assert (story.calls, story.state.rest, story.state.ask) == ([], "", None)
+    return story
+
+
+@pytest.mark.parametrize("kind", ["presettle", "settle"])
+def test_a_payer_that_refuses_what_was_kept_is_laid_before_a_person(kind: str) -> None:
+    story = refused_for_good(kind)
+    dispute = story.state.dispute
+    assert dispute is not None
+    # Both figures: what it came to, and that the payer bears none of it
+    assert dispute.ours == (ONE if kind == "settle" else BOTH)
+    assert dispute.theirs == s.SELF_PAID
+    assert dispute.differs == ("not_covered",)
+    assert DISPUTE_TIMER in {timer.kind for timer in story.timers.values()}
+    refused = story.hear(decide(DisputeDecision.DECLINE, dispute.ref), OPERATOR)
+    assert (refused.verdict, refused.code) == (Verdict.INVALID, "too_late")
+
+
+def test_of_what_the_payer_never_pays_the_patient_pays_no_more_than_before() -> None:
+    story = refused_for_good("presettle")
+    assert story.state.dispute is not None
+    story.apply(decide(DisputeDecision.TAKE_THEIRS, story.state.dispute.ref), OPERATOR)
+    check_reduced(story, s.SELF_PAID)
+    assert story.of(MadeGood)[0].fen == KEPT_FEN - BOTH.cash_fen
+    assert books(story)[Account.PATIENT] == -BOTH.cash_fen
+    assert not story.timers
+
+
+def test_a_payer_that_is_asked_again_is_refused_as_often_again() -> None:
+    story = refused_for_good("settle")
+    assert story.state.dispute is not None
+    story.apply(decide(DisputeDecision.ASK_AGAIN, story.state.dispute.ref), OPERATOR)
+    for _ in range(KEPT_TRIES_MAX - 1):
+        story.answer("presettle").refused("settle").fire("again")
+    story.answer("presettle").answer("settle").answer("refund")
+    check_reduced(story, ONE)
 
 
 def test_the_ride_is_paid_by_the_platform_and_a_broken_promise_owed_by_it() -> None:
