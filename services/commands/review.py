@@ -155,7 +155,8 @@ def _why(sheet: dict[str, Any], known: dict[str, Rule]) -> Iterator[str]:
 
 def _replay(options: argparse.Namespace) -> int:
     with reaching(), connect(options.home.resolve(), REVIEWER) as client:
-        answer = body_of(client.get(f"/v1/reviews/{options.order}/replay"))
+        asked = {} if options.version is None else {"version": options.version}
+        answer = body_of(client.get(f"/v1/reviews/{options.order}/replay", params=asked))
     if options.json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
@@ -163,7 +164,8 @@ def _replay(options: argparse.Namespace) -> int:
         for sheet in answer["prescriptions"]:
             said = sheet.get("verdict", "")
             pinned = f"{sheet.get('rule_pack', '')} {sheet.get('catalogue', '')}".strip()
-            print(f"prescription {sheet['prescription_id']}: {words[sheet['same']]}", said, pinned)
+            name = f"prescription {sheet['prescription_id']} v{sheet['version']}"
+            print(f"{name}: {words[sheet['same']]}", said, pinned)
     return 1 if any(sheet["same"] is False for sheet in answer["prescriptions"]) else 0
 
 
@@ -232,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         "replay", parents=[told], help="judge again as then; exit code 1 if it differs"
     )
     replaying.add_argument("order")
+    replaying.add_argument("--version", type=int, help="one version alone, not all of them")
     reporting = actions.add_parser(
         "dark", parents=[told], help="where packs in the dark say another word"
     )

@@ -82,17 +82,23 @@ async def findings(order_id: UUID, gate: Hospital) -> Response:
 
 
 @router.get("/v1/reviews/{order_id}/replay")
-async def replay(order_id: UUID, gate: Reviewer) -> Response:
-    """Judges again what is kept of each prescription, with the pack and the catalogue of then."""
+async def replay(
+    order_id: UUID, gate: Reviewer, version: Annotated[int | None, Query(ge=1)] = None
+) -> Response:
+    """Judges again what is kept of each prescription, with the pack and the catalogue of then:
+    every version that was judged, or the one that is asked for."""
     state, _ = await _known(gate, order_id)
     if not await _may_look(gate, state):
         raise Problem(403, "not_your_desk", "this case lies on another desk at this hour")
-    shown = await _opened(gate, order_id, state, whole=True)
+    shown = await _opened(gate, order_id, state, whole=True, past=True)
     if shown.erased:
         raise Problem(410, "erased", "this person's data was erased", "order_id")
-    archived = await archive.opened(gate.pool, shown.kept.values())
+    archived = await archive.opened(gate.pool, (*shown.kept.values(), *shown.judged.values()))
     answers = await asyncio.to_thread(archive.replayed, state, shown, archived)
-    return JsonResponse({"order_id": order_id, "prescriptions": answers})
+    wanted = [one for one in answers if version in (None, one["version"])]
+    if not wanted:
+        raise Problem(404, "unknown_version", "no prescription has that version", "version")
+    return JsonResponse({"order_id": order_id, "prescriptions": wanted})
 
 
 @router.post("/v1/reviews/take")
@@ -185,9 +191,11 @@ async def _known(gate: Door, order_id: UUID) -> tuple[State, bool]:
     return state, row["blocked_by"] is not None
 
 
-async def _opened(gate: Door, order_id: UUID, state: State, *, whole: bool) -> opening.Opened:
+async def _opened(
+    gate: Door, order_id: UUID, state: State, *, whole: bool, past: bool = False
+) -> opening.Opened:
     async with gate.pool.acquire() as conn:
-        shown = await opening.opened(gate.vault, conn, state, whole=whole)
+        shown = await opening.opened(gate.vault, conn, state, whole=whole, past=past)
     # Who read a patient's record must be known afterwards.
     log.info(
         "case_opened",

@@ -15,7 +15,7 @@ from schemas.prescription import ClinicalOrder
 from services.catalogue import Catalogue, catalogue, content_of, read, version_of
 from services.kit.queries import load
 from services.review.domain.findings import Kept, hash_of
-from services.review.domain.state import Sheet, State
+from services.review.domain.state import Judged, Sheet, State
 from services.review.opening import Opened
 from services.review.rules import Engine, Pack, Verdict
 from services.review.rules.drugs import Drugs
@@ -115,21 +115,25 @@ def judged_again(kept: Kept, sheet: Sheet, written: ClinicalOrder, engine: Engin
 
 
 def replayed(state: State, opened: Opened, archived: Archived) -> list[dict[str, Any]]:
-    """Each prescription: what was said then, what is said now, and whether it is the same."""
-    answers = []
-    for sheet in state.sheets:
-        kept = opened.kept.get(sheet.prescription_id)
-        answer: dict[str, Any] = {"prescription_id": str(sheet.prescription_id), "same": None}
-        answers.append(answer)
-        if kept is None:
-            # Judged before inputs were kept.
-            continue
-        answer |= {"at": kept.at, "rule_pack": kept.rule_pack, "catalogue": kept.catalogue}
-        pack, book = archived.packs.get(kept.rule_pack), archived.catalogues.get(kept.catalogue)
-        written = opened.written.get(sheet.prescription_id if sheet.correction else None)
-        if pack is None or book is None or written is None:
-            continue
-        engine = Engine(pack, Drugs(book, pack.sets))
-        verdict = judged_again(kept, sheet, written, engine)
-        answer |= verdict.as_json() | {"same": hash_of(verdict) == kept.verdict_sha256}
-    return answers
+    """Each version of each prescription: what was said then, what is said now, and whether it is
+    the same."""
+    return [
+        _replayed(sheet, judged, opened, archived)
+        for sheet in state.sheets
+        for judged in sheet.versions
+    ]
+
+
+def _replayed(sheet: Sheet, judged: Judged, opened: Opened, archived: Archived) -> dict[str, Any]:
+    named = {"prescription_id": str(sheet.prescription_id), "version": judged.version}
+    answer: dict[str, Any] = {**named, "same": None}
+    kept, written = opened.input_of(sheet, judged)
+    if kept is None:
+        # Judged before inputs were kept.
+        return answer
+    answer |= {"at": kept.at, "rule_pack": kept.rule_pack, "catalogue": kept.catalogue}
+    pack, book = archived.packs.get(kept.rule_pack), archived.catalogues.get(kept.catalogue)
+    if pack is None or book is None or written is None:
+        return answer
+    verdict = judged_again(kept, sheet, written, Engine(pack, Drugs(book, pack.sets)))
+    return answer | verdict.as_json() | {"same": hash_of(verdict) == kept.verdict_sha256}

@@ -99,7 +99,8 @@ def correct(state: State, event: PrescriptionCorrected, now: datetime, facts: Fa
     found, rules, order = known(facts), rules_for(event.order), event.order
     (written,) = written_in(event, found.clinical)
     read = read_sheet(rules, written, found, order, now)
-    fresh = read.model_copy(update={"acts": old.acts, "correction": event.clinical})
+    before = {"acts": old.acts, "earlier": old.versions}
+    fresh = read.model_copy(update={**before, "correction": event.clinical})
     note = CorrectionExamined(
         rule_pack=rules.id,
         sheet=fresh,

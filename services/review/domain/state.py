@@ -62,10 +62,19 @@ class Act(ReviewAct):
     wants: str = ""
 
 
+class Judged(_Part):
+    """One version as it was judged: what was kept of it, and its text where it is a correction."""
+
+    version: int
+    kept: Sealed[Kept] | None = None
+    correction: Sealed[ClinicalOrder] | None = None
+
+
 class Sheet(_Part):
     """One prescription; `prescriber` is a hash of the signer, `correction` the newer text, `wants`
     the second or the senior pharmacist that it waits for. `findings` stands in states of old alone:
-    what the rules said is sealed in `kept`, in the clear are `headings`."""
+    what the rules said is sealed in `kept`, in the clear are `headings`. `earlier` are the versions
+    that were corrected, the oldest first."""
 
     prescription_id: UUID
     version: int
@@ -82,6 +91,13 @@ class Sheet(_Part):
     wants: str = ""
     acts: tuple[Act, ...] = ()
     correction: Sealed[ClinicalOrder] | None = None
+    earlier: tuple[Judged, ...] = ()
+
+    @property
+    def versions(self) -> tuple[Judged, ...]:
+        """Every version that was judged; the one that stands comes last."""
+        standing = Judged(version=self.version, kept=self.kept, correction=self.correction)
+        return (*self.earlier, standing)
 
     @property
     def spoken(self) -> tuple[Heading, ...]:

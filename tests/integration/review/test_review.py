@@ -196,6 +196,21 @@ async def test_a_corrected_case_shows_the_corrected_text(road: Road) -> None:
     (written,) = case["prescriptions"]
     assert (written["version"], written["content"]["lines"][0]["days"]) == (2, 84)
     assert (await road.decide(order_id, "approve")).status_code == 200
+    await every_version_again(road, order_id)
+
+
+async def every_version_again(road: Road, order_id: UUID) -> None:
+    """What was corrected can be judged again as well; it goes with the person's keys."""
+    path = f"/v1/reviews/{order_id}/replay"
+    again = (await road.desk.get(path, "reviewers")).json()["prescriptions"]
+    assert [(one["version"], one["same"]) for one in again] == [(1, True), (2, True)]
+    first = (await road.desk.get(f"{path}?version=1", "reviewers")).json()["prescriptions"]
+    assert first == again[:1]
+    assert (await road.desk.get(f"{path}?version=3", "reviewers")).status_code == 404
+    async with road.hospital.shell.pool.acquire() as conn:
+        assert await road.hospital.shell.vault.forget(conn, order_id) > 0
+    road.desk.shell.vault._opened.clear()
+    assert (await road.desk.get(path, "reviewers")).status_code == 410
 
 
 async def test_no_correction_in_time(road: Road, database: Database) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,12 +23,18 @@ from services.review.rules.case import Proof, Proofs
 from tests.unit.prescription.examples import line
 from tests.unit.review.examples import (
     CITY,
+    a_correction,
+    a_seal,
     an_issue,
     banned,
+    choice,
     clear,
+    desk,
     doubtful,
     in_review,
     opened,
+    returned,
+    take,
 )
 from tests.unit.review.test_rules import a_patient, a_sheet
 
@@ -59,6 +66,33 @@ def test_the_same_bytes_with_the_pack_and_the_catalogue_of_then() -> None:
     answers = replayed(state, shown, archived(chosen(CITY, ""), dict(content_of())))
     assert [answer["verdict"] for answer in answers] == ["pass", "look", "reject"]
     assert [answer["same"] for answer in answers] == [True, True, True]
+
+
+def test_every_version_of_a_corrected_prescription() -> None:
+    """Three versions, each with its own text and moment; the other sheet has only one."""
+    second, third = doubtful(lines=[line("amlodipine", days=84)]), clear()
+    case, texts = returned(doubtful(), clear(2)), {}
+    for version, body in ((2, second), (3, third)):
+        event, facts = a_correction(body, (doubtful(), clear(2)), version)
+        event = event.model_copy(update={"clinical": a_seal(known(facts).clinical)})
+        texts[version] = known(facts).clinical
+        case = case.and_when(event, facts=facts, now=NOW + timedelta(minutes=version))
+        if version == 2:
+            case = case.and_when(take(), facts=desk())
+            case = case.and_when(choice("return", version=2), facts=desk())
+    sheet, other = case.state.sheets
+    assert [one.version for one in sheet.versions] == [1, 2, 3]
+    mine = sheet.prescription_id
+    shown = Opened(
+        {None: known(an_issue(doubtful(), clear(2))[1]).clinical, mine: texts[3]},
+        {one.prescription_id: opened(one.kept, Kept) for one in (sheet, other)},
+        texts={(mine, 2): opened(sheet.versions[1].correction, ClinicalOrder)},
+        judged={(mine, one.version): opened(one.kept, Kept) for one in sheet.earlier},
+    )
+    answers = replayed(case.state, shown, archived(chosen(CITY, ""), dict(content_of())))
+    said = [(answer["version"], answer["same"], answer["verdict"]) for answer in answers]
+    assert said == [(1, True, "look"), (2, True, "look"), (3, True, "pass"), (1, True, "pass")]
+    assert len({answer["at"] for answer in answers}) == 3
 
 
 def test_what_was_not_kept_is_not_said_to_be_the_same() -> None:
