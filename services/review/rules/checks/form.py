@@ -92,6 +92,12 @@ def current_drug_is_known(subject: Subject, figures: Figures) -> Hits:
             )
 
 
+def current_is_given(subject: Subject, figures: Figures) -> Hits:
+    """No list is another thing than an empty one."""
+    if subject.case.current is None:
+        yield unknown("what the person takes already is not given", "未提供正在使用的药品")
+
+
 def named_as_catalogued(subject: Subject, figures: Figures) -> Hits:
     """A product goes by its generic name."""
     for line in subject.case.known:
@@ -330,6 +336,7 @@ CHECKS = {
     "diagnosis_present": Check(EmptyTexts, diagnosis_present),
     "drug_is_known": Check(Figures, drug_is_known, _is_unknown),
     "current_drug_is_known": Check(Figures, current_drug_is_known, needs=UNKNOWN_CURRENT),
+    "current_is_given": Check(Figures, current_is_given),
     "named_as_catalogued": Check(Figures, named_as_catalogued, needs=RENAMED),
     "usage_is_clear": Check(VagueWords, usage_is_clear, needs=USAGE),
     "age_is_stated": Check(Infant, age_is_stated, needs=_of_minors),
