@@ -4,9 +4,11 @@ Gates 1–3 look at the whole city as arrays. Of those left the nearest are exam
 4–8, all of them only when the first window holds nobody: stock is read where it matters.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -34,6 +36,7 @@ GATES = (
     GateCode.CAPACITY,
     GateCode.REFUSED,
 )
+NO_COUNTS = (0,) * len(GATES)
 # Free packs of a pair that was never read.
 UNREAD = -(2**40)
 
@@ -122,27 +125,47 @@ class Match:
     choice: Choice | None
 
 
+class Away(NamedTuple):
+    """Some whom a gate removed, nearest first; `gates` are places in GATES."""
+
+    numbers: Numbers
+    metres: Counts
+    gates: npt.NDArray[np.int8]
+
+
+NOBODY_AWAY = Away(np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.int8))
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The candidates of one order on one tier, nearest first, and what each gate removed.
+    """The candidates of one order on one tier, nearest first, and how many each gate removed.
 
-    `reason` is the gate that removed the last, or the last that was asked. `turned_away` are some
-    whose area holds the door, nearest first, each with the gate that removed it.
+    `reason` is the gate that removed the last, or the last that was asked. `away` are some whose
+    area holds the door and whom a gate removed.
     """
 
     numbers: Numbers
-    removed: Mapping[GateCode, int]
+    metres: Counts
+    removed: Sequence[int]
     reason: GateCode
-    turned_away: tuple[tuple[int, GateCode], ...] = ()
+    away: Away = NOBODY_AWAY
 
     @property
     def evidence(self) -> tuple[GateCount, ...]:
         """The counts, in the order of the gates."""
-        return tuple(
-            GateCount(gate=gate, removed=self.removed[gate])
-            for gate in GATES
-            if self.removed.get(gate)
-        )
+        return tuple([_counted(at, count) for at, count in enumerate(self.removed) if count])
+
+    @property
+    def turned_away(self) -> tuple[tuple[int, GateCode], ...]:
+        """Those who are away, each with the gate."""
+        pairs = zip(self.away.numbers.tolist(), self.away.gates.tolist(), strict=True)
+        return tuple((number, GATES[at]) for number, at in pairs)
+
+
+@cache
+def _counted(gate: int, removed: int) -> GateCount:
+    """The same few stand in thousands of orders."""
+    return GateCount(gate=GATES[gate], removed=removed)
 
 
 @dataclass(slots=True)
@@ -157,15 +180,20 @@ class Supply:
 
     def columns(self, index: CityIndex) -> dict[str, Counts]:
         """Free packs by product, one entry a pharmacy of the city; UNREAD where never read."""
-        columns: dict[str, Counts] = {}
+        listed: dict[str, tuple[list[int], list[int]]] = {}
         for (pharmacy_id, product), packs in self.free.items():
             number = index.number_of(pharmacy_id)
             if number is None:
                 continue
-            column = columns.get(product)
-            if column is None:
-                column = columns[product] = np.full(len(index), UNREAD, np.int64)
-            column[number] = packs
+            if product not in listed:
+                listed[product] = [], []
+            numbers, counts = listed[product]
+            numbers.append(number)
+            counts.append(packs)
+        columns: dict[str, Counts] = {}
+        for product, (numbers, counts) in listed.items():
+            columns[product] = np.full(len(index), UNREAD, np.int64)
+            columns[product][numbers] = counts
         return columns
 
 
@@ -173,13 +201,14 @@ class Finder:
     """The gates over one city at one moment; remembers what was taken since.
 
     `missing` gathers the stock pairs that were needed and never read: until they are, what was
-    found is a guess that there is enough.
+    found is a guess that there is enough. `taken` counts what was taken.
     """
 
     def __init__(self, index: CityIndex, supply: Supply, now: datetime) -> None:
         self.index = index
         self.missing: set[Pair] = set()
-        self.now = now
+        self.now, self.taken = now, 0
+        self._slot = promise.slot_of(now)
         self.open_until = index.open_until(now)
         self.duty_until = index.duty_until(now)
         self.used = np.zeros(len(index), np.int64)
@@ -203,19 +232,20 @@ class Finder:
         `held` and `distance` are what the index says of the order's point.
         """
         numbers = self._covering(rung, held, distance)
-        removed = {GateCode.NO_COVERAGE: len(self.index) - len(numbers)}
+        removed = list(NO_COUNTS)
+        removed[0] = len(self.index) - len(numbers)
         if not len(numbers):
-            return Found(numbers, removed, GateCode.NO_COVERAGE)
+            return _nobody(removed, GateCode.NO_COVERAGE)
         for gate, mask in self._standing_gates(order, rung, numbers):
             left = numbers[mask]
-            removed[gate] = len(numbers) - len(left)
+            removed[GATES.index(gate)] = len(numbers) - len(left)
             numbers = left
             if not len(numbers):
-                return Found(numbers, removed, gate)
+                return _nobody(removed, gate)
         nearest = numbers[np.lexsort((numbers, distance[numbers]))]
         known = len(self.missing)
         for part in (nearest[:window], nearest):
-            found = self._examine(order, part, removed)
+            found = self._examine(order, part, distance, removed)
             if len(found.numbers) or len(self.missing) > known or len(part) == len(nearest):
                 break
         return found
@@ -230,7 +260,8 @@ class Finder:
         pharmacy = self.index.pharmacies[number]
         prices = []
         for line, product in zip(order.lines, products, strict=True):
-            if (column := self._free.get(product)) is not None and column[number] != UNREAD:
+            column = self.free_of(product)
+            if column.item(number) != UNREAD:
                 column[number] -= line.quantity
             prices.append(
                 LinePrice(
@@ -241,13 +272,14 @@ class Finder:
                 )
             )
         self.used[number] += 1
+        self.taken += 1
         return Choice(
             pharmacy_id=pharmacy.pharmacy_id,
             tenant_id=pharmacy.tenant_id,
-            point=pharmacy.point,
+            point=self.index.point_of(number),
             distance_m=distance_m,
             prices=tuple(prices),
-            slot=promise.slot_of(self.now),
+            slot=self._slot,
             evidence=evidence,
         )
 
@@ -302,16 +334,18 @@ class Finder:
             there = there & self.index.licensed(order.controlled)[numbers]
         yield GateCode.NO_PHARMACIST, there
 
-    def _examine(self, order: Wanted, numbers: Numbers, before: Mapping[GateCode, int]) -> Found:
+    def _examine(
+        self, order: Wanted, numbers: Numbers, distance: Counts, before: Sequence[int]
+    ) -> Found:
         """Gates 4–8 over candidates, nearest first."""
-        removed = dict(before)
+        removed = list(before)
         for gate, passes in self._gates(order):
             left = numbers[passes(numbers)]
-            removed[gate] = len(numbers) - len(left)
+            removed[GATES.index(gate)] = len(numbers) - len(left)
             numbers = left
             if not len(numbers):
                 break
-        return Found(numbers, removed, gate)
+        return Found(numbers, distance[numbers], removed, gate)
 
     def _gates(self, order: Wanted) -> Iterator[tuple[GateCode, Callable[[Numbers], Mask]]]:
         index = self.index
@@ -369,11 +403,11 @@ class Finder:
     def _has(self, product: str, number: int, packs: int) -> bool:
         if self.index.price(number, product) <= 0:
             return False
-        free = self.free_of(product)[number]
+        free = self.free_of(product).item(number)
         if free == UNREAD:
             self.missing.add((self.index.pharmacies[number].pharmacy_id, product))
             return True
-        return bool(free >= packs)
+        return free >= packs
 
     def _enough(self, product: str, numbers: Numbers, needed: Counts) -> Mask:
         """Sold there, and so many packs free; what was never read counts as enough."""
@@ -387,3 +421,7 @@ class Finder:
             self.missing.add((self.index.pharmacies[number].pharmacy_id, product))
         enough: Mask = sold & (unread | (free >= needed))
         return enough
+
+
+def _nobody(removed: Sequence[int], reason: GateCode) -> Found:
+    return Found(NOBODY_AWAY.numbers, NOBODY_AWAY.metres, removed, reason)

@@ -6,10 +6,9 @@ ones out by the chance to be in time, with the orders that are still to come. Wh
 waits for one while the tier can be kept. Stock is counted again as the orders take it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from services.dispatch.domain import ahead, promise
 from services.dispatch.domain.answers import KEEPS_COOLING, Answers
 from services.dispatch.domain.assign import NOBODY
 from services.dispatch.domain.candidates import (
+    GATES,
     Choice,
     CityIndex,
     Counts,
@@ -33,7 +33,7 @@ from services.dispatch.domain.candidates import (
     Wanted,
 )
 from services.dispatch.domain.city_index import Pairs
-from services.dispatch.domain.plan import Floats, Row, lost, plan
+from services.dispatch.domain.plan import Chosen, Floats, Row, lost, plan
 from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, Clock
 from services.dispatch.domain.together import find_many
 
@@ -79,7 +79,7 @@ class Round:
     """
 
     matches: dict[UUID, Match]
-    whys: dict[UUID, Why]
+    whys: Mapping[UUID, Why]
     missing: set[Pair]
     rows: dict[UUID, Row]
 
@@ -132,27 +132,21 @@ def choose_many(
     """
     # While candidates are looked for nobody's place is used: capacity is the plan's.
     finder = Finder(index, replace(supply, used={}), now)
-    turn = sorted(orders, key=lambda order: (order.rungs[0].due_at, order.order_id))
+    turn = sorted(orders, key=lambda order: (order.rungs[0].due_at, order.order_id.int))
     left = _left(index, supply)
     looked = _look_all(finder, turn, index.capacity - left)
     finder.used = index.capacity - left
     if finder.missing:
         return Round({one.order_id: Match((), None) for one in turn}, {}, finder.missing, {})
-    rows = _rows(index, looked, now)
+    rows = [_row(one, one.found, now) for one in looked]
     into_s = (now - promise.slot_of(now)).total_seconds()
     keeps = None if answers is None else answers.keeps(index, now)
-    if keeps is not None:
+    if keeps is not None and (keeps <= KEEPS_COOLING).any():
         rows = [_cooled(row, keeps) for row in rows]
     places = ahead.places(left, index.capacity, into_s, keeps)
     chosen = plan([*rows, *coming], places, CLOCK)
-    now_at = np.where(chosen.slot == 0, chosen.pharmacy, NOBODY)[: len(rows)].tolist()
-    matches: dict[UUID, Match] = {}
-    # Who got a place first: what they cannot take after all is there for the others.
-    for n in sorted(range(len(rows)), key=lambda n: now_at[n] == NOBODY):
-        waiting = rows[n].latest_s > 0 and not chosen.roomy
-        one = looked[n]
-        matches[one.order.order_id] = _settle(finder, one, rows[n], now_at[n], waiting=waiting)
-    whys = _whys(index, looked, rows, left, solved=chosen.solved)
+    matches = _settle_all(finder, looked, rows, chosen)
+    whys = _Whys(index, looked, rows, left, solved=chosen.solved)
     known = {one.order.order_id: row for one, row in zip(looked, rows, strict=True)}
     return Round(matches, whys, finder.missing, known)
 
@@ -171,10 +165,10 @@ def _look_all(finder: Finder, turn: Sequence[Wanted], used: Counts) -> list[_Loo
     """Each order on the first tier where somebody is left or will be, and the falls before it."""
     index = finder.index
     held = index.covered_pairs([order.point for order in turn])
-    ends = np.cumsum(np.bincount(held.owner, minlength=len(turn)))[:-1]
+    ends = np.cumsum(np.bincount(held.owner, minlength=len(turn))).tolist()
     looked = [
-        _Looked(order, numbers, [])
-        for order, numbers in zip(turn, np.split(held.number, ends), strict=False)
+        _Looked(order, held.number[start:end], [])
+        for order, start, end in zip(turn, [0, *ends][:-1], ends, strict=True)
     ]
     open_ = looked
     while open_ and not finder.missing:
@@ -182,73 +176,74 @@ def _look_all(finder: Finder, turn: Sequence[Wanted], used: Counts) -> list[_Loo
             while not one.ended and not one.rung.offered:
                 one.fall(GateCode.NOT_OFFERED)
         open_ = [one for one in open_ if not one.ended]
-        areas = Pairs.of([one.held for one in open_])
-        for one, found in zip(
-            open_,
-            find_many(finder, [(o.order, o.rung) for o in open_], areas, away=AWAY),
-            strict=True,
-        ):
+        for one, found in zip(open_, _find(finder, open_, away=AWAY), strict=True):
             one.found = found
-        for one in open_:
-            _widen(finder, one, used)
+        _widen(finder, open_, used)
         open_ = [one for one in open_ if one.found is None]
     return looked
 
 
-def _widen(finder: Finder, one: _Looked, used: Counts) -> None:
+def _find(finder: Finder, asked: Sequence[_Looked], *, away: int = 0) -> list[Found]:
+    """Each on the tier that is tried."""
+    areas = Pairs.of([one.held for one in asked])
+    return find_many(finder, [(one.order, one.rung) for one in asked], areas, away=away)
+
+
+def _widen(finder: Finder, asked: Sequence[_Looked], used: Counts) -> None:
     """Where the nearest are all full, those farther off; nobody there, and the tier may fall."""
-    found = one.found
-    if found is None or not len(found.numbers):
-        one.fall(found.reason if found else GateCode.NO_COVERAGE, found)
-        return
-    full = used[found.numbers] >= finder.index.capacity[found.numbers]
-    removed = {**found.removed, GateCode.CAPACITY: int(full.sum())}
-    one.found = replace(found, removed=removed)
-    if not full.all():
-        return
+    some: list[tuple[_Looked, Found]] = []
+    for one in asked:
+        if one.found is not None and len(one.found.numbers):
+            some.append((one, one.found))
+        else:
+            reason = one.found.reason if one.found else GateCode.NO_COVERAGE
+            one.fall(reason, one.found)
+    pairs = Pairs.of([found.numbers for _, found in some])
+    full = used[pairs.number] >= finder.index.capacity[pairs.number]
+    counts = np.bincount(pairs.owner[full], minlength=len(some)).tolist()
+    for (one, found), count in zip(some, counts, strict=True):
+        if count:
+            one.found = replace(found, removed=_with_full(found.removed, count))
+    crowded = [
+        (one, found)
+        for (one, found), count in zip(some, counts, strict=True)
+        if count == len(found.numbers)
+    ]
     everywhere, finder.used = finder.used, used
-    distance = finder.index.distances(one.order.point)
-    wide = finder.find(one.order, one.rung, one.held, distance)
+    wider = _find(finder, [one for one, _ in crowded])
     finder.used = everywhere
-    if len(wide.numbers):
-        numbers = np.concatenate((found.numbers, wide.numbers))
-        one.found = replace(found, numbers=numbers, removed=wide.removed, reason=wide.reason)
-    elif not _can_wait(one.rung, finder.now):
-        one.fall(wide.reason, wide)
+    for (one, found), wide in zip(crowded, wider, strict=True):
+        if len(wide.numbers):
+            one.found = Found(
+                np.concatenate((found.numbers, wide.numbers)),
+                np.concatenate((found.metres, wide.metres)),
+                wide.removed,
+                wide.reason,
+                found.away,
+            )
+        elif not _can_wait(one.rung, finder.now):
+            one.fall(wide.reason, wide)
+
+
+def _with_full(removed: Sequence[int], count: int) -> list[int]:
+    """Of those who pass the other gates so many have no place."""
+    counts = list(removed)
+    counts[GATES.index(GateCode.CAPACITY)] = count
+    return counts
 
 
 def _can_wait(rung: Rung, now: datetime) -> bool:
     return (rung.due_at - now).total_seconds() > NEEDED_S[rung.tier]
 
 
-def _rows(index: CityIndex, looked: Sequence[_Looked], now: datetime) -> list[Row]:
-    found = [NOTHING if one.found is None else one.found.numbers for one in looked]
-    sizes = [len(numbers) for numbers in found]
-    numbers = np.concatenate([NOTHING, *found]).astype(np.int64)
-    metres = _metres(index, looked, sizes, numbers)
-    ends = np.cumsum(sizes).tolist()
-    return [
-        _row(one, numbers[end - size : end], metres[end - size : end], now)
-        for one, size, end in zip(looked, sizes, ends, strict=True)
-    ]
-
-
-def _metres(
-    index: CityIndex, looked: Sequence[_Looked], sizes: Sequence[int], numbers: Counts
-) -> Counts:
-    """From each order's door to its own pharmacies, which stand one order after the other."""
-    doors = np.array([(one.order.point.lat, one.order.point.lon) for one in looked])
-    return index.metres(np.repeat(doors.reshape(-1, 2), sizes, axis=0), numbers)
-
-
-def _row(one: _Looked, numbers: Counts, metres: Counts, now: datetime) -> Row:
-    if one.found is None:
+def _row(one: _Looked, found: Found | None, now: datetime) -> Row:
+    if found is None:
         return Row(NOTHING, NOTHING, 0.0, 0.0, 0.0, 0.0)
     due = (one.rung.due_at - now).total_seconds()
     fixed = CLOCK.fixed_s(len(one.order.lines), one.order.cold)
     # An order past its time is still to be placed: being late is in the chance already.
     latest = max(0.0, due - NEEDED_S[one.rung.tier])
-    return Row(numbers, metres, 0.0, due, latest, fixed)
+    return Row(found.numbers, found.metres, 0.0, due, latest, fixed)
 
 
 def _cooled(row: Row, keeps: Floats) -> Row:
@@ -260,27 +255,48 @@ def _cooled(row: Row, keeps: Floats) -> Row:
     return replace(row, numbers=row.numbers[turn], metres=row.metres[turn])
 
 
-def _settle(finder: Finder, one: _Looked, row: Row, number: int, *, waiting: bool) -> Match:
-    """Take what was planned; what an order before it took sends it to the next best."""
-    if one.found is None:
-        return Match(tuple(one.falls), None)
-    if number == NOBODY and waiting:
-        return Match(tuple(one.falls), None)
-    if number != NOBODY:
-        metres = int(row.metres[row.numbers == number][0])
-        if (choice := _taken(finder, one, number, metres)) is not None:
-            return Match(tuple(one.falls), choice)
-    distance = finder.index.distances(one.order.point)
+def _settle_all(
+    finder: Finder, looked: Sequence[_Looked], rows: Sequence[Row], chosen: Chosen
+) -> dict[UUID, Match]:
+    """Who got a place first: what they cannot take after all is there for the others."""
+    matches: dict[UUID, Match] = {}
+    now_at = np.where(chosen.slot == 0, chosen.pharmacy, NOBODY)[: len(rows)].tolist()
+    left: list[_Looked] = []
+    for one, row, number in zip(looked, rows, now_at, strict=True):
+        if number != NOBODY:
+            at = int(row.metres[row.numbers.tolist().index(number)])
+            choice = _taken(finder, one, number, at)
+            if choice is None:
+                matches[one.order.order_id] = _settle(finder, one)
+            else:
+                matches[one.order.order_id] = Match(tuple(one.falls), choice)
+        elif one.found is None or (row.latest_s > 0 and not chosen.roomy):
+            matches[one.order.order_id] = Match(tuple(one.falls), None)
+        else:
+            left.append(one)
+    taken = finder.taken
+    for one, found in zip(left, _find(finder, left), strict=True):
+        # Once somebody takes something, what was found together no longer holds.
+        still = found if finder.taken == taken else None
+        matches[one.order.order_id] = _settle(finder, one, still)
+    return matches
+
+
+def _settle(finder: Finder, one: _Looked, found: Found | None = None) -> Match:
+    """What was planned is taken, or nothing was: the next best. `found` is who is there now."""
     while not one.ended:
         if one.rung.offered:
-            found = finder.find(one.order, one.rung, one.held, distance)
+            if found is None:
+                distance = finder.index.distances(one.order.point)
+                found = finder.find(one.order, one.rung, one.held, distance)
             one.found = found
             if len(found.numbers):
-                first = int(found.numbers[0])
-                return Match(tuple(one.falls), _taken(finder, one, first, int(distance[first])))
+                first, metres = int(found.numbers[0]), int(found.metres[0])
+                return Match(tuple(one.falls), _taken(finder, one, first, metres))
             if found.reason is GateCode.CAPACITY and _can_wait(one.rung, finder.now):
                 return Match(tuple(one.falls), None)
             one.fall(found.reason, found)
+            found = None
         else:
             one.fall(GateCode.NOT_OFFERED)
     return Match(tuple(one.falls), None)
@@ -294,38 +310,58 @@ def _taken(finder: Finder, one: _Looked, number: int, metres: int) -> Choice | N
         return None
 
 
-def _whys(
-    index: CityIndex, looked: Sequence[_Looked], rows: Sequence[Row], free: Counts, *, solved: bool
-) -> dict[UUID, Why]:
-    """Of those with a free place; the nearest of them is what greedy would have taken."""
-    sizes = [len(row.numbers) for row in rows]
-    numbers = np.concatenate([NOTHING, *(row.numbers for row in rows)])
-    metres = np.concatenate([NOTHING, *(row.metres for row in rows)])
-    times = np.array([(row.due_s - row.fixed_s, row.latest_s) for row in rows]).reshape(-1, 2)
-    due, latest = np.repeat(times, sizes, axis=0).T
-    left = due - CLOCK.ride_s(metres)
-    chance = np.rint(1e6 * CLOCK.on_time(left)).astype(np.int64)
-    cost = np.rint(lost(left, latest, CLOCK) + METRE_COST * metres).astype(np.int64)
-    there = iter((free[numbers] > 0).tolist())
-    ids = [index.pharmacies[number].pharmacy_id for number in numbers.tolist()]
-    columns = zip(ids, metres.tolist(), chance.tolist(), cost.tolist(), strict=True)
-    whys: dict[UUID, Why] = {}
-    for one, size, away in zip(looked, sizes, _turned_away(index, looked), strict=True):
-        own = zip(islice(there, size), islice(columns, size), strict=True)
-        candidates = tuple(Candidate(*terms) for is_there, terms in own if is_there)
+class _Whys(Mapping[UUID, Why]):
+    """Why, for each order: reckoned for all at once, and put into names where it is asked for.
+
+    Of those with a free place; the nearest of them is what greedy would have taken.
+    """
+
+    def __init__(
+        self,
+        index: CityIndex,
+        looked: Sequence[_Looked],
+        rows: Sequence[Row],
+        free: Counts,
+        *,
+        solved: bool,
+    ) -> None:
+        self._index, self._solved = index, solved
+        self._places = {one.order.order_id: at for at, one in enumerate(looked)}
+        self._found = [one.found for one in looked]
+        sizes = [len(row.numbers) for row in rows]
+        numbers = np.concatenate([NOTHING, *(row.numbers for row in rows)])
+        metres = np.concatenate([NOTHING, *(row.metres for row in rows)])
+        times = np.array([(row.due_s - row.fixed_s, row.latest_s) for row in rows]).reshape(-1, 2)
+        due, latest = np.repeat(times, sizes, axis=0).T
+        left = due - CLOCK.ride_s(metres)
+        chance = np.rint(1e6 * CLOCK.on_time(left)).astype(np.int64)
+        cost = np.rint(lost(left, latest, CLOCK) + METRE_COST * metres).astype(np.int64)
+        there = free[numbers] > 0
+        self._terms = np.column_stack((numbers, metres, chance, cost))[there]
+        owner = np.repeat(np.arange(len(rows)), sizes)[there]
+        self._starts = np.searchsorted(owner, np.arange(len(rows) + 1)).tolist()
+
+    def __getitem__(self, order_id: UUID) -> Why:
+        at = self._places[order_id]
+        own = self._terms[self._starts[at] : self._starts[at + 1]].tolist()
+        pharmacies = self._index.pharmacies
+        candidates = tuple(
+            Candidate(pharmacies[number].pharmacy_id, *terms) for number, *terms in own
+        )
         greedy = candidates[0].pharmacy_id if candidates else None
-        whys[one.order.order_id] = Why(candidates, greedy, solved, away)
-    return whys
+        return Why(candidates, greedy, self._solved, self._turned_away(self._found[at]))
 
+    def __iter__(self) -> Iterator[UUID]:
+        return iter(self._places)
 
-def _turned_away(index: CityIndex, looked: Sequence[_Looked]) -> Iterator[tuple[TurnedAway, ...]]:
-    """For each order whom a gate removed, of those that were noted."""
-    found = [one.found.turned_away if one.found else () for one in looked]
-    sizes = [len(own) for own in found]
-    numbers = np.array([number for own in found for number, _ in own], np.int64)
-    metres = iter(_metres(index, looked, sizes, numbers).tolist())
-    for own in found:
-        yield tuple(
-            TurnedAway(index.pharmacies[number].pharmacy_id, far, gate)
-            for (number, gate), far in zip(own, islice(metres, len(own)), strict=True)
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _turned_away(self, found: Found | None) -> tuple[TurnedAway, ...]:
+        if found is None:
+            return ()
+        columns = (column.tolist() for column in found.away)
+        return tuple(
+            TurnedAway(self._index.pharmacies[number].pharmacy_id, metres, GATES[gate])
+            for number, metres, gate in zip(*columns, strict=True)
         )

@@ -26,8 +26,13 @@ Cell = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.object
 
 # Degrees of a side of a cell, some 400 m: what covers it is found once.
 CELL = 0.004
+# A cell is taken for a little larger than it is: where it ends depends on how numbers are rounded.
+EDGE = 1e-9
+AROUND = np.array((-EDGE, -EDGE, EDGE, EDGE))
 EARTH_M = 6_371_008.8
 METRES_PER_DEGREE = radians(1) * EARTH_M
+# No city has more pharmacies than fit into so many bits.
+NUMBER_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,12 @@ class Pairs:
     def only(self, chosen: Mask | Numbers) -> "Pairs":
         """Those that a mask or their places choose."""
         return Pairs(self.owner[chosen], self.number[chosen])
+
+    def in_order(self) -> "Pairs":
+        """By owner and then by number."""
+        key = self.owner << NUMBER_BITS | self.number
+        key.sort()
+        return Pairs(key >> NUMBER_BITS, key & (1 << NUMBER_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +133,23 @@ class CityIndex:
         """The same for a batch, by point and then by number: all borders are tested in one step."""
         if not self.pharmacies:
             return Pairs(np.empty(0, np.intp), np.empty(0, np.intp))
-        cells = [self._known_cell(point) for point in points]
-        wholes = Pairs.of([cell[0] for cell in cells])
-        partly = Pairs.of([cell[1] for cell in cells])
-        borders = np.concatenate([cell[2] for cell in cells])
-        lon = np.array([point.lon for point in points])[partly.owner]
-        lat = np.array([point.lat for point in points])[partly.owner]
-        pairs = Pairs.joined([wholes, partly.only(shapely.intersects_xy(borders, lon, lat))])
-        return pairs.only(np.lexsort((pairs.number, pairs.owner)))
+        lat = np.array([point.lat for point in points])
+        lon = np.array([point.lon for point in points])
+        places: dict[tuple[int, int], int] = {}
+        at = zip(
+            np.floor(lat / CELL).astype(int).tolist(),
+            np.floor(lon / CELL).astype(int).tolist(),
+            strict=True,
+        )
+        which = np.array([places.setdefault(place, len(places)) for place in at], np.intp)
+        cells = [self._known_cell(place) for place in places]
+        wholes, _ = _spread([cell[0] for cell in cells], which)
+        partly, place = _spread([cell[1] for cell in cells], which)
+        borders = np.concatenate([cell[2] for cell in cells])[place]
+        inside = shapely.intersects_xy(borders, lon[partly.owner], lat[partly.owner])
+        return Pairs.joined([wholes, partly.only(inside)]).in_order()
 
-    def _known_cell(self, point: GeoPoint) -> "Cell":
-        at = floor(point.lat / CELL), floor(point.lon / CELL)
+    def _known_cell(self, at: tuple[int, int]) -> "Cell":
         known = self._cells.get(at)
         if known is None:
             known = self._cells[at] = self._cell(*at)
@@ -157,7 +174,7 @@ class CityIndex:
     def _cell(self, row: int, column: int) -> "Cell":
         """The areas that hold the whole cell, and those that hold a part of it."""
         south, west = row * CELL, column * CELL
-        box = shapely.box(west, south, west + CELL, south + CELL)
+        box = shapely.box(west - EDGE, south - EDGE, west + CELL + EDGE, south + CELL + EDGE)
         touched = np.sort(self._tree.query(box, predicate="intersects"))
         whole = np.sort(self._tree.query(box, predicate="covered_by"))
         partly = np.setdiff1d(touched, whole)
@@ -169,13 +186,6 @@ class CityIndex:
         """Whole metres from the point to each pharmacy, as the crow flies; good to 0.1 %."""
         east = (self.lon - point.lon) * (METRES_PER_DEGREE * cos(radians(point.lat)))
         north = (self.lat - point.lat) * METRES_PER_DEGREE
-        return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
-
-    def metres(self, doors: npt.NDArray[np.float64], numbers: Numbers) -> npt.NDArray[np.int64]:
-        """From each door (latitude, longitude) to the pharmacy beside it, as `distances`."""
-        scale = METRES_PER_DEGREE * np.cos(np.radians(doors[:, 0]))
-        east = (self.lon[numbers] - doors[:, 1]) * scale
-        north = (self.lat[numbers] - doors[:, 0]) * METRES_PER_DEGREE
         return np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
 
     def open_until(self, now: datetime) -> Instants:
@@ -193,10 +203,17 @@ class CityIndex:
             return np.ones(len(self.pharmacies), dtype=bool)
         return np.array([controlled <= row.controlled for row in self.pharmacies], dtype=bool)
 
+    def point_of(self, number: int) -> GeoPoint:
+        """Where it stands: the same object each time."""
+        point = self._points.get(number)
+        if point is None:
+            point = self._points[number] = self.pharmacies[number].point
+        return point
+
     def price(self, number: int, product: str) -> int:
         """Fen a pack; 0 when it is not sold there."""
         column = self._products.get(product)
-        return 0 if column is None else int(self.prices[number, column])
+        return 0 if column is None else int(self.prices.item(number, column))
 
     def prices_of(self, product: str) -> npt.NDArray[np.int32] | None:
         """Fen a pack in each pharmacy, 0 where it is not sold; None when nobody sells it."""
@@ -213,9 +230,9 @@ class CityIndex:
             return
         numbers = [n for n, row in enumerate(self.pharmacies) if row.pharmacy_id in changed]
         areas = [*before.areas[numbers], *self.areas[numbers]]
-        bounds = shapely.bounds(np.array(areas, dtype=object)) / CELL
+        bounds = shapely.bounds(np.array(areas, dtype=object)) + AROUND
         gone: set[tuple[int, int]] = set()
-        for west, south, east, north in np.floor(bounds).astype(int):
+        for west, south, east, north in np.floor(bounds / CELL).astype(int):
             gone |= {(r, c) for r in range(south, north + 1) for c in range(west, east + 1)}
         self._cells = {at: cell for at, cell in before._cells.items() if at not in gone}
         self._touched = before._touched | gone
@@ -262,6 +279,7 @@ class CityIndex:
         # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
         self._tree = shapely.STRtree(self.areas)
         self._cells, self._touched = {}, set()
+        self._points: dict[int, GeoPoint] = {}
 
 
 class _Hours:
@@ -297,6 +315,18 @@ class _Hours:
             self._ends[number], self._until[number] = open_span(self._all[number], now)
             self._from[number] = at
         return self._ends
+
+
+def _spread(
+    parts: Sequence[npt.NDArray[np.int32]], which: Numbers
+) -> tuple[Pairs, npt.NDArray[np.intp]]:
+    """Each owner with all of the part it belongs to; and where these stand in all parts joined."""
+    sizes = np.array([len(part) for part in parts], np.intp)
+    own = sizes[which]
+    owner = np.repeat(np.arange(len(which)), own)
+    begins = (np.cumsum(sizes) - sizes)[which] - (np.cumsum(own) - own)
+    place = np.arange(len(owner)) + np.repeat(begins, own)
+    return Pairs(owner, np.concatenate(parts).astype(np.intp)[place]), place
 
 
 def _row_of(pharmacy: Pharmacy, hours: _Hours) -> Row:

@@ -117,7 +117,8 @@ def _pressure(table: _Table, places: Places) -> float:
     """Orders of this and the next slot over the places that are left in them within their reach."""
     slots = min(2, len(places.starts_s))
     ends = places.starts_s[slots - 1] + places.length_s
-    reached = np.unique(table.number)
+    reached = np.zeros(places.left.shape[1], dtype=bool)
+    reached[table.number] = True
     room = np.maximum(places.left[:slots, reached], 0).sum()
     return float((table.at < ends).sum()) / max(1.0, float(room))
 
@@ -125,10 +126,12 @@ def _pressure(table: _Table, places: Places) -> float:
 def _roomy(table: _Table, rows: Sequence[Row], places: Places, clock: Clock) -> Chosen:
     """First come, first served, unless this leaves out somebody for whom there is a place."""
     firm = np.flatnonzero(table.firm).tolist()
-    turn = _in_turn(firm, rows, places)
+    turn = _in_turn(firm, table, places)
     if (turn.slot[[n for n in firm if len(rows[n].numbers)]] != NOBODY).all():
         return turn
     alone = _Table([rows[n] for n in firm])
+    if (turn.slot != NOBODY).sum() >= _most(alone, places.left[0]):
+        return turn
     now = replace(places, left=places.left[:1], starts_s=places.starts_s[:1])
     shared = _solved(alone, now, clock)
     if (shared.slot != NOBODY).sum() <= (turn.slot != NOBODY).sum():
@@ -137,15 +140,25 @@ def _roomy(table: _Table, rows: Sequence[Row], places: Places, clock: Clock) -> 
     return Chosen(turn.pharmacy, turn.slot, solved=True, roomy=True)
 
 
-def _in_turn(firm: Sequence[int], rows: Sequence[Row], places: Places) -> Chosen:
+def _most(table: _Table, left: Ints) -> int:
+    """More than so many cannot be placed, whoever goes where."""
+    asked = np.bincount(table.number, minlength=len(left))
+    places = int(np.minimum(asked, np.maximum(left, 0)).sum())
+    return min(places, len(np.unique(table.row)))
+
+
+def _in_turn(firm: Sequence[int], table: _Table, places: Places) -> Chosen:
     """Each the nearest free place of the present slot: what greedy does."""
-    left = places.left[0].copy()
-    pharmacy = np.full(len(rows), NOBODY, np.int64)
+    left: list[int] = places.left[0].tolist()
+    options: list[int] = table.number.tolist()
+    begins = np.searchsorted(table.row, np.arange(len(table.at) + 1)).tolist()
+    pharmacy = np.full(len(table.at), NOBODY, np.int64)
     for number in firm:
-        free = rows[number].numbers[left[rows[number].numbers] > 0]
-        if len(free):
-            left[free[0]] -= 1
-            pharmacy[number] = free[0]
+        for at in range(begins[number], begins[number + 1]):
+            if left[options[at]] > 0:
+                left[options[at]] -= 1
+                pharmacy[number] = options[at]
+                break
     slot = np.where(pharmacy == NOBODY, NOBODY, 0)
     return Chosen(pharmacy, slot, solved=False, roomy=True)
 

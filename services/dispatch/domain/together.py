@@ -1,10 +1,11 @@
 """The gates for many orders of a city at once: what `Finder.find` says of each alone. Pure.
 
-All orders' candidates stand in one row of pairs (order, pharmacy), so that a gate is one step over
-a whole tick instead of one for each order.
+All orders' candidates stand in one row of pairs (order, pharmacy), by order and then by distance,
+so that a gate is one step over a whole tick instead of one for each order. For each pair the first
+gate that removes it is noted; counts and reasons are read off at the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, radians
 
@@ -16,19 +17,34 @@ from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
     GATES,
     NEAR_M,
+    NOBODY_AWAY,
     UNREAD,
     WINDOW,
+    Away,
     Counts,
     Finder,
     Found,
     Rung,
     Wanted,
 )
-from services.dispatch.domain.city_index import METRES_PER_DEGREE, Mask, Numbers, Pairs
+from services.dispatch.domain.city_index import (
+    METRES_PER_DEGREE,
+    NUMBER_BITS,
+    CityIndex,
+    Mask,
+    Numbers,
+    Pairs,
+)
 
 # A pair as one number that sorts by order, then metres, then pharmacy.
-NUMBER_BITS, METRES_BITS = 20, 24
-STANDING, EXAMINED = GATES[:3], GATES[3:]
+METRES_BITS = 24
+# So many distances stand in memory at once.
+AT_ONCE = 1_000_000
+# What is noted of a pair instead of a gate: it passed, or it is too far off to be asked.
+PASSED, UNASKED = -1, -2
+COVERAGE, CLOSED, PHARMACIST, STOCK, INSURER, COLD, CAPACITY, REFUSED = range(len(GATES))
+
+Gates = npt.NDArray[np.int8]
 
 
 def find_many(
@@ -45,238 +61,242 @@ def find_many(
     """
     if not asked:
         return []
-    batch = _Batch(finder, asked, away)
-    pairs = batch.standing(batch.covering(held))
-    near = batch.nearest(pairs)
-    rank = np.arange(len(near)) - np.repeat(_starts(near, len(asked)), batch.count(near))
-    window_of = Pairs(near.owner[rank < window], near.number[rank < window])
-    left, unread = batch.examined(window_of)
-    more = (batch.count(left) == 0) & (batch.count(near) > window) & ~unread
-    if more.any():
-        again, _ = batch.examined(near.only(more[near.owner]), more)
-        both = Pairs.joined([left, again])
-        left = both.only(np.argsort(both.owner, kind="stable"))
-    return batch.found(left)
+    batch = _Batch(finder, asked, held)
+    batch.ask(window)
+    return batch.found(away)
+
+
+class _Batch:
+    """Columns of the orders, and of their pairs with the gate that removed each."""
+
+    def __init__(self, finder: Finder, asked: Sequence[tuple[Wanted, Rung]], held: Pairs) -> None:
+        self._finder, self._index = finder, finder.index
+        self._orders = [order for order, _ in asked]
+        self._rungs = [rung for _, rung in asked]
+        self._lines = _Lines(self._orders)
+        self._insured = np.array([order.insured for order in self._orders], bool)
+        self._doors = _Doors(finder.index, self._orders)
+        covering = self._covering(held)
+        self._covered = self._count(covering.owner)
+        self._owner, self._metres, self._number = self._doors.by_distance(covering)
+        self._gate: Gates = np.full(len(self._owner), PASSED, np.int8)
+
+    def ask(self, window: int) -> None:
+        """All gates: the nearest `window` of each order, and all where nobody of them passes."""
+        self._standing()
+        there = np.flatnonzero(self._gate == PASSED)
+        owner = self._owner[there]
+        count = self._count(owner)
+        near = _rank(count) < window
+        self._gate[there[~near]] = UNASKED
+        unread = self._examine(there[near])
+        passed = self._count(owner[self._gate[there] == PASSED])
+        more = (passed == 0) & (count > window) & ~unread
+        if more.any():
+            self._examine(there[~near & more[owner]])
+
+    def found(self, away: int) -> list[Found]:
+        """One record an order."""
+        gone = self._gate > COVERAGE
+        key = self._owner[gone] * len(GATES) + self._gate[gone]
+        removed = np.bincount(key, minlength=len(self._orders) * len(GATES))
+        removed = removed.reshape(-1, len(GATES))
+        removed[:, COVERAGE] = len(self._index) - self._covered
+        last = len(GATES) - 1 - np.argmax(removed[:, ::-1] > 0, axis=1)
+        last[self._covered == 0] = COVERAGE
+        passed = self._gate == PASSED
+        number, metres = self._number[passed], self._metres[passed]
+        count = self._count(self._owner[passed])
+        ends = np.cumsum(count).tolist()
+        named = self._away(np.flatnonzero(gone), away)
+        rows = zip(
+            self._orders, [0, *ends[:-1]], ends, removed.tolist(), last.tolist(), named, strict=True
+        )
+        return [
+            Found(
+                number[start:end],
+                metres[start:end],
+                counts,
+                GATES[at] if start == end else _last_asked(order),
+                gone_of,
+            )
+            for order, start, end, counts, at, gone_of in rows
+        ]
+
+    def _away(self, gone: Numbers, most: int) -> Iterator[Away]:
+        """The nearest of those who are gone, for each order."""
+        if not most:
+            yield from [NOBODY_AWAY] * len(self._orders)
+            return
+        count = self._count(self._owner[gone])
+        kept = gone[_rank(count) < most]
+        number, metres, gate = self._number[kept], self._metres[kept], self._gate[kept]
+        start = 0
+        for end in np.cumsum(np.minimum(count, most)).tolist():
+            yield Away(number[start:end], metres[start:end], gate[start:end])
+            start = end
+
+    def _count(self, owner: Numbers) -> Numbers:
+        """How many pairs each order has."""
+        return np.bincount(owner, minlength=len(self._orders))
+
+    def _covering(self, held: Pairs) -> Pairs:
+        """Gate 1, as the tier of each order reaches."""
+        wide = np.array([rung.tier is not Tier.MIN_30 for rung in self._rungs], bool)
+        near = held.only(~wide[held.owner]) if wide.any() else held
+        reach = np.array([rung.reach_m or np.inf for rung in self._rungs])
+        if np.isfinite(reach).any():
+            near = near.only(self._doors.metres(near) <= reach[near.owner])
+        if not wide.any():
+            return near
+        return Pairs.joined([near, *self._wide(np.flatnonzero(wide), held)])
+
+    def _wide(self, rows: Numbers, held: Pairs) -> Iterator[Pairs]:
+        """Who is near or holds the door; citywide everybody. So many orders at a time."""
+        anywhere = np.array([rung.tier is Tier.CITYWIDE for rung in self._rungs], bool)
+        step = max(1, AT_ONCE // max(1, len(self._index)))
+        for begin in range(0, len(rows), step):
+            part = rows[begin : begin + step]
+            mask = self._doors.all_metres(part) <= NEAR_M
+            mask[anywhere[part]] = True
+            place = np.full(len(self._orders), -1)
+            place[part] = np.arange(len(part))
+            own = held.only(place[held.owner] >= 0)
+            mask[place[own.owner], own.number] = True
+            row, number = np.nonzero(mask)
+            yield Pairs(part[row], number)
+
+    def _standing(self) -> None:
+        """Gates 2 and 3."""
+        finder = self._finder
+        now = finder.now
+        untils = [promise.open_until(rung.tier, rung.due_at, now) for rung in self._rungs]
+        closes = np.array([until.timestamp() for until in untils])
+        # The pharmacist need not stay longer than the shop: `promise.duty_until` in seconds.
+        stays = np.minimum(closes, (now + promise.DUTY_STAYS).timestamp())
+        there = finder.duty_until[self._number] >= stays[self._owner]
+        for row, order in enumerate(self._orders):
+            if order.controlled:
+                own = slice(*np.searchsorted(self._owner, (row, row + 1)).tolist())
+                there[own] &= self._index.licensed(order.controlled)[self._number[own]]
+        opened = finder.open_until[self._number] >= closes[self._owner]
+        self._gate[~there] = PHARMACIST
+        self._gate[~opened] = CLOSED
+
+    def _examine(self, at: Numbers) -> Mask:
+        """Gates 4 to 8 for these pairs; which orders rest on stock that was never read."""
+        index, used = self._index, self._finder.used
+        owner, number = self._owner[at], self._number[at]
+        stocked, unread = self._lines.stocked(self._finder, owner, number)
+        gate: Gates = np.full(len(at), PASSED, np.int8)
+        # From the last to the first, so that the first one that removes is what stays.
+        self._refused(gate, owner, number)
+        gate[used[number] >= index.capacity[number]] = CAPACITY
+        gate[self._lines.cold[owner] & ~index.cold_chain[number]] = COLD
+        gate[self._insured[owner] & ~index.designated[number]] = INSURER
+        gate[~stocked] = STOCK
+        self._gate[at] = gate
+        return unread
+
+    def _refused(self, gate: Gates, owner: Numbers, number: Numbers) -> None:
+        out = [
+            row << NUMBER_BITS | at
+            for row, order in enumerate(self._orders)
+            for at in map(self._index.number_of, order.out)
+            if at is not None
+        ]
+        if out:
+            gate[np.isin(owner << NUMBER_BITS | number, out)] = REFUSED
+
+
+class _Doors:
+    """Where the orders go, and how far that is."""
+
+    def __init__(self, index: CityIndex, orders: Sequence[Wanted]) -> None:
+        self._index = index
+        self._lat = np.array([order.point.lat for order in orders])
+        self._lon = np.array([order.point.lon for order in orders])
+        self._scale = np.array(
+            [METRES_PER_DEGREE * cos(radians(order.point.lat)) for order in orders]
+        )
+
+    def metres(self, pairs: Pairs) -> Counts:
+        """From each order's door to the pharmacy beside it, as `CityIndex.distances`."""
+        east = self._index.lon[pairs.number] - self._lon[pairs.owner]
+        north = self._index.lat[pairs.number] - self._lat[pairs.owner]
+        return _metres(east * self._scale[pairs.owner], north * METRES_PER_DEGREE)
+
+    def all_metres(self, rows: Numbers) -> Counts:
+        """From these doors to all pharmacies."""
+        east = (self._index.lon - self._lon[rows, None]) * self._scale[rows, None]
+        north = (self._index.lat - self._lat[rows, None]) * METRES_PER_DEGREE
+        return _metres(east, north)
+
+    def by_distance(self, pairs: Pairs) -> tuple[Numbers, Counts, Numbers]:
+        """Owner, metres and number, by order and distance; of two equally near the smaller."""
+        key = (pairs.owner << METRES_BITS | self.metres(pairs)) << NUMBER_BITS | pairs.number
+        key.sort()
+        metres = key >> NUMBER_BITS & (1 << METRES_BITS) - 1
+        return key >> NUMBER_BITS + METRES_BITS, metres, key & (1 << NUMBER_BITS) - 1
 
 
 @dataclass(slots=True)
 class _Lines:
-    """The lines of all orders by their place in the order: product numbers and packs."""
+    """The lines of all orders by their place in the order: products and packs."""
 
-    count: Numbers
-    packs: npt.NDArray[np.int64]
-    product: npt.NDArray[np.intp]
+    cold: Mask
+    _orders: Sequence[Wanted]
+    _count: Numbers
+    _packs: Counts
+    _product: Numbers
+    _products: list[str]
+    _alone: list[int]
 
-
-class _Batch:
-    """Columns of the orders, and how many each gate has removed of each."""
-
-    def __init__(self, finder: Finder, asked: Sequence[tuple[Wanted, Rung]], away: int) -> None:
-        self._finder, self._index = finder, finder.index
-        self._most_away = away
-        self._away: list[tuple[int, Pairs]] = []
-        self._asked = asked
-        self._orders = [order for order, _ in asked]
-        self._removed = np.zeros((len(GATES), len(asked)), np.int64)
-        self._reason = np.full(len(asked), -1)
-        self._insured = np.array([order.insured for order in self._orders], bool)
-        self._cold = np.array([order.cold for order in self._orders], bool)
-        self._products: list[str] = []
-        self._alone = [_shares(order) for order in self._orders]
-        self._lines = self._table()
-
-    def count(self, pairs: Pairs) -> Numbers:
-        """How many pairs each order has."""
-        return np.bincount(pairs.owner, minlength=len(self._orders))
-
-    def covering(self, held: Pairs) -> Pairs:
-        """Gate 1, as the tier of each order reaches."""
-        parts = []
-        wide = np.array([rung.tier is not Tier.MIN_30 for _, rung in self._asked], bool)
-        if wide.any():
-            for row in np.flatnonzero(wide):
-                numbers = self._wide(int(row), held)
-                parts.append(Pairs(np.full(len(numbers), row, np.intp), numbers))
-            held = held.only(~wide[held.owner])
-        reach = np.array([rung.reach_m or np.inf for _, rung in self._asked])
-        if np.isfinite(reach).any():
-            held = held.only(self._metres(held) <= reach[held.owner])
-        parts.append(held)
-        pairs = Pairs.joined(parts)
-        self._note(0, len(self._index) - self.count(pairs), self.count(pairs))
-        return pairs
-
-    def standing(self, pairs: Pairs) -> Pairs:
-        """Gates 2 and 3."""
-        now = self._finder.now
-        untils = [promise.open_until(rung.tier, rung.due_at, now) for _, rung in self._asked]
-        closes = np.array([until.timestamp() for until in untils])
-        stays = np.array([promise.duty_until(until, now).timestamp() for until in untils])
-        opened = self._finder.open_until[pairs.number] >= closes[pairs.owner]
-        pairs = self._pass(1, pairs, opened)
-        there = self._finder.duty_until[pairs.number] >= stays[pairs.owner]
-        for row, order in enumerate(self._orders):
-            if order.controlled:
-                own = pairs.owner == row
-                there[own] &= self._index.licensed(order.controlled)[pairs.number[own]]
-        return self._pass(2, pairs, there)
-
-    def nearest(self, pairs: Pairs) -> Pairs:
-        """The same, by order and then by distance; of two equally near the smaller number."""
-        key = self._key(pairs)
-        key.sort()
-        numbers = key & (1 << NUMBER_BITS) - 1
-        return Pairs(key >> NUMBER_BITS + METRES_BITS, numbers)
-
-    def _key(self, pairs: Pairs) -> Numbers:
-        return (pairs.owner << METRES_BITS | self._metres(pairs)) << NUMBER_BITS | pairs.number
-
-    def examined(self, pairs: Pairs, anew: Mask | None = None) -> tuple[Pairs, Mask]:
-        """Gates 4 to 8, and which orders rest on stock that was never read.
-
-        `anew` are the orders whose earlier counts no longer hold.
-        """
-        if anew is not None:
-            self._removed[len(STANDING) :, anew] = 0
-            self._reason[anew] = -1
-            self._away = [
-                (gate, gone.only(~anew[gone.owner]) if gate >= len(STANDING) else gone)
-                for gate, gone in self._away
-            ]
-        stocked, unread = self._stocked(pairs)
-        index, used = self._index, self._finder.used
-        gates: list[Callable[[Pairs], Mask]] = [
-            lambda left: ~self._insured[left.owner] | index.designated[left.number],
-            lambda left: ~self._cold[left.owner] | index.cold_chain[left.number],
-            lambda left: used[left.number] < index.capacity[left.number],
-            self._not_out,
-        ]
-        pairs = self._pass(len(STANDING), pairs, stocked)
-        for at, gate in enumerate(gates, start=len(STANDING) + 1):
-            pairs = self._pass(at, pairs, gate(pairs))
-        return pairs, unread
-
-    def found(self, pairs: Pairs) -> list[Found]:
-        """One record an order."""
-        ends = np.cumsum(self.count(pairs))[:-1]
-        removed = self._removed.T.tolist()
-        away = self._turned_away()
-        return [
-            Found(numbers, dict(zip(GATES, counts, strict=True)), self._reason_of(row), away[row])
-            for row, (numbers, counts) in enumerate(
-                zip(np.split(pairs.number, ends), removed, strict=True)
-            )
-        ]
-
-    def _turned_away(self) -> list[tuple[tuple[int, GateCode], ...]]:
-        """The nearest of them for each order."""
-        if not self._away:
-            return [()] * len(self._orders)
-        gate = np.repeat([gate for gate, _ in self._away], [len(gone) for _, gone in self._away])
-        pairs = Pairs.joined([gone for _, gone in self._away])
-        turn = np.argsort(self._key(pairs), kind="stable")
-        pairs, gate = pairs.only(turn), gate[turn]
-        count = self.count(pairs)
-        rank = np.arange(len(pairs)) - np.repeat(np.cumsum(count) - count, count)
-        kept = rank < self._most_away
-        named = list(zip(pairs.number[kept].tolist(), gate[kept].tolist(), strict=True))
-        ends = np.cumsum(np.minimum(count, self._most_away)).tolist()
-        return [
-            tuple((number, GATES[at]) for number, at in named[start:end])
-            for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
-
-    def _reason_of(self, row: int) -> GateCode:
-        if self._reason[row] >= 0:
-            return GATES[self._reason[row]]
-        return GateCode.REFUSED if self._orders[row].out else GateCode.CAPACITY
-
-    def _pass(self, gate: int, pairs: Pairs, mask: Mask) -> Pairs:
-        before = self.count(pairs)
-        left = pairs.only(mask)
-        if self._most_away:
-            self._away.append((gate, pairs.only(~mask)))
-        after = self.count(left)
-        self._note(gate, before - after, after, before)
-        return left
-
-    def _note(
-        self, gate: int, removed: Numbers, after: Numbers, before: Numbers | None = None
-    ) -> None:
-        self._removed[gate] += removed
-        emptied = (after == 0) & (self._reason < 0)
-        if before is not None:
-            emptied &= before > 0
-        self._reason[emptied] = gate
-
-    def _wide(self, row: int, held: Pairs) -> Numbers:
-        order, rung = self._asked[row]
-        if rung.tier is Tier.CITYWIDE:
-            return np.arange(len(self._index))
-        mask = self._index.distances(order.point) <= NEAR_M
-        mask[held.number[held.owner == row]] = True
-        return np.flatnonzero(mask)
-
-    def _metres(self, pairs: Pairs) -> Counts:
-        points = [order.point for order in self._orders]
-        lon = np.array([point.lon for point in points])[pairs.owner]
-        lat = np.array([point.lat for point in points])[pairs.owner]
-        scale = np.array([METRES_PER_DEGREE * cos(radians(point.lat)) for point in points])
-        east = (self._index.lon[pairs.number] - lon) * scale[pairs.owner]
-        north = (self._index.lat[pairs.number] - lat) * METRES_PER_DEGREE
-        metres: Counts = np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
-        return metres
-
-    def _not_out(self, pairs: Pairs) -> Mask:
-        keeps = np.ones(len(pairs), dtype=bool)
-        for row, order in enumerate(self._orders):
-            for pharmacy_id in order.out:
-                number = self._index.number_of(pharmacy_id)
-                if number is not None:
-                    keeps &= (pairs.owner != row) | (pairs.number != number)
-        return keeps
-
-    def _table(self) -> _Lines:
-        """Products by a number of this batch; -1 where a line has no such alternative."""
+    def __init__(self, orders: Sequence[Wanted]) -> None:
+        """Products get numbers of this batch; -1 where a line has no such alternative."""
+        self._orders, self._alone = orders, []
+        self.cold = np.array([order.cold for order in orders], bool)
         known: dict[str, int] = {}
-        rows = [
-            () if alone else [order.products_for(number) for number in range(len(order.lines))]
-            for order, alone in zip(self._orders, self._alone, strict=True)
-        ]
-        most = max((len(lines) for lines in rows), default=0)
-        wide = max((len(fills) for lines in rows for fills in lines), default=0)
-        product = np.full((most, wide, len(rows)), -1, np.intp)
-        packs = np.zeros((most, len(rows)), np.int64)
-        for row, lines in enumerate(rows):
-            for line, fills in enumerate(lines):
-                packs[line, row] = self._orders[row].lines[line].quantity
-                for place, code in enumerate(fills):
-                    product[line, place, row] = known.setdefault(code, len(known))
-        self._products = list(known)
-        return _Lines(np.array([len(lines) for lines in rows], np.intp), packs, product)
+        packs: list[tuple[int, ...]] = []
+        products: list[tuple[int, ...]] = []
+        count = np.zeros(len(orders), np.intp)
+        for row, order in enumerate(orders):
+            fills = order.fills or [(line.product_code,) for line in order.lines]
+            if _shares(fills):
+                # Two lines share a product: its packs have to be shared out.
+                self._alone.append(row)
+                continue
+            count[row] = len(fills)
+            for at, (line, codes) in enumerate(zip(order.lines, fills, strict=True)):
+                packs.append((at, row, line.quantity))
+                for place, code in enumerate(codes):
+                    products.append((at, place, row, known.setdefault(code, len(known))))
+        self._count, self._products = count, list(known)
+        wide = max((place for _, place, _, _ in products), default=-1) + 1
+        self._packs = _filled((int(count.max()), len(orders)), packs)
+        self._product = _filled((int(count.max()), wide, len(orders)), products)
 
-    def _stocked(self, pairs: Pairs) -> tuple[Mask, Mask]:
+    def stocked(self, finder: Finder, owner: Numbers, number: Numbers) -> tuple[Mask, Mask]:
         """Which pairs have every line, and which orders met stock that was never read."""
-        passes = np.ones(len(pairs), dtype=bool)
+        passes = np.ones(len(owner), dtype=bool)
         unread = np.zeros(len(self._orders), dtype=bool)
-        shelves = _Shelves(self._finder, self._products)
-        table = self._lines
-        for line in range(len(table.product)):
-            asked = np.flatnonzero(table.count[pairs.owner] > line)
-            for place in range(table.product.shape[1]):
-                owner, number = pairs.owner[asked], pairs.number[asked]
-                product = table.product[line, place, owner]
-                enough, never = shelves.enough(product, number, table.packs[line, owner])
-                unread[owner[never]] = True
+        shelves = _Shelves(finder, self._products)
+        for line in range(len(self._product)):
+            asked = np.flatnonzero(self._count[owner] > line)
+            for place in range(self._product.shape[1]):
+                row, there = owner[asked], number[asked]
+                product = self._product[line, place, row]
+                enough, never = shelves.enough(product, there, self._packs[line, row])
+                unread[row[never]] = True
                 asked = asked[~enough]
                 if not len(asked):
                     break
             passes[asked] = False
-        for row in np.flatnonzero(self._alone):
-            own = np.flatnonzero(pairs.owner == row)
-            known = len(self._finder.missing)
-            passes[own] = self._finder.stocked(self._orders[row], pairs.number[own])
-            unread[row] = len(self._finder.missing) > known
+        for at in self._alone:
+            own = np.flatnonzero(owner == at)
+            known = len(finder.missing)
+            passes[own] = finder.stocked(self._orders[at], number[own])
+            unread[at] = len(finder.missing) > known
         return passes, unread
 
 
@@ -305,18 +325,33 @@ class _Shelves:
         return sold & (never | (free >= packs)), never
 
 
-def _shares(order: Wanted) -> bool:
-    """Whether two lines may be filled by the same product: then packs have to be shared out."""
-    seen: set[str] = set()
-    for number in range(len(order.lines)):
-        products = set(order.products_for(number))
-        if seen & products:
-            return True
-        seen |= products
-    return False
+def _shares(fills: Sequence[Sequence[str]]) -> bool:
+    """Whether two lines may be filled by the same product, or one is named twice."""
+    if len(fills) == 1 and len(fills[0]) == 1:
+        return False
+    codes = [code for line in fills for code in line]
+    return len(set(codes)) < len(codes)
 
 
-def _starts(pairs: Pairs, orders: int) -> Numbers:
-    counts = np.bincount(pairs.owner, minlength=orders)
-    starts: Numbers = np.cumsum(counts) - counts
-    return starts
+def _filled(shape: tuple[int, ...], entries: Sequence[tuple[int, ...]]) -> Numbers:
+    """A table of entries, each a place and what stands there; -1 where nothing does."""
+    table = np.full(shape, -1, np.intp)
+    if entries:
+        *places, values = np.array(entries, np.intp).T
+        table[tuple(places)] = values
+    return table
+
+
+def _metres(east: npt.NDArray[np.float64], north: npt.NDArray[np.float64]) -> Counts:
+    metres: Counts = np.rint(np.sqrt(east * east + north * north)).astype(np.int64)
+    return metres
+
+
+def _rank(count: Numbers) -> Numbers:
+    """The place of each pair among those of its order, for pairs that stand order by order."""
+    rank: Numbers = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return rank
+
+
+def _last_asked(order: Wanted) -> GateCode:
+    return GateCode.REFUSED if order.out else GateCode.CAPACITY

@@ -306,6 +306,24 @@ def test_many_points_are_covered_as_each_alone() -> None:
     assert max(len(held) for held in together) >= 2
 
 
+def test_a_border_a_rounding_error_beyond_the_door_does_not_hold_it() -> None:
+    # The door is not above the corner of its own cell: 31.188 < 7797 * 0.004.
+    shop = pharmacy(1).model_copy(
+        update={
+            "area": (
+                (121.397, 31.188000000000002),
+                (121.557, 31.188000000000002),
+                (121.557, 31.348),
+                (121.397, 31.348),
+                (121.397, 31.188000000000002),
+            )
+        }
+    )
+    index, door = CityIndex([shop]), GeoPoint(lat=31.188, lon=121.423)
+    assert [index.covered([door])[0].tolist() for _ in range(3)] == [[], [], []]
+    assert len(index.covered_pairs([door])) == 0
+
+
 def test_slots_begin_every_ten_minutes() -> None:
     assert promise.slot_of(NOW + timedelta(minutes=9, seconds=59)) == NOW
     assert promise.slot_of(NOW + timedelta(minutes=10)) == NOW + timedelta(minutes=10)
