@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import date
+from datetime import date, time
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.claim import AnswerAsk, DecideDispute
-from services.claim import ports, reconciling, store
+from services.claim import payouts, ports, reconciling, store
 from services.claim.domain import State
 from services.claim.mending import Mender, SamePerson, WriteOff, write_off
 from services.claim.nhsa import isolation
+from services.kit import clock
 from services.kit.http import Door, Problem, door
 
 router = APIRouter(tags=["claim"])
@@ -97,6 +98,66 @@ async def give_up(
 async def payers(gate: Annotated[Door, Depends(door("operator"))]) -> list[dict[str, object]]:
     """Each area's payer as this worker sees it: breaker, messages in flight."""
     return isolation.AREAS.shown()
+
+
+@router.post("/v1/payouts")
+async def pay_out(
+    wish: payouts.PayOut, gate: Annotated[Door, Depends(door("operator"))]
+) -> dict[str, Any]:
+    """Pays out what a period earned, each order once; 409 while the period is not over."""
+    async with gate.pool.acquire() as conn:
+        now = await clock.now(conn)
+    try:
+        return await payouts.pay_out(gate.pool, wish, now)
+    except payouts.NotOver as error:
+        raise Problem(409, "not_over", f"{error} is not over in China", "last") from None
+
+
+@router.get("/v1/payouts")
+async def paid_out(gate: Annotated[Door, Depends(door("operator"))]) -> list[dict[str, Any]]:
+    """The latest payouts first."""
+    return await payouts.listed(gate.pool)
+
+
+@router.get("/v1/payouts/{number}")
+async def payout(
+    number: UUID, gate: Annotated[Door, Depends(door("operator"))]
+) -> list[dict[str, Any]]:
+    """The orders of one payout, with the message that earned each; amounts in fen."""
+    lines = await payouts.lines_of(gate.pool, number)
+    if not lines:
+        raise Problem(404, "not_found", "no such payout")
+    return lines
+
+
+class AwayHours(BaseModel):
+    """Each day, in China, over midnight too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    begins: time
+    ends: time
+    effective_from: date
+    effective_to: date | None = None
+
+
+class PayerAway(BaseModel):
+    """When the payer of a city is away by plan, in place of what its pack said before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    city: str = Field(pattern=r"^\d{6}$")
+    area: str = Field(pattern=r"^\d{6}$")
+    hours: tuple[AwayHours, ...] = Field(max_length=100)
+
+
+@router.post("/v1/payers/away")
+async def away(wish: PayerAway, gate: Annotated[Door, Depends(door("operator"))]) -> dict[str, Any]:
+    """From now on nothing is tried at such hours and nobody asked; city packs bring them."""
+    async with gate.pool.acquire() as conn:
+        hours = [row.model_dump(mode="json") for row in wish.hours]
+        await store.put_away(conn, wish.city, wish.area, hours)
+    return {"city": wish.city, "area": wish.area, "hours": len(hours)}
 
 
 @router.get("/v1/claims/{order_id}")

@@ -1,7 +1,7 @@
 """The rules of all areas and their lists of drugs, as claim checks the payer with them."""
 
 from collections.abc import Mapping
-from datetime import date, time
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -10,9 +10,9 @@ from pydantic import Field
 
 from schemas.values import Tier
 from services.catalogue import products
-from services.claim.domain.checking import Batch, Book, DrugList, Tariff
+from services.claim.domain.checking import Book, DrugList, Tariff
 from services.claim.domain.settlement import ChargeClass
-from services.claim.quoting import POLICIES, FineYuan, Ratio, Strict, Yuan, built, policies
+from services.claim.quoting import FineYuan, Ratio, Strict, Yuan, built, policies
 
 LISTS = Path(__file__).parent / "lists"
 TARIFFS = Path(__file__).parent / "tariffs"
@@ -44,20 +44,6 @@ class DrugListIn(Strict):
         )
 
 
-class BatchIn(Strict):
-    """When an area's payer is away each day by plan; hours of China."""
-
-    area: str = Field(pattern=r"^\d{6}$")
-    effective_from: date
-    effective_to: date | None = None
-    begins: time
-    ends: time
-
-    def build(self) -> Batch:
-        """The hours as claim asks for them."""
-        return Batch(**self.model_dump())
-
-
 class TariffIn(Strict):
     """A city's prices of a delivery for a span of days, by tier."""
 
@@ -83,17 +69,12 @@ class TariffIn(Strict):
 def book() -> Book:
     """All that this process checks with. Raises ValueError that names the file."""
     classes = {code: CLASSES[item.charge_class.value] for code, item in products().items()}
-    return Book(policies(), lists(), classes, batches(), tariffs())
+    return Book(policies(), lists(), classes, tariffs())
 
 
 def lists(folder: Path = LISTS) -> tuple[DrugList, ...]:
     """The lists of a folder of TOML files. Raises ValueError that names the file."""
     return built(folder, "list", lambda row: DrugListIn.model_validate(row).build())
-
-
-def batches(folder: Path = POLICIES) -> tuple[Batch, ...]:
-    """The payers' planned hours, beside the policies. Raises ValueError that names the file."""
-    return built(folder, "batch", lambda row: BatchIn.model_validate(row).build())
 
 
 def tariffs(folder: Path = TARIFFS) -> tuple[Tariff, ...]:

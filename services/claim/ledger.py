@@ -3,7 +3,8 @@
 `clearing` is the platform's account at the payment provider, where a held share rests. Fund and
 personal account pay the pharmacy directly. What stands outside the claim is the platform's: the
 courier's fee, what a broken promise costs (`compensation`, owed to the patient), and what it adds
-when kept lines cost the patient more than before. A negative amount left the account.
+when kept lines cost the patient more than before. `paid_out` is what of it was paid.
+A negative amount left the account.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ class Account(StrEnum):
     PLATFORM = "platform"
     COURIER = "courier"
     COMPENSATION = "compensation"
+    PAID_OUT = "paid_out"
 
 
 @dataclass(frozen=True, slots=True)

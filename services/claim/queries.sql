@@ -196,3 +196,53 @@ WITH gone AS (
 )
 INSERT INTO sale_told SELECT settlement_id, back, clock_timestamp(), $3 FROM gone
 ON CONFLICT DO NOTHING;
+
+-- name: payers_away
+SELECT area, h.* FROM payer_away,
+    jsonb_to_recordset(hours)
+        AS h (begins time, ends time, effective_from date, effective_to date)
+ORDER BY area, h.begins;
+
+-- name: put_away
+INSERT INTO payer_away (city, area, hours) VALUES ($1, $2, $3::jsonb)
+ON CONFLICT (city) DO UPDATE SET area = excluded.area, hours = excluded.hours;
+
+-- name: not_paid_out
+SELECT t.id FROM transfer t JOIN entry e ON e.transfer_id = t.id AND e.account = $2
+WHERE t.kind = $1 AND t.at >= $3 AND t.at < $4
+  AND NOT EXISTS (SELECT FROM payout_line l WHERE l.earned = t.id)
+ORDER BY t.id;
+
+-- name: pay_out
+WITH line AS (
+    SELECT l.earned, l.paid, e.amount_fen
+    FROM unnest($7::uuid[], $8::uuid[]) AS l (earned, paid)
+    JOIN entry e ON e.transfer_id = l.earned AND e.account = $2
+), record AS (
+    INSERT INTO payout (number, account, first, last, person, at, count, fen)
+    SELECT $1, $2, $3, $4, $5, $6, count(*), sum(amount_fen) FROM line
+    RETURNING count, fen
+), moved AS (
+    INSERT INTO transfer (id, order_id, tenant_id, attempt, kind, at, call_ref, caused_by)
+    SELECT l.paid, t.order_id, t.tenant_id, t.attempt, 'payout', $6, $1::uuid::text, t.caused_by
+    FROM line l JOIN transfer t ON t.id = l.earned
+), booked AS (
+    INSERT INTO entry (transfer_id, account, amount_fen)
+    SELECT paid, $2, -amount_fen FROM line
+    UNION ALL SELECT paid, 'paid_out', amount_fen FROM line
+), listed AS (
+    INSERT INTO payout_line (earned, number, paid) SELECT earned, $1, paid FROM line
+)
+SELECT count, fen FROM record;
+
+-- name: payouts
+SELECT number, account, first, last, person, count, fen, at
+FROM payout ORDER BY number DESC LIMIT 100;
+
+-- name: payout_lines
+SELECT t.order_id, t.attempt, e.amount_fen AS fen, t.at AS earned_at, t.caused_by,
+       l.earned, l.paid
+FROM payout_line l
+JOIN transfer t ON t.id = l.earned
+JOIN entry e ON e.transfer_id = t.id AND e.amount_fen > 0
+WHERE l.number = $1 ORDER BY t.id;

@@ -183,6 +183,11 @@ async def load_transfers(conn: Connection, order_id: UUID) -> list[dict[str, Any
     return list(found.values())
 
 
+async def put_away(conn: Connection, city: str, area: str, hours: Sequence[object]) -> None:
+    """The payer's planned hours in a city's pack, in place of those before."""
+    await conn.execute(QUERIES["put_away"], city, area, json.dumps(hours))
+
+
 async def open_disputes(conn: Connection) -> list[dict[str, Any]]:
     """What waits for a person, oldest order first; at most 1000."""
     rows = await conn.fetch(QUERIES["open_disputes"])

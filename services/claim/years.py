@@ -14,12 +14,12 @@ import orjson
 from schemas.delivery import ParcelDelivered, ParcelReturned, ParcelSealed
 from services.claim.book import book
 from services.claim.domain import State
-from services.claim.domain.checking import Known, Spent
+from services.claim.domain.checking import Batch, Known, Spent
 from services.claim.domain.notes import SettlementMade, SettlementUndone, Use, UsedUp
 from services.claim.domain.state import MOVES_THE_YEAR, Step
 from services.kit import guard, queries
 from services.kit.db import Connection
-from services.kit.decision import CallAnswered
+from services.kit.decision import CallAnswered, CallOutcome
 from services.kit.guard import Guard
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
 
@@ -37,16 +37,26 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     concerned = [item for item in context.messages if _is_concerned(item, context.states[item.key])]
     persons = {item.key: context.states[item.key].person for item in concerned}
     turns, years, spent = await _locked(context.conn, persons)
+    batches = await _batches(context)
     return {
         item.id: Known(
             book(),
             free=turns.get(item.key, True),
             years=years.get(persons.get(item.key, ""), {}),
             spent=spent.get(persons.get(item.key, "")),
+            batches=batches,
         )
         for item in context.messages
         if item.key in persons or isinstance(item.message, KNOWING)
     }
+
+
+async def _batches(context: LookupContext) -> tuple[Batch, ...]:
+    """When payers are away by plan, which is asked only where one did not answer."""
+    answers = (item.message for item in context.messages)
+    if not any(isinstance(a, CallAnswered) and a.outcome is CallOutcome.UNKNOWN for a in answers):
+        return ()
+    return tuple(Batch(**row) for row in await context.conn.fetch(QUERIES["payers_away"]))
 
 
 def _is_concerned(item: Incoming, state: State) -> bool:

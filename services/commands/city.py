@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.progress import TimeRemainingColumn as TimeLeft
@@ -19,6 +20,7 @@ from services.network import packs
 
 # A part is answered well within the edge's patience, and few rows wait for one that is refused.
 PART_BYTES = 2_000_000
+JSON = {"Content-Type": "application/json"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -113,7 +115,11 @@ def has_payer(area: str) -> bool:
 
 def _load(home: Path, found: packs.Packs) -> None:
     with client.reaching(), client.connect(home) as http:
-        for command in found.cities.values():
+        for file, command in found.cities.items():
             body = command.model_dump(mode="json", exclude_none=True)
             client.body_of(http.post("/v1/cities", json=body))
+            if command.rules and command.rules.payer_area:
+                area, hours = command.rules.payer_area, [row._asdict() for row in found.away[file]]
+                told = orjson.dumps({"city": command.city, "area": area, "hours": hours})
+                client.body_of(http.post("/v1/payers/away", content=told, headers=JSON))
             print(f"{command.city}: {command.rules.pack if command.rules else ''} holds from now")

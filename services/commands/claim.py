@@ -35,7 +35,16 @@ def main(argv: Sequence[str]) -> int:
     lost.add_argument("--person", required=True, help="who says so, by staff number")
     lost.add_argument("--reason", required=True)
     lost.add_argument("--home", type=Path, default=default_home())
+    paid = actions.add_parser("payout", help="pay out what couriers or patients are owed")
+    paid.add_argument("account", choices=("courier", "compensation"))
+    paid.add_argument("--from", dest="first", required=True, help="a day in China")
+    paid.add_argument("--to", dest="last", required=True, help="a day in China, included")
+    paid.add_argument("--person", required=True, help="who says so, by staff number")
+    paid.add_argument("--home", type=Path, default=default_home())
     options = parser.parse_args(list(argv))
+    if options.action == "payout":
+        names = ("account", "first", "last", "person")
+        return pay_out(options.home, {name: getattr(options, name) for name in names})
     if options.action == "write-off":
         return write_off(options.home, options.settlement, options.person, options.reason)
     if options.action == "reconcile":
@@ -59,6 +68,13 @@ def reconcile(home: Path, day: date, repair: bool, report: Path | None) -> int:
         told = body_of(client.post("/v1/reconciliations", json=wish))
     tell(told, report)
     return int(told["unmatched"] > 0)
+
+
+def pay_out(home: Path, wish: dict[str, str]) -> int:
+    """0, also when nothing is left to pay. Raises NotRunning, Refused."""
+    with connect(home) as client, reaching():
+        print(json.dumps(body_of(client.post("/v1/payouts", json=wish))))
+    return 0
 
 
 def write_off(home: Path, settlement: str, person: str, reason: str) -> int:

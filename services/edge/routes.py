@@ -39,6 +39,7 @@ OWNERS: dict[bytes, str] = {
     b"ledger": "claim",
     b"disputes": "claim",
     b"payers": "claim",
+    b"payouts": "claim",
     b"reconciliations": "claim",
     b"pharmacies": "network",
     b"offers": "dispatch",

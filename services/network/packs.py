@@ -7,9 +7,9 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from services.network.domain.city import city_flaws
 HasPayer = Callable[[str], bool]
 FILE = "city.toml"
 INSTALLED = Path(__file__).parent / "cities"
-SECTIONS = ("city", "tier", "speed", "area", "factor", "staff", "pressure")
+SECTIONS = ("city", "tier", "speed", "area", "factor", "staff", "pressure", "payer_away")
 CITY_KEYS = (
     "code", "name", "version", "timezone", "datum", "payer_area", "holidays", "detour",
     "target_percent",
@@ -35,8 +35,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "factor": ("name", "cause", "from", "until", "speed_percent", "not_offered"),
     "staff": ("who", "hours"),
     "pressure": ("under_way", "reach_m", "extra_minutes"),
+    "payer_away": ("hours", "from", "until"),
 }
 SPAN = re.compile(r"([1-7])(?:-([1-7]))? +(\d\d:\d\d)-(\d\d:\d\d)")
+DAILY = re.compile(r"(\d\d:\d\d)-(\d\d:\d\d)")
 HOURS = re.compile(r"(\d{1,2})-(\d{1,2})")
 HEADER = re.compile(r"\s*\[\[?\s*(\w+)\s*\]\]?")
 ASSIGNED = re.compile(r"\s*([\w-]+)\s*=")
@@ -72,11 +74,21 @@ class PackFlaw:
         return f"{self.file}:{self.line}: {self.code}: {self.reason}"
 
 
+class Away(NamedTuple):
+    """Hours of China, each day, in which the payer is away by plan; over midnight too."""
+
+    begins: time
+    ends: time
+    effective_from: date
+    effective_to: date | None
+
+
 @dataclass(slots=True)
 class Packs:
     """What a folder holds: the cities that are sound, and every fault of the others."""
 
     cities: dict[Path, ConfigureCity] = field(default_factory=dict)
+    away: dict[Path, tuple[Away, ...]] = field(default_factory=dict)
     flaws: list[PackFlaw] = field(default_factory=list)
 
 
@@ -95,7 +107,7 @@ def read(folder: Path, has_payer: HasPayer = lambda _area: True) -> Packs:
         packs.flaws.append(PackFlaw(folder, 1, "no_pack", f"there is no {FILE} in it"))
     codes: dict[str, Path] = {}
     for file in files:
-        command, flaws = read_one(file, has_payer)
+        command, away, flaws = _read_one(file, has_payer)
         if command is not None:
             other = codes.setdefault(command.city, file)
             if other is not file:
@@ -104,32 +116,39 @@ def read(folder: Path, has_payer: HasPayer = lambda _area: True) -> Packs:
         packs.flaws += flaws
         if command is not None and not flaws:
             packs.cities[file] = command
+            packs.away[file] = away
     return packs
 
 
-def read_one(
-    file: Path, has_payer: HasPayer = lambda _area: True
-) -> tuple[ConfigureCity | None, list[PackFlaw]]:
+def _read_one(
+    file: Path, has_payer: HasPayer
+) -> tuple[ConfigureCity | None, tuple[Away, ...], list[PackFlaw]]:
     """One file; the command is None when it cannot be read as one."""
     try:
         text = file.read_text(encoding="utf-8")
         table = tomllib.loads(text)
     except UnicodeDecodeError:
-        return None, [PackFlaw(file, 1, "not_utf8", "the file is not UTF-8")]
+        return None, (), [PackFlaw(file, 1, "not_utf8", "the file is not UTF-8")]
     except OSError as error:
-        return None, [PackFlaw(file, 1, "unreadable", str(error.strerror))]
+        return None, (), [PackFlaw(file, 1, "unreadable", str(error.strerror))]
     except tomllib.TOMLDecodeError as error:
-        return None, [PackFlaw(file, _line_in(str(error), text), "not_toml", str(error))]
+        flaw = PackFlaw(file, _line_in(str(error), text), "not_toml", str(error))
+        return None, (), [flaw]
     lines = _Lines(text)
     try:
         command = ConfigureCity.model_validate(_command(table))
+        away = _away(table)
     except _Bad as bad:
-        return None, [PackFlaw(file, lines.of(*bad.place), bad.code, bad.reason)]
+        return None, (), [PackFlaw(file, lines.of(*bad.place), bad.code, bad.reason)]
     except ValidationError as error:
-        return None, [
-            PackFlaw(file, lines.of_path(item["loc"]), item["type"], _said(item))
-            for item in error.errors(include_url=False, include_input=False)
-        ]
+        return (
+            None,
+            (),
+            [
+                PackFlaw(file, lines.of_path(item["loc"]), item["type"], _said(item))
+                for item in error.errors(include_url=False, include_input=False)
+            ],
+        )
     flaws = [
         PackFlaw(file, lines.of_path(flaw.field.split(".")), flaw.code, flaw.detail)
         for flaw in city_flaws(command)
@@ -138,7 +157,10 @@ def read_one(
     if area is not None and not has_payer(area):
         line = lines.of("city", 0, "payer_area")
         flaws.append(PackFlaw(file, line, "unknown_code", f"no payer has the area {area}"))
-    return command, flaws
+    if area is None and away:
+        line = lines.of("payer_away", 0, "")
+        flaws.append(PackFlaw(file, line, "payer_missing", "[city] has no payer_area"))
+    return command, away, flaws
 
 
 def _said(item: Any) -> str:
@@ -236,6 +258,33 @@ def _openings(section: str, number: int, span: Any) -> Iterator[dict[str, Any]]:
         raise _Bad(section, number, "hours", "bad_hours", f"{span!r}: no day at all")
     for day in days:
         yield {"weekday": day, **times}
+
+
+def _away(table: Mapping[str, Any]) -> tuple[Away, ...]:
+    """When the payer is away by plan. Raises _Bad."""
+    return tuple(_away_row(n, row) for n, row in enumerate(table.get("payer_away", [])))
+
+
+def _away_row(number: int, row: Mapping[str, Any]) -> Away:
+    section, found = "payer_away", DAILY.fullmatch(str(row.get("hours", "")))
+    try:
+        begins, ends = (time.fromisoformat(at) for at in found.groups()) if found else (None, None)
+    except ValueError as error:
+        raise _Bad(section, number, "hours", "bad_hours", f"{row['hours']!r}: {error}") from None
+    if begins is None or ends is None:
+        raise _Bad(section, number, "hours", "bad_hours", "write hours of a day as '23:50-00:20'")
+    if begins == ends:
+        raise _Bad(
+            section, number, "hours", "bad_hours", "a payer that is always away pays nothing"
+        )
+    first: Any = row.get("from")
+    last: Any = row.get("until")
+    for key, day in (("from", first), ("until", last)):
+        if type(day) is not date and (key == "from" or day is not None):
+            raise _Bad(section, number, key, "bad_day", f"{key} is a day, such as 2026-03-01")
+    if last is not None and last < first:
+        raise _Bad(section, number, "until", "never", "it ends before it begins")
+    return Away(begins, ends, first, last)
 
 
 def _speed(number: int, row: Mapping[str, Any]) -> dict[str, Any]:

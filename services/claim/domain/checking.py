@@ -24,6 +24,7 @@ from services.claim.domain.settlement import (
     after,
     day_in_china,
     in_force,
+    levels,
     quote,
 )
 
@@ -82,9 +83,14 @@ class Batch:
     ends: time
 
     def end_of(self, moment: datetime) -> datetime | None:
-        """When the payer is back, if it is away at that moment; a span may reach over midnight."""
+        """When the payer is back, if it is away at that moment; a span may reach over midnight.
+
+        A night belongs to the day on which it begins.
+        """
         local = moment.astimezone(CHINA)
         for day in (local.date() - timedelta(days=1), local.date()):
+            if day < self.effective_from or (self.effective_to and day > self.effective_to):
+                continue
             begins = datetime.combine(day, self.begins, CHINA)
             ends = datetime.combine(day, self.ends, CHINA)
             if self.ends <= self.begins:
@@ -112,18 +118,12 @@ class Book:
     policies: tuple[Policy, ...]
     lists: tuple[DrugList, ...]
     classes: Mapping[str, ChargeClass]
-    batches: tuple[Batch, ...] = ()
     tariffs: tuple[Tariff, ...] = ()
 
     def tariff(self, city: str, now: datetime) -> Tariff | None:
         """The city's own tariff, or the one that holds wherever there is none."""
         day = day_in_china(now)
         return in_force(self.tariffs, city, day) or in_force(self.tariffs, EVERYWHERE, day)
-
-    def back_from_batch(self, area: str, now: datetime) -> datetime | None:
-        """When the payer's planned hours away end; None when it is not away by plan."""
-        batch = in_force(self.batches, area, day_in_china(now))
-        return batch.end_of(now) if batch else None
 
     def drugs(self, area: str, day: date) -> DrugList | None:
         """The list in force."""
@@ -146,6 +146,16 @@ class Known:
     free: bool = True
     years: Mapping[int, UsedUp] = field(default_factory=dict)
     spent: Spent | None = None
+    # Of the area itself, its city's and its province's payers.
+    batches: tuple[Batch, ...] = ()
+
+    def back_from_batch(self, area: str, now: datetime) -> datetime | None:
+        """When the payer's planned hours away end; None when it is not away by plan."""
+        for level in levels(area):
+            own = [batch for batch in self.batches if batch.area == level]
+            if own:
+                return max((end for batch in own if (end := batch.end_of(now))), default=None)
+        return None
 
     def spent_twice(self, use: Use) -> Iterator[str]:
         """Names of what a settlement takes that an earlier one of ours has already taken."""

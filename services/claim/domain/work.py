@@ -245,7 +245,7 @@ def payer_silent(work: Work, kind: str) -> None:
     now, until = work.now, work.state.patience or work.now + PATIENCE
     known, back = work.known, None
     if known is not None:
-        back = known.book.back_from_batch(work.case.payer_area, now)
+        back = known.back_from_batch(work.case.payer_area, now)
     if back is not None:
         work.record(Patience(until=max(until, back + PATIENCE)))
         work.rest(kind, least=back - now)

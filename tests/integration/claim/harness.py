@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from services.claim import api
 from services.claim.app import SERVICE
 from services.claim.book import book
 from services.claim.domain import State
+from services.claim.domain.settlement import CHINA
 from services.claim.nhsa import isolation
 from services.claim.ports import callers
 from services.kit import clock
@@ -240,6 +241,23 @@ class Claim:
         path = "/v1/reconciliations/write-offs"
         return await self.client.post(path, json=body, headers=self._as("operations"))
 
+    async def day(self) -> date:
+        """Today in China, as the test's clock has it."""
+        return (await self._now()).date()
+
+    async def pay_out(self, account: str, day: date) -> httpx.Response:
+        """What was earned on a day."""
+        body = {"account": account, "first": str(day), "last": str(day), "person": "S-1"}
+        return await self.client.post("/v1/payouts", json=body, headers=self._as("operations"))
+
+    async def away(self, lasts: timedelta) -> httpx.Response:
+        """A city's pack says that the payer is away by plan for so long."""
+        now = await self._now()
+        begins, ends = ((now + by).time().isoformat() for by in (-timedelta(hours=1), lasts))
+        hours = [{"begins": begins, "ends": ends, "effective_from": "2020-01-01"}]
+        body = {"city": AREA, "area": f"{AREA[:2]}0000", "hours": hours}
+        return await self.client.post("/v1/payers/away", json=body, headers=self._as("operations"))
+
     async def tamper(self, do: str, settlement_id: str) -> None:
         """Somebody has been at the payer's books."""
         async with httpx.AsyncClient(base_url=self.outside.payer_url) as client:
@@ -249,6 +267,13 @@ class Claim:
     def misbehave(self, fault: Any, *kinds: str) -> None:
         """From now on the payer does this."""
         self.outside.payer.side.misbehave(Misbehave(fault=fault, kinds=kinds))
+
+    async def _now(self) -> datetime:
+        conn = await asyncpg.connect(self.database.dsn())
+        try:
+            return (await clock.now(conn)).astimezone(CHINA)
+        finally:
+            await conn.close()
 
     def _as(self, tenant: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[tenant]}"}

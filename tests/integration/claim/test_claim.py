@@ -1,5 +1,6 @@
 """The money of an order on a real database, against a payer and a provider over HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -273,14 +274,16 @@ async def test_an_unknown_settlement_is_reversed_and_settled_once_more(claim: Cl
     assert (await claim.accounts(order.order_id))["fund"] == -FUND_FEN
 
 
-async def test_of_a_dead_payer_the_patient_decides(
-    claim: Claim,
-) -> None:
+async def test_of_a_dead_payer_the_patient_decides(claim: Claim) -> None:
     claim.misbehave("err")
+    # Its plan is to be away for three minutes more; in that time nobody is asked.
+    assert (await claim.away(timedelta(minutes=3))).status_code == 200
     orders = [await claim.order(self_pay=consent) for consent in (True, False, False)]
     for order in orders:
         await claim.approve(order)
         await claim.until(order.order_id, lambda state: bool(state.rest))
+    await claim.pass_time(timedelta(seconds=150))
+    assert not any([(await claim.state(order.order_id)).ask for order in orders])
     # When it stays away, all three are asked, and nothing was decided for them
     await claim.pass_time(timedelta(minutes=5))
     for order in orders:
@@ -391,6 +394,18 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     assert shown["transfers"]["settlement"]["count"] == 2
     assert (payer["settled"], payer["undone"]) == (1, 1)
     assert (await claim.get("/v1/ledger/summary", "hospital-a")).status_code == 403
+    # And what the courier is owed is paid out once, when its day is over
+    day, fee_fen = await claim.day(), shown["accounts"]["courier"]
+    assert (await claim.pay_out("courier", day)).json()["code"] == "not_over"
+    await claim.pass_time(timedelta(days=1))
+    told = await asyncio.gather(*(claim.pay_out("courier", day) for _ in range(2)))
+    assert sorted(one.json()["fen"] for one in told) == [0, fee_fen]
+    [paid] = (await claim.get("/v1/payouts", "operations")).json()
+    [line] = (await claim.get(f"/v1/payouts/{paid['number']}", "operations")).json()
+    assert (paid["fen"], line["fen"], line["order_id"]) == (fee_fen, fee_fen, str(undone.order_id))
+    shown = (await claim.get("/v1/ledger/summary", "operations")).json()
+    assert (shown["unbalanced"], shown["accounts"]["courier"]) == ([], 0)
+    assert shown["accounts"]["paid_out"] == fee_fen == -shown["accounts"]["platform"]
 
 
 async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(claim: Claim) -> None:

@@ -1,15 +1,17 @@
 """A payer that does not answer: tried for a while, then the patient waits, pays or cancels."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
 from schemas.claim import ClaimAuthorised, ClaimDeclined, ClaimPriced, DeclineReason, PatientAsked
 from schemas.values import Outcome
-from services.claim.book import batches, book
+from services.claim.book import book
 from services.claim.domain.checking import Batch, Known
+from services.claim.domain.settlement import CHINA
 from services.claim.domain.work import PATIENCE, PATIENCE_CHOSEN
 from services.kit.spec import NOW
+from services.network import packs
 from tests.unit.claim import story as s
 from tests.unit.claim.story import Story
 
@@ -84,15 +86,24 @@ def test_a_settlement_in_doubt_cannot_be_paid_a_second_time() -> None:
     assert story.published()[-1] == "OrderClosed"
 
 
+def closing_of_the_day() -> Batch:
+    """What the shipped pack of a city says of its payer."""
+    [found] = [row for rows in packs.read(packs.INSTALLED).away.values() for row in rows]
+    return Batch(area="990000", **found._asdict())
+
+
 def test_in_the_payers_planned_hours_nobody_is_asked() -> None:
     # Given an hour in which the payer of the area is planned to be away
-    [batch] = batches()
+    batch = closing_of_the_day()
     assert batch.begins == time(3, 30)
     story = Story().apply(s.approved())
     assert story.state.case is not None
     case = story.state.case.model_copy(update={"payer_area": "990101"})
     story.state = story.state.model_copy(update={"case": case})
-    story.found, story.now = Known(book()), datetime(2026, 3, 1, 19, 31, tzinfo=UTC)
+    story.found, story.now = (
+        Known(book(), batches=(batch,)),
+        datetime(2026, 3, 1, 19, 31, tzinfo=UTC),
+    )
     # When it does not answer, nothing is tried before the hour is over, and nobody is asked
     story.unknown("eligibility").fire("again")
     assert story.now == datetime(2026, 3, 1, 19, 40, tzinfo=UTC)
@@ -108,3 +119,23 @@ def test_planned_hours_may_reach_over_midnight() -> None:
     assert batch.end_of(night) == batch.end_of(night + timedelta(minutes=30))
     assert batch.end_of(night + timedelta(minutes=45)) is None
     assert batch.end_of(night - timedelta(minutes=16)) is None
+
+
+def test_hours_hold_from_their_day_to_their_day_and_several_add_up() -> None:
+    def plan(begins: time, ends: time, last: date | None = None) -> Batch:
+        return Batch("990000", date(2026, 3, 2), last, begins, ends)
+
+    late, early = plan(time(23, 30), time(0, 30), date(2026, 3, 2)), plan(time(0, 15), time(1))
+    known = Known(book(), batches=(late, early))
+
+    def back(day: int, hour: int, minute: int) -> datetime | None:
+        moment = datetime(2026, 3, day, hour, minute, tzinfo=CHINA)
+        return known.back_from_batch("990101", moment)
+
+    assert back(1, 23, 45) is None
+    assert back(2, 0, 10) is None
+    assert back(2, 23, 45) == datetime(2026, 3, 3, 0, 30, tzinfo=CHINA)
+    assert back(3, 0, 20) == datetime(2026, 3, 3, 1, tzinfo=CHINA)
+    assert back(3, 23, 45) is None
+    # An area of its own level is asked before its province
+    assert Known(book(), batches=(early,)).back_from_batch("980000", datetime.now(UTC)) is None

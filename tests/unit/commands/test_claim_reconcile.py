@@ -74,3 +74,16 @@ def test_a_difference_is_given_up_with_a_reason_by_a_person(
     wish = {"settlement_id": "ST-1", "person": "S-1", "reason": "nobody knows it"}
     assert seen == [("/v1/reconciliations/write-offs", wish)]
     assert json.loads(capsys.readouterr().out)["state"] == "proposed"
+
+
+def test_a_payout_names_its_days_and_who_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = answering(monkeypatch, 200, {"number": "N-1", "count": 2, "fen": 1_000})
+    days = ["--from", "2026-03-01", "--to", "2026-03-31"]
+    assert claim.main(["payout", "courier", *days, "--person", "S-1"]) == 0
+    wish = {"account": "courier", "first": "2026-03-01", "last": "2026-03-31", "person": "S-1"}
+    assert seen == [("/v1/payouts", wish)]
+    assert json.loads(capsys.readouterr().out)["fen"] == 1_000
+    with pytest.raises(SystemExit):
+        claim.main(["payout", "pharmacy", *days, "--person", "S-1"])

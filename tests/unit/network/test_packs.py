@@ -24,7 +24,7 @@ def test_the_packs_of_the_installation_are_sound() -> None:
     assert found.flaws == []
     rivers, hills = found.cities.values()
     assert rivers.rules is not None
-    assert rivers.rules.pack == "990101@1.1.0"
+    assert rivers.rules.pack == "990101@1.2.0"
     assert [area.name for area in rivers.rules.areas] == ["North bank", "South bank"]
     assert len(rivers.rules.tiers[0].hours) == 7
     assert rivers.rules.tiers[2].minutes == 45
@@ -84,6 +84,12 @@ BROKEN = [
     ("1-7 06:00-23:59", "1-7 23:00-06:00", "bad_hours", "23:00-06:00", "later"),
     ("under_way = 700", "under_way = 300", "not_rising", "under_way = 300", "rise"),
     ("reach_m = 1500", "reach_m = 2600", "eased", "reach_m = 2600", "more pressure"),
+    ("03:30-03:40", "3:30", "bad_hours", 'hours = "3:30"', "23:50-00:20"),
+    ("03:30-03:40", "03:30-24:10", "bad_hours", "24:10", "hour"),
+    ("03:30-03:40", "03:30-03:30", "bad_hours", "03:30-03:30", "always away"),
+    ("from = 2020-01-01", "from = 2020-01-01T00:00:00", "bad_day", "from", "a day"),
+    ("from = 2020-01-01", "from = 2020-01-01\nuntil = 2019-01-01", "never", "until", "begins"),
+    ('payer_area = "990000"\n', "", "payer_missing", "[[payer_away]]", "payer_area"),
     ("[[speed]]", "[[weather]]", "unknown_section", "", "weather"),
     ("[city]", "[city", "not_toml", "[city", "line 2"),
 ]  # fmt: skip
