@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import random
 import shutil
 import sys
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from schemas import flow
+from services.commands.chaos import results
 from services.commands.chaos.faults import FAULTS, LASTS, USUAL
 from services.commands.chaos.measures import Measures
 from services.commands.chaos.nemesis import AT_ONCE_MAX, Nemesis, Outcome, by_fault
+from services.commands.chaos.results import spans
 from services.commands.chaos.scene import (
     OPEN_MAX,
     OPEN_MAX_OUTAGE,
@@ -28,7 +31,7 @@ from services.commands.chaos.scene import (
     Unsettled,
     scene_in,
 )
-from services.commands.chaos.schedule import Stroke, schedule
+from services.commands.chaos.schedule import Stroke, of_seeds, schedule
 from services.local.errors import HomeLocked, LocalError
 from services.local.instance import holder
 from services.local.paths import CLONE
@@ -50,11 +53,16 @@ class Options:
     rate: float
     doubled: tuple[str, ...]
     report: Path | None = None
+    # Instead of a schedule, each fault once with each of these.
+    seeds: tuple[int, ...] = ()
+    missing: bool = False
+    collect: tuple[Path, ...] = ()
 
     @property
     def again(self) -> str:
         """The command that does the same once more."""
-        words = [f"./yaoda chaos --seed {self.seed} --minutes {self.minutes:g}"]
+        which = f"--seeds {spans(self.seeds)}" if self.seeds else f"--seed {self.seed}"
+        words = [f"./yaoda chaos {which} --minutes {self.minutes:g}"]
         if self.faults != USUAL:
             words.append(f"--faults {','.join(self.faults)}")
         if self.rate != ORDERS_A_SECOND:
@@ -67,6 +75,9 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """0 when all that was run has left no trace, 1 otherwise. Raises LocalError."""
     options = options_of(argv)
+    if options.collect:
+        results.collect(options.collect)
+        return 0
     # Its clients complain of every blow; what counts is told by the nemesis itself.
     logging.disable(logging.CRITICAL)
     wipe(options.home)
@@ -80,9 +91,10 @@ def main(argv: Sequence[str]) -> int:
 async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> dict[str, Any]:
     """Start, strike as the seed says or as told, settle, judge; the report."""
     if strokes is None:
-        strokes = schedule(options.seed, options.minutes * 60, options.faults, LASTS)
+        strokes = strokes_of(options)
     doubled = options.doubled
     begun = time.monotonic()
+    until_s = options.minutes * 60 if options.seeds else math.inf
     outage = any(stroke.fault.startswith("outage-") for stroke in strokes)
     async with scene_in(
         options.home,
@@ -93,9 +105,11 @@ async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> 
         progress=_say,
     ) as scene:
         _say(f"seed {options.seed}, {len(strokes)} strokes, two workers each of {doubled}")
-        report = await under_fire(scene, strokes)
+        report = await under_fire(scene, strokes, until_s)
     return {
         "ok": report["ok"],
+        **results.stamp(),
+        "seeds": spans(options.seeds),
         "seed": options.seed,
         "minutes": options.minutes,
         "again": options.again,
@@ -107,7 +121,21 @@ async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> 
     }
 
 
-async def under_fire(scene: Scene, strokes: Sequence[Stroke]) -> dict[str, Any]:
+def strokes_of(options: Options) -> tuple[Stroke, ...]:
+    """The schedule of its seed, or each fault with each of its seeds."""
+    if not options.seeds:
+        return schedule(options.seed, options.minutes * 60, options.faults, LASTS)
+    known = results.read() if options.missing else {}
+    return tuple(
+        stroke
+        for stroke in of_seeds(options.seeds, options.faults, LASTS)
+        if results.missing(known, stroke.fault, [stroke.number])
+    )
+
+
+async def under_fire(
+    scene: Scene, strokes: Sequence[Stroke], until_s: float = math.inf
+) -> dict[str, Any]:
     """The strokes with orders flowing, then peace and judgement."""
     measures = Measures(scene.system)
     measuring = asyncio.create_task(measures.run())
@@ -115,7 +143,7 @@ async def under_fire(scene: Scene, strokes: Sequence[Stroke]) -> dict[str, Any]:
         async with scene.orders_flowing(ORDERS_FIRST):
             # Of one kind alone, each blow is to be seen by itself.
             alone = len({stroke.fault for stroke in strokes}) == 1
-            nemesis = Nemesis(scene, _say, 1 if alone else AT_ONCE_MAX)
+            nemesis = Nemesis(scene, _say, 1 if alone else AT_ONCE_MAX, until_s)
             outcomes = await nemesis.run(strokes)
         _say("peace: waiting until everything in flight is closed")
         peace = await judged(scene, nemesis, outcomes)
@@ -191,12 +219,28 @@ def options_of(argv: Sequence[str]) -> Options:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=_positive, default=3.0, help="how long it strikes")
+    parser.add_argument(
+        "--seeds", type=_seeds, default=(), metavar="A-B", help="each fault once with each of them"
+    )
+    parser.add_argument(
+        "--missing", action="store_true", help="of these, what docs/chaos.json does not hold yet"
+    )
+    parser.add_argument(
+        "--collect",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="run nothing: take reports into docs/chaos.json and the table of reliability.md",
+    )
     parser.add_argument("--faults", type=_names, default=USUAL, metavar="A,B,…")
     parser.add_argument("--home", type=Path, default=HOME, metavar="DIR", help="wiped first")
     parser.add_argument("--rate", type=_positive, default=ORDERS_A_SECOND, help="orders a second")
     parser.add_argument("--doubled", type=_services, help="have two workers (default: by seed)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
     given = vars(parser.parse_args(list(argv)))
+    if given["seeds"]:
+        given["seed"] = given["seeds"][0]
     return Options(**given | {"doubled": given["doubled"] or doubled_of(given["seed"])})
 
 
@@ -212,6 +256,16 @@ def _services(text: str) -> tuple[str, ...]:
     if unknown := sorted(set(names) - set(flow.SERVICES)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds |= set(range(int(first), int(last or first) + 1))
+    if not seeds:
+        raise argparse.ArgumentTypeError("names no seed")
+    return tuple(sorted(seeds))
 
 
 def _positive(text: str) -> float:

@@ -1,6 +1,7 @@
 """Carries a schedule out against a scene, and says what became of each stroke."""
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from services.commands.chaos.faults import FAULTS
-from services.commands.chaos.faults.base import Fault, NothingThere, NotRun
+from services.commands.chaos.faults.base import NO_TIME, Fault, NothingThere, NotRun
 from services.commands.chaos.scene import Scene
 from services.commands.chaos.schedule import Stroke
 
@@ -58,9 +59,12 @@ class Nemesis:
         scene: Scene,
         say: Callable[[str], None] = lambda _line: None,
         at_once: int = AT_ONCE_MAX,
+        until_s: float = math.inf,
     ) -> None:
+        """After `until_s` seconds no blow is begun."""
         self._scene = scene
         self._say = say
+        self._until_s = until_s
         self._at_once = asyncio.Semaphore(at_once)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._began = asyncio.get_running_loop().time()
@@ -96,6 +100,9 @@ class Nemesis:
         stroke = outcome.stroke
         async with self._holding(fault.touches):
             outcome.began_s = self._now()
+            if outcome.began_s > self._until_s:
+                outcome.state, outcome.why = "not_run", NO_TIME
+                return
             self._say(f"{outcome.began_s:6.1f} s  {stroke.fault} {fault.whom}")
             await self._guarded(_blow(fault, stroke.for_s), outcome)
             outcome.ended_s = self._now()

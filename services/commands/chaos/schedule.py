@@ -1,8 +1,8 @@
 """When the nemesis strikes, with what and for how long: all of it drawn from one seed."""
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 # The pause between two strokes; both ends in seconds.
 PAUSE_S = (1.0, 4.0)
@@ -59,6 +59,20 @@ def one_of_each(seed: int, names: Sequence[str], lasts: Lasts) -> tuple[Stroke, 
     """Each fault once, whatever time it takes."""
     count = len(set(names))
     return schedule(seed, QUIET_END_S + PAUSE_S[1] * (count + 1), names, lasts)[:count]
+
+
+def of_seeds(seeds: Iterable[int], names: Sequence[str], lasts: Lasts) -> tuple[Stroke, ...]:
+    """Each fault once with each seed, whose number it bears, in an order drawn from all of them.
+
+    It is the first stroke of a schedule of that seed and fault alone.
+    """
+    strokes = [
+        replace(one_of_each(seed, [name], lasts)[0], number=seed)
+        for name in names
+        for seed in seeds
+    ]
+    random.Random(f"of seeds {strokes}").shuffle(strokes)
+    return tuple(strokes)
 
 
 def _seed(seed: int, number: int) -> int:

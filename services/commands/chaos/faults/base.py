@@ -8,6 +8,7 @@ from services.commands.chaos.scene import Scene
 from services.local.errors import LocalError
 
 REPLACED_WITHIN_S = 240.0
+NO_TIME = "no time was left"
 
 
 class NotRun(Exception):
