@@ -146,8 +146,8 @@ class PayerAway(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    city: str = Field(pattern=r"^\d{6}$")
-    area: str = Field(pattern=r"^\d{6}$")
+    city: str = Field(pattern=r"^[0-9]{6}$")
+    area: str = Field(pattern=r"^[0-9]{6}$")
     hours: tuple[AwayHours, ...] = Field(max_length=100)
 
 

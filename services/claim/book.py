@@ -22,7 +22,7 @@ CLASSES = {"A": ChargeClass.A, "B": ChargeClass.B, "C": ChargeClass.C}
 class DrugListIn(Strict):
     """An area's list of drugs for a span of days: what differs by drug or by class."""
 
-    area: str = Field(pattern=r"^\d{6}$")
+    area: str = Field(pattern=r"^[0-9]{6}$")
     version: str = Field(min_length=1)
     source: str = Field(min_length=1)
     effective_from: date
@@ -47,7 +47,7 @@ class DrugListIn(Strict):
 class TariffIn(Strict):
     """A city's prices of a delivery for a span of days, by tier."""
 
-    city: str = Field(pattern=r"^\d{6}$")
+    city: str = Field(pattern=r"^[0-9]{6}$")
     source: str = Field(min_length=1)
     effective_from: date
     effective_to: date | None = None

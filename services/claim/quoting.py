@@ -3,15 +3,24 @@
 Amounts travel as decimal strings of CNY, as the interfaces have them; inside they are whole fen.
 """
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from services.claim.domain.settlement import (
     Band,
@@ -31,6 +40,7 @@ from services.claim.domain.settlement import (
     after,
     china_day,
     in_force,
+    levels,
     quote,
 )
 
@@ -44,10 +54,23 @@ FUND_PAY_TYPES = {("hifp_pay", "310"): "310101"}
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError('write amounts as strings, such as "45.00"')
+    # Decimal itself also reads "4_5", " 45 ", "1E5" and the digits of other scripts.
+    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
+        raise ValueError('write amounts in plain digits, such as "45.00"')
     return value
 
 
+def _sensible(moment: datetime) -> datetime:
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
+        raise ValueError(f"a year from {YEAR_MIN} to {YEAR_MAX}")
+    return moment
+
+
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+YEAR_MIN, YEAR_MAX = 1900, 9000
 Exact = BeforeValidator(_exact)
+Moment = Annotated[AwareDatetime, AfterValidator(_sensible)]
+Area = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 Yuan = Annotated[Decimal, Exact, Field(ge=0, max_digits=14, decimal_places=2)]
 FineYuan = Annotated[Decimal, Exact, Field(ge=0, max_digits=14, decimal_places=4)]
 Count = Annotated[Decimal, Exact, Field(gt=0, max_digits=16, decimal_places=4)]
@@ -122,7 +145,7 @@ class SupplementIn(Strict):
 class PolicyIn(Strict):
     """One area's rules for a span of days; `reading` names only what differs from the default."""
 
-    area: str = Field(pattern=r"^\d{6}$")
+    area: Area
     version: str = Field(min_length=1)
     source: str = Field(min_length=1)
     effective_from: date
@@ -198,13 +221,19 @@ class PersonIn(Strict):
 class DrugInfoIn(Strict):
     """The head of 2101/2102."""
 
-    mdtrtarea_admvs: str = Field(pattern=r"^\d{6}$")
+    mdtrtarea_admvs: Area
     med_type: str = Field(min_length=1)
-    begntime: AwareDatetime
-    setl_time: AwareDatetime | None = None
+    begntime: Moment
+    setl_time: Moment | None = None
     dise_codg: str = ""
     acct_used_flag: str = Field(default="1", pattern="^[01]$")
     medfee_sumamt: Yuan | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "DrugInfoIn":
+        if self.setl_time is not None and self.setl_time < self.begntime:
+            raise ValueError("setl_time lies before begntime")
+        return self
 
 
 class DrugDetailIn(Strict):
@@ -250,6 +279,14 @@ class QuoteRequest(Strict):
     druginfo: DrugInfoIn
     drugdetail: tuple[DrugDetailIn, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _lines_differ(self) -> "QuoteRequest":
+        numbers = [line.feedetl_sn for line in self.drugdetail]
+        if len(set(numbers)) < len(numbers):
+            twice = next(n for n in numbers if numbers.count(n) > 1)
+            raise ValueError(f"drugdetail: feedetl_sn {twice} stands twice")
+        return self
+
     def claim(self) -> Claim:
         """The claim as the arithmetic takes it."""
         head = self.druginfo
@@ -267,7 +304,7 @@ class QuoteRequest(Strict):
 def answer(request: QuoteRequest) -> dict[str, Any]:
     """The quote in the standard's field names. Raises ClaimRefused, ValueError for a bad policy."""
     claim, person = request.claim(), request.person.build()
-    policy = request.policy.build() if request.policy else _policy_for(request, claim)
+    policy = _given(request, claim) if request.policy else _policy_for(request, claim)
     settlement = quote(policy, person, claim)
     figures = after(person.years.get(settlement.year, YearFigures()), settlement)
     return {
@@ -296,6 +333,19 @@ def built(folder: Path, name: str, build: Callable[[Any], T]) -> tuple[T, ...]:
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
     return tuple(found)
+
+
+def _given(request: QuoteRequest, claim: Claim) -> Policy:
+    """The claim's own policy, which has to hold there and then."""
+    assert request.policy is not None
+    policy, area = request.policy.build(), request.druginfo.mdtrtarea_admvs
+    if policy.area not in levels(area):
+        detail = f"a policy of {policy.area} does not hold in {area}"
+        raise ClaimRefused("no_policy", "policy.area", detail)
+    day = china_day(policy.reading, claim)
+    if in_force((policy,), area, day) is None:
+        raise ClaimRefused("no_policy", "policy.effective_from", f"it is not in force on {day}")
+    return policy
 
 
 def _policy_for(request: QuoteRequest, claim: Claim) -> Policy:

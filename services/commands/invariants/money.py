@@ -28,7 +28,7 @@ UNDONE = """
 SELECT DISTINCT t.order_id::text FROM claim.transfer t
 JOIN claim.entry e ON e.transfer_id = t.id
 WHERE (t.order_id::text, t.attempt) IN (SELECT * FROM unnest($1::text[], $2::int[]))
-  AND t.kind NOT IN ('courier_fee', 'compensation')
+  AND t.kind NOT IN ('courier_fee', 'compensation', 'payout')
 GROUP BY t.order_id, t.attempt, e.account HAVING sum(e.amount_fen) <> 0
 """
 # What an undone settlement took of a person's year is given back, and nobody's turn outlives its

@@ -179,3 +179,106 @@ def test_a_bad_policy_file_is_named(tmp_path: Path) -> None:
 def test_amounts_may_be_whole_numbers() -> None:
     request = a_request(drugdetail=[line("1", "1", "1.00", "1") | {"pric": 45, "cnt": 2}])
     assert Decimal(one(request)["setlinfo"]["medfee_sumamt"]) == 90
+
+
+def changed(request: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """The request with one field as somebody else would write it."""
+    inner: Any = request
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    return request
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("drugdetail", 0, "pric"), "4_5", "plain digits"),
+        (("drugdetail", 0, "pric"), " 45 ", "plain digits"),
+        (("drugdetail", 0, "pric"), "\uff14\uff15", "plain digits"),
+        (("drugdetail", 0, "cnt"), "1E5", "plain digits"),
+        (("drugdetail", 0, "cnt"), "NaN", "plain digits"),
+        (("drugdetail", 1, "feedetl_sn"), "1", "stands twice"),
+        (("druginfo", "mdtrtarea_admvs"), "\uff19\uff19\uff19\uff10\uff10\uff11", "pattern"),
+        (("druginfo", "begntime"), "0001-01-01T00:00:00+14:00", "1900"),
+        (("druginfo", "begntime"), "9999-12-31T23:59:59Z", "9000"),
+        (("druginfo", "setl_time"), "2026-02-28T10:00:00+08:00", "before begntime"),
+        (("policy", "area"), "110000", "does not hold"),
+        (("policy", "effective_from"), "2026-03-02", "not in force on 2026-03-01"),
+        (("policy", "effective_to"), "2026-02-28", "not in force on 2026-03-01"),
+    ],
+)
+def test_what_a_stranger_may_write_is_refused_by_its_field(
+    path: tuple[Any, ...], value: Any, words: str
+) -> None:
+    answer = one(changed(a_request(), path, value))
+    assert words in answer["error"]["detail"]
+
+
+def test_a_policy_of_the_province_may_be_given_for_its_county() -> None:
+    answer = one(changed(a_request(), ("policy", "area"), "990000"))
+    assert answer["policy"]["area"] == "990000"
+
+
+# Per case: what is changed, and of the head the fund's, account's, family's and cash part.
+EDGES: dict[str, tuple[tuple[Any, ...], Any, tuple[str, str, str, str]]] = {
+    "no ceiling left at all": (
+        ("policy", "benefits", 0, "ceiling"), "0.00", ("0.00", "50.00", "0.00", "130.00")
+    ),
+    "a price limit above the price": (
+        ("drugdetail", 0, "pric_uplmt_amt"), "50.00", ("26.40", "50.00", "0.00", "103.60")
+    ),
+    "a price limit of nothing": (
+        ("drugdetail", 0, "pric_uplmt_amt"), "0", ("0.00", "50.00", "0.00", "130.00")
+    ),
+    "all in cash": (("druginfo", "acct_used_flag"), "0", ("20.40", "0.00", "0.00", "159.60")),
+    "a family account": (
+        ("person", "acct_mulaid_balc"), "70.00", ("20.40", "120.00", "70.00", "39.60")
+    ),
+    "medical aid of half": (
+        ("policy", "supplements"),
+        [{"kind": "maf_pay", "insutypes": ["310"], "threshold": "0.00", "ratio": "0.5"}],
+        ("77.20", "50.00", "0.00", "52.80"),
+    ),
+    "medical aid without a fen left": (
+        ("policy", "supplements"),
+        [
+            {
+                "kind": "maf_pay", "insutypes": ["310"], "threshold": "0.00", "ratio": "1",
+                "ceiling": "0.00",
+            }
+        ],
+        ("20.40", "50.00", "0.00", "109.60"),
+    ),
+    "the last day of a year": (
+        ("druginfo", "begntime"), "2026-12-31T23:59:59+08:00",
+        ("20.40", "50.00", "0.00", "109.60"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(EDGES))
+def test_edges_of_a_policy_come_out_to_the_cent(case: str) -> None:
+    path, value, parts = EDGES[case]
+    answer = one(changed(a_request(), path, value))
+    names = ("fund_pay_sumamt", "acct_pay", "acct_mulaid_pay", "psn_cash_pay")
+    assert tuple(answer["setlinfo"][name] for name in names) == parts
+    assert list(answer["accumulators"]) == ["2026"]
+
+
+@pytest.mark.parametrize(
+    ("settled", "version", "year"),
+    [
+        ("2026-12-31T15:59:59.999999Z", "sandbox-2026", "2026"),
+        ("2026-12-31T16:00:00Z", "sandbox-2027", "2027"),
+    ],
+)
+def test_midnight_in_china_changes_year_and_policy(settled: str, version: str, year: str) -> None:
+    request = a_request() | {"policy": None}
+    request["druginfo"] |= {
+        "mdtrtarea_admvs": "990101",
+        "begntime": "2026-12-31T10:00:00+08:00",
+        "setl_time": settled,
+    }
+    answer = one(request)
+    assert (answer["policy"]["version"], list(answer["accumulators"])) == (version, [year])
