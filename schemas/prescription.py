@@ -7,11 +7,13 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas import message
+from schemas.datum import GCJ_02, to_wgs84
 from schemas.message import Command, OrderEvent
 from schemas.values import (
     CancelCause,
     CityCode,
     CommandValue,
+    GeoPoint,
     Instant,
     Order,
     OrderId,
@@ -165,12 +167,22 @@ class Patient(PatientFacts, CommandValue):
 
 
 class DeliveryPlace(CommandValue):
-    """Where the parcel goes. GCJ-02 input is refused until the edge converts it."""
+    """Where the parcel goes."""
 
     address: str = Field(min_length=1, max_length=200)
     lat: float = Field(ge=-90, le=90)
     lon: float = Field(ge=-180, le=180)
-    datum: Literal["WGS-84"]
+    datum: Literal["WGS-84", "GCJ-02"] = Field(
+        description="of the point; maps in China are shifted. It is kept as WGS-84"
+    )
+
+    @property
+    def point(self) -> GeoPoint:
+        """In WGS-84, as near as it was given."""
+        lat, lon = self.lat, self.lon
+        if self.datum == GCJ_02:
+            lat, lon = to_wgs84(lat, lon)
+        return GeoPoint(lat=lat, lon=lon)
 
 
 class VoucherInput(CommandValue):

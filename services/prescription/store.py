@@ -17,7 +17,7 @@ from schemas.prescription import (
     PrescriptionSheet,
     SubmitOrder,
 )
-from schemas.values import Address, GeoPoint, Outcome, Purpose, Sealed, Voucher
+from schemas.values import Address, Outcome, Purpose, Sealed, Voucher
 from services.kit import ids
 from services.kit.db import Connection
 from services.kit.queries import load
@@ -183,7 +183,7 @@ def _personal(vault: Vault, command: SubmitOrder) -> dict[Purpose, BaseModel]:
         name=patient.name,
         phone=patient.phone,
         address=place.address,
-        point=GeoPoint(lat=place.lat, lon=place.lon),
+        point=place.point,
     )
     return {
         Purpose.PAYER: Voucher(

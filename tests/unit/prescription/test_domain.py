@@ -5,8 +5,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
 
 from schemas.claim import OrderClosed
+from schemas.datum import from_wgs84
 from schemas.prescription import (
     CancelAnswered,
     CancelRequested,
@@ -76,6 +78,19 @@ class TestSubmit:
         ]
         assert order.point == GeoPoint(lat=30.657, lon=104.066)
         assert (order.hospital_id, order.submitted_at) == (HOSPITAL.tenant_id, NOW)
+
+    def test_a_place_in_the_shifted_datum_of_maps_is_kept_as_it_is_on_earth(self) -> None:
+        lat, lon = from_wgs84(30.65712, 104.06598)
+        place = {"address": "测试路 1 号", "lat": lat, "lon": lon, "datum": "GCJ-02"}
+        command = submission(delivery=place)
+        assert (round(command.delivery.point.lat, 7), round(command.delivery.point.lon, 7)) == (
+            30.65712,
+            104.06598,
+        )
+        assert self.order(command).point == GeoPoint(lat=30.657, lon=104.066)
+        assert (round(lat, 3), round(lon, 3)) != (30.657, 104.066)
+        with pytest.raises(ValidationError, match="datum"):
+            submission(delivery={**place, "datum": "BD-09"})
 
     def test_the_catalogue_says_what_must_stay_cold(self) -> None:
         command = submission(sheet(1, line("insulin glargine", dose="10"), line("metformin")))
