@@ -125,7 +125,7 @@ class CancelAnswered(message.CancelAnswered):
 
 
 class PatientAsked(message.PatientAsked):
-    """Kinds: `share_above_consent`, `self_pay`, `payer_down`."""
+    """Kinds: `share_above_consent`, `self_pay`, `payer_down`, `voucher`."""
 
     TYPE: ClassVar[str] = "claim.PatientAsked"
 
@@ -144,6 +144,12 @@ class AnswerAsk(Command):
     order_id: OrderId
     ask_id: UUID
     answer: str = Field(min_length=1, max_length=40)
+    voucher_token: str | None = Field(
+        default=None,
+        min_length=8,
+        max_length=200,
+        description="with `new_voucher`: the token of the patient's new e-voucher",
+    )
 
 
 class DisputeDecision(StrEnum):

@@ -2,7 +2,7 @@
 
 A claim is 1101, 2101, hold, 2102 and capture by claim's own clients: messages built and signed as
 the province wants them, within its bounds, answers validated and held against our own arithmetic.
-The shell around them (inbox, state, outbox in PostgreSQL) is measured by `yaoda bench pipeline`.
+The shell around them (inbox, state, outbox in PostgreSQL) is in `bench.claim.shell`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ AREAS = tuple(f"990{n:03}" for n in range(101, 141))
 AT = "2026-03-02T04:00:00+00:00"
 CONNECTIONS_MAX, TIMEOUT_S, READY_S_MAX = 64, 5.0, 90.0
 WARM, TRIPS, ROUNDS = 100, 5, 3
-PERSON = {"token": "EV-1", "person_name": "Synthetic", "certificate_number": "1"}
+PERSON = {"person_name": "Synthetic", "certificate_number": "1"}
 BOUND = {
     "eligibility": (edge.person_content, edge.take_person),
     "presettle": (edge.sale_content, edge.take_presettlement),
@@ -58,8 +58,8 @@ class Tap:
 class Clients:
     """Claim's clients over one far side."""
 
-    def __init__(self, wire: outbound.Client) -> None:
-        self.wire = wire
+    def __init__(self, wire: outbound.Client, url: str = "") -> None:
+        self.wire, self.url = wire, url
         self.tap = Tap(self.wire)
         tapped: Any = self.tap
         line = edge.PayerLine(tapped, Areas())
@@ -118,7 +118,8 @@ class Clients:
 
 
 async def _opened(request: Any) -> dict[str, str]:
-    return PERSON
+    # A voucher is good for one purchase.
+    return PERSON | {"token": f"EV-{request['order_number']}"}
 
 
 def _check(area: str, price: LinePrice, told: dict[str, Any]) -> None:
@@ -130,7 +131,7 @@ def _check(area: str, price: LinePrice, told: dict[str, Any]) -> None:
 
 async def rates(claims: int, at_once: int) -> dict[str, Any]:
     """Ours and bare, in turns against one far side that answers at once."""
-    async with _far_side(0) as clients:
+    async with far_side(0) as clients:
         for number in range(WARM):
             await clients.claim(number)
         ours, bare = [], []
@@ -163,7 +164,7 @@ async def rates(claims: int, at_once: int) -> dict[str, Any]:
 
 async def steady(per_s: float, seconds: float, latency_ms: float) -> dict[str, Any]:
     """Claims that come at a steady rate, whoever waits; how many are open, and for how long."""
-    async with _far_side(latency_ms) as clients:
+    async with far_side(latency_ms) as clients:
         for number in range(WARM // 4):
             await clients.claim(number)
         open_now, took, seen, failed = 0, [], [], 0
@@ -214,15 +215,15 @@ async def _rate(work: Claimed, claims: int, at_once: int) -> float:
 
 
 @asynccontextmanager
-async def _far_side(latency_ms: float) -> AsyncIterator[Clients]:
+async def far_side(latency_ms: float) -> AsyncIterator[Clients]:
     """A process of its own, ready."""
     port = ports.pick(set())
     command = (sys.executable, "-P", "-m", "bench.claim.far", str(port), str(latency_ms))
     process = await asyncio.create_subprocess_exec(*command)
     async with AsyncExitStack() as stack:
         stack.callback(process.terminate)
-        wire = outbound.client(f"http://{ports.HOST}:{port}", CONNECTIONS_MAX, TIMEOUT_S)
-        clients = Clients(wire)
+        url = f"http://{ports.HOST}:{port}"
+        clients = Clients(outbound.client(url, CONNECTIONS_MAX, TIMEOUT_S), url)
         stack.push_async_callback(clients.wire.aclose)
         async with asyncio.timeout(READY_S_MAX):
             while True:

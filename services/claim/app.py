@@ -1,6 +1,6 @@
 """Wiring of claim."""
 
-from services.claim import domain, ports, store, years
+from services.claim import domain, ports, store, vouchers
 from services.kit.service import Service
 
 SERVICE = Service(
@@ -9,7 +9,7 @@ SERVICE = Service(
     initial=domain.initial,
     decide=domain.decide,
     evolve=domain.evolve,
-    lookup=years.lookup,
+    lookup=vouchers.lookup,
     project=store.project,
     callers=ports.callers,
 )

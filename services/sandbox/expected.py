@@ -15,9 +15,9 @@ from schemas.values import Outcome
 from services.sandbox import goods, payer, payment
 from services.sandbox.arithmetic import year_of
 from services.sandbox.days import METRES_PER_DEGREE
-from services.sandbox.fates import Answer, Fates, Verdict
+from services.sandbox.fates import NEW_VOUCHER, Answer, Fates, Verdict
 from services.sandbox.insured import drawn
-from services.sandbox.scripts import Script, is_cold
+from services.sandbox.scripts import Script, is_cold, voucher_token
 from services.sandbox.world import CLOSES, OPENS, Shop, World
 
 # How the product is documented to behave; a change there is a change here.
@@ -25,6 +25,8 @@ OFFER_STANDS_S = {"30": 90.0, "60": 180.0, "emergency": 90.0}
 OFFER_STANDS_ELSE_S = 180.0
 OFFERS_MAX, ATTEMPTS_MAX = 10, 5
 ASK_DEADLINE_S = 600.0
+# So many times another voucher is asked for.
+VOUCHERS_MAX = 3
 CONFIRM_WITHIN_S = 600.0
 NEAR_M = 5000.0
 SOON = timedelta(minutes=15)
@@ -122,12 +124,30 @@ class Expectation:
 
     def _insured(self, script: Script) -> bool | None:
         """Whether the payer pays; False is self-paid, None the end."""
-        voucher, (profile, seed) = script.submit.voucher, (self._fates.profile, self._fates.seed)
-        if voucher is None:
+        profile, seed = self._fates.profile, self._fates.seed
+        if script.submit.voucher is None:
             return False
-        token = voucher.token
-        if not (payer.declines(profile, seed, token) or payer.expired(profile, seed, token)):
-            return True
+        for nth in range(VOUCHERS_MAX + 1):
+            token = voucher_token(script.number, nth)
+            if not payer.expired(profile, seed, token):
+                if payer.declines(profile, seed, token):
+                    break
+                return True
+            if nth < VOUCHERS_MAX and (choice := self._of_expired(script)) != NEW_VOUCHER:
+                return False if choice == "self_pay" else None
+        return self._self_paid(script)
+
+    def _of_expired(self, script: Script) -> str:
+        """What becomes of an order whose voucher is refused: a new one, `self_pay`, `cancel`."""
+        agreed = script.submit.consent.self_pay
+        paying = () if agreed is False else ("self_pay",)
+        options = (NEW_VOUCHER, *paying, "cancel")
+        fate = self._fates.patient_choice(script.number, "voucher", options)
+        if fate is None or fate[1] > ASK_DEADLINE_S:
+            return "self_pay" if agreed else "cancel"
+        return fate[0]
+
+    def _self_paid(self, script: Script) -> bool | None:
         pays = script.submit.consent.self_pay
         if pays is None:
             answer = self._fates.patient_answer(script.number, "self_pay")
@@ -138,12 +158,21 @@ class Expectation:
         start = reviewed.seconds + CLAIM_S
         if insured is None:
             return self._or_cancelled(script, start, {Outcome.DECLINED: 1.0})
+        if self._too_dear(script, reviewed, insured):
+            return self._or_cancelled(script, start, {Outcome.EXHAUSTED: 1.0})
         search = self._search(script, reviewed, insured, start + TICK_S)
         ends = self._paid(script, reviewed, insured) if search.sealed else {Outcome.EXHAUSTED: 1.0}
         if script.cancel_at is not None and search.gave_back_confirmed:
             # Too late at first, but the mark is honoured when the pharmacy gives back.
             ends = {Outcome.CANCELLED: 1.0}
         return self._or_cancelled(script, search.open_until_s, ends)
+
+    def _too_dear(self, script: Script, reviewed: Reviewed, insured: bool) -> bool:
+        """Who pays it all and named a ceiling is offered to nobody above it."""
+        limit = script.submit.consent.share_max_fen
+        if insured or limit is None:
+            return False
+        return self._share_fen(script, reviewed, insured)[0] > limit
 
     def _paid(self, script: Script, reviewed: Reviewed, insured: bool) -> Shares:
         """Once a pharmacy is found: the patient's money, then the door."""

@@ -8,6 +8,8 @@ from schemas.delivery import ReturnReason
 from schemas.dispatch import DeclineCode
 from services.sandbox.profile import Profile, choose, draw
 
+# The patient's answer that comes with the token of another voucher.
+NEW_VOUCHER = "new_voucher"
 # Refusals name a reason; how often each is given is an assumption of ours.
 DECLINE_CODES = {
     DeclineCode.OTHER: 0.5,

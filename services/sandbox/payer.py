@@ -38,6 +38,11 @@ PHARMACY_PURCHASE = "41"
 LAST_HOUR = 23
 
 SETTLEMENT_OF_KEY = "SELECT id FROM settlement WHERE key = $1"
+# The first who presents a token keeps it.
+BIND = """
+INSERT INTO voucher (token, psn_no, order_number) VALUES ($1, $2, $3)
+ON CONFLICT (token) DO UPDATE SET token = excluded.token RETURNING psn_no, order_number
+"""
 TAKE_PRESETTLEMENT = "SELECT * FROM presettlement WHERE id = $1 FOR UPDATE"
 TAKE_SETTLEMENT = "SELECT * FROM settlement WHERE id = $1 FOR UPDATE"
 SELL = """
@@ -185,8 +190,11 @@ class Payer:
         if body.token is not None:
             self._check_token(body.token)
         psn_no = await insured.meet(conn, self._seed, body.certificate_number)
+        if body.token is not None:
+            await _bind(conn, body.token, psn_no, body.order_number)
         row = await insured.person(conn, psn_no)
         told = {"psn_no": psn_no, "insutype": row.insutype, "psn_type": row.psn_type}
+        told["certificate_number"] = body.certificate_number
         return {"result": "done", **told, "balance_fen": row.balance_fen}
 
     def _check_token(self, token: str) -> None:
@@ -284,6 +292,15 @@ class Payer:
             await _undo(conn, settlement_id)
         await kill(conn, body.original_key)
         return {"result": "done", "reversed": settlement_id is not None}
+
+
+async def _bind(conn: Connection, token: str, psn_no: str, order_number: str) -> None:
+    row = await conn.fetchrow(BIND, token, psn_no, order_number)
+    assert row is not None
+    if row["psn_no"] != psn_no:
+        raise Refusal("token_of_another", "the voucher is another person's")
+    if row["order_number"] != order_number:
+        raise Refusal("token_used", "the voucher was presented for another purchase")
 
 
 def split_of(shares: Shares) -> dict[str, int]:

@@ -301,6 +301,7 @@ def _output(kind: str, body: Message, reply: Reply) -> Message:
                 "insuplc_admdvs": body["payer_area"],
             }
             who = {"psn_no": reply["psn_no"], "psn_cert_type": "01"}
+            who |= {"certno": certno} if (certno := reply.get("certificate_number")) else {}
             return {"baseinfo": who, "insuinfo": [insurance], "idetinfo": []}
         case "presettle" | "settle":
             return _priced(body["payer_area"], reply)

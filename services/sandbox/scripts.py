@@ -97,9 +97,9 @@ class Script:
         return CorrectPrescription(order_id=order_id, prescription=prescription)
 
 
-def voucher_token(number: str) -> str:
-    """The e-voucher; the payer's simulator reads the order number out of it."""
-    return f"EV-{number}"
+def voucher_token(number: str, nth: int = 0) -> str:
+    """The e-voucher, or the nth that its holder has made in its place."""
+    return f"EV-{number}-{nth}" if nth else f"EV-{number}"
 
 
 def is_cold(product_code: str) -> bool:

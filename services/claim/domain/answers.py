@@ -40,6 +40,7 @@ from services.claim.domain.state import (
     State,
     Step,
 )
+from services.claim.domain.vouchers import BAD_VOUCHER, refuse_voucher
 from services.claim.domain.work import (
     Work,
     authorise,
@@ -62,7 +63,6 @@ HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 UNHEARD = CallOutcome.UNKNOWN
 PAYER_KINDS = frozenset({"eligibility", "presettle", "settle", "undo", "reverse"})
-BAD_VOUCHER = frozenset({"token_expired", "token_unknown", "voucher_unreadable"})
 
 Response = Mapping[str, Any]
 
@@ -319,9 +319,10 @@ def _payer_refused(work: Work, response: Response) -> None:
     if _reducing(work):
         _kept_refused(work, "presettle", code)
         return
-    bad_voucher = code in BAD_VOUCHER
-    reason = DeclineReason.VOUCHER_REFUSED if bad_voucher else DeclineReason.NOT_ELIGIBLE
-    without_payer(work, reason, code)
+    if code in BAD_VOUCHER:
+        refuse_voucher(work, code)
+    else:
+        without_payer(work, DeclineReason.NOT_ELIGIBLE, code)
 
 
 def _kept_refused(work: Work, kind: str, code: str) -> None:
@@ -356,6 +357,8 @@ def _settle_refused(work: Work, response: Response) -> None:
         _kept_refused(work, "settle", code)
     elif code in BAD_CODES:
         decline(work, DeclineReason.SETTLEMENT_REFUSED, code)
+    elif code in BAD_VOUCHER:
+        refuse_voucher(work, code)
     elif code == "amounts_changed" and work.state.tries.get("presettle", 0) < QUOTE_TRIES_MAX:
         work.record(Requoted())
         carry_on(work)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 from schemas.claim import Split
-from schemas.values import LinePrice
+from schemas.values import LinePrice, Sealed, Voucher
 from services.claim.domain.notes import Part, Use, UsedUp
 from services.claim.domain.settlement import (
     CHINA,
@@ -146,6 +146,8 @@ class Known:
     free: bool = True
     years: Mapping[int, UsedUp] = field(default_factory=dict)
     spent: Spent | None = None
+    # With a token that the patient brought in place of a refused one.
+    voucher: Sealed[Voucher] | None = None
     # Of the area itself, its city's and its province's payers.
     batches: tuple[Batch, ...] = ()
 

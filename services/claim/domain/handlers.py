@@ -48,6 +48,13 @@ from services.claim.domain.state import (
     State,
     Step,
 )
+from services.claim.domain.vouchers import (
+    NEW_VOUCHER,
+    SELF_PAY,
+    VOUCHER_ASK,
+    check_token,
+    take_voucher,
+)
 from services.claim.domain.work import (
     PATIENCE_CHOSEN,
     PAYER_DOWN_ASK,
@@ -255,6 +262,8 @@ def answer_ask(state: State, message: AnswerAsk, now: datetime, facts: Facts) ->
     if refusal := check_answer(ask, message.answer):
         return refusal
     work = Work(state, now, facts)
+    if refusal := check_token(message, work):
+        return refusal
     _take_answer(work, message.answer, by_default=False)
     return work.decision(answer=told)
 
@@ -360,6 +369,10 @@ def _take_answer(work: Work, answer: str, *, by_default: bool) -> None:
         case kind, "accept" if kind == SHARE_ASK:
             work.record(ShareAccepted(share_fen=_share_asked(work.state)))
             carry_on(work)
+        case (kind, choice) if kind == VOUCHER_ASK and choice == NEW_VOUCHER:
+            take_voucher(work)
+        case (kind, choice) if kind == VOUCHER_ASK and choice == SELF_PAY:
+            _accept_self_pay(work)
         case (kind, "yes") if kind == SELF_PAY_ASK:
             _accept_self_pay(work)
         case (kind, "self_pay") if kind == PAYER_DOWN_ASK:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.claim import DeclineReason, Split
 from schemas.delivery import ScannedLine
-from schemas.values import LinePrice, Order, Outcome
+from schemas.values import LinePrice, Order, Outcome, Sealed, Voucher
 from services.kit.decision import Note
 
 # A dispute about what was kept of a parcel, which the payer will not settle at all.
@@ -140,6 +140,18 @@ class Questioned(Note):
     """Remembers what a refusal of the open question means."""
 
     reason: DeclineReason
+
+
+class VoucherRefused(Note):
+    """The payer does not take this voucher; another may be good."""
+
+    code: str
+
+
+class VoucherRenewed(Note):
+    """The patient brought another token; it is sealed as the first one was."""
+
+    voucher: Sealed[Voucher]
 
 
 class SelfPaid(Note):

@@ -64,6 +64,8 @@ from services.claim.domain.notes import (
     SettlementMade,
     SettlementUndone,
     ShareAccepted,
+    VoucherRefused,
+    VoucherRenewed,
     Woken,
 )
 from services.kit.decision import Note, OpenAsk, open_ask
@@ -157,6 +159,8 @@ class State(Part):
     rest: str = ""
     tries: dict[str, int] = Field(default_factory=dict)
     ask: OpenAsk | None = None
+    # How many vouchers of this order the payer has refused.
+    vouchers: int = 0
     # What the open question stands for, should the patient refuse.
     ask_reason: DeclineReason | None = None
     answered: tuple[UUID, str] | None = None
@@ -220,6 +224,13 @@ def _called(state: State, fact: Called) -> Changes:
 
 def _in_doubt(state: State, fact: InDoubt) -> Changes:
     return _attempt(state, doubt=CallId(kind=fact.kind, ref=fact.ref))
+
+
+def _renewed(state: State, fact: VoucherRenewed) -> Changes:
+    assert state.case is not None
+    new = {"voucher": fact.voucher}
+    order = state.order.model_copy(update=new) if state.order else None
+    return {"case": state.case.model_copy(update=new), "order": order}
 
 
 def _self_paid(state: State, fact: SelfPaid) -> Changes:
@@ -360,6 +371,8 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     Woken: lambda state, fact: {"rest": ""},
     Patience: lambda state, fact: {"patience": fact.until},
     Questioned: lambda state, fact: {"ask_reason": fact.reason},
+    VoucherRefused: lambda state, fact: {"vouchers": state.vouchers + 1},
+    VoucherRenewed: _renewed,
     SelfPaid: _self_paid,
     ShareAccepted: lambda state, fact: {"share_max_fen": fact.share_fen},
     Assigned: _assigned,

@@ -146,7 +146,7 @@ class Work:
             self.record(Woken())
 
     def ask(
-        self, kind: str, options: tuple[str, ...], facts: Mapping[str, int], default: str = ""
+        self, kind: str, options: tuple[str, ...], facts: Mapping[str, str | int], default: str = ""
     ) -> None:
         """Ask the patient; without a word on it the last option is the default."""
         asked = PatientAsked(
@@ -234,7 +234,7 @@ def without_payer(work: Work, reason: DeclineReason, detail: str) -> None:
         case _:
             refused = reason if is_sealed else DeclineReason.NO_CONSENT
             work.record(Questioned(reason=refused))
-            work.ask(SELF_PAY_ASK, ("yes", "no"), _price_known(work))
+            work.ask(SELF_PAY_ASK, ("yes", "no"), price_known(work))
 
 
 def payer_silent(work: Work, kind: str) -> None:
@@ -261,10 +261,11 @@ def payer_silent(work: Work, kind: str) -> None:
     options = ("wait", "cancel") if in_doubt else ("wait", "self_pay", "cancel")
     agreed = work.case.self_pay is True and not in_doubt
     default = "self_pay" if agreed else "cancel"
-    work.ask(PAYER_DOWN_ASK, options, _price_known(work), default)
+    work.ask(PAYER_DOWN_ASK, options, price_known(work), default)
 
 
-def _price_known(work: Work) -> dict[str, int]:
+def price_known(work: Work) -> dict[str, int]:
+    """What the patient is told of the price, once there is one."""
     attempt = work.state.attempt
     return {"total_fen": attempt.total_fen} if attempt else {}
 

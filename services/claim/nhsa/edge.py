@@ -168,7 +168,7 @@ class PayerCall:
             person = await self._persons.of(self._line, request, key, asks=self._kind)
             content = self._content(request, key, person.fields, person.psn_no)
             output = await self._line.ask(area, infno, msgid_for(request, key), content)
-            return self._done(request, output, key)
+            return await self._done(request, output, key)
         except Refused as refused:
             return refused.reply
 
@@ -184,7 +184,8 @@ class PayerCall:
                 return None
             dialect = dialect_of(area)
             okay = "0" if origin.get("infcode") == dialect.ok else str(origin.get("infcode"))
-            return self._done(request, _output(dialect, {**origin, "infcode": okay}), key)
+            answered = _output(dialect, {**origin, "infcode": okay})
+            return await self._done(request, answered, key)
         except Refused as refused:
             return refused.reply
 
@@ -192,10 +193,10 @@ class PayerCall:
         """Sign out and let go of the connections, which all payer calls share."""
         await self._line.close()
 
-    def _done(self, request: Request, output: Fields, key: str) -> Reply:
+    async def _done(self, request: Request, output: Fields, key: str) -> Reply:
         told = self._take(request["payer_area"], output)
         if self._kind == "eligibility":
-            told = self._persons.told(key, told)
+            told = await self._persons.told(request, key, told)
         elif self._kind == "settle":
             told["msgid"] = msgid_for(request, key)
         return Reply(CallOutcome.DONE, told)
@@ -233,8 +234,11 @@ class Persons:
         output = await line.ask(request["payer_area"], INFNO["eligibility"], msgid, content)
         return Known(opened, self._keep(order_id, read(PersonInfo, output).baseinfo.psn_no))
 
-    def told(self, key: str, answer: dict[str, Any]) -> dict[str, Any]:
-        """Keeps the number and passes on only what it cannot be guessed from."""
+    async def told(self, request: Request, key: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """Keeps the number and passes on only what it cannot be guessed from. Raises Refused."""
+        certno, opened = answer.pop("certno"), await self._opened(request)
+        if certno and opened and certno != opened["certificate_number"]:
+            raise Refused("token_of_another", "the voucher is another person's")
         psn_no = self._keep(key.partition(":")[0], answer.pop("psn_no"))
         return {**answer, "person_ref": self._blind(psn_no)}
 
@@ -337,6 +341,7 @@ def take_person(area: str, output: Fields) -> dict[str, Any]:
     first = valid[0]
     return {
         "psn_no": info.baseinfo.psn_no,
+        "certno": info.baseinfo.certno,
         "insutype": first.insutype,
         "psn_type": first.psn_type,
     }

@@ -36,6 +36,7 @@ class BaseInfo(Wire):
     """1101: who it is."""
 
     psn_no: Text
+    certno: str = ""
 
 
 class InsuInfo(Wire):

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from schemas import dispatch
 from schemas.claim import AnswerAsk
-from services.sandbox.scripts import HOSPITALS, Script
+from services.sandbox.fates import NEW_VOUCHER
+from services.sandbox.scripts import HOSPITALS, Script, voucher_token
 from services.sandbox.stage import Entry, Stage
 
 SUBMIT, CANCEL = "/v1/prescriptions", "/v1/prescriptions/cancel"
@@ -110,10 +111,13 @@ class Hospital:
         if fate is None:
             return
         choice, after = fate
+        renews = choice == NEW_VOUCHER
+        nth = int(entry.data["facts"]["nth"]) if renews else 0
         command = AnswerAsk(
             order_id=entry.subject,
             ask_id=UUID(entry.data["ask_id"]),
             answer=choice,
+            voucher_token=voucher_token(script.number, nth) if renews else None,
         )
 
         async def answer() -> None:

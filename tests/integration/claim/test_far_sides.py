@@ -19,7 +19,6 @@ pytestmark = pytest.mark.live
 PERSON = {
     "order_number": "H-1",
     "payer_area": AREA,
-    "token": "EV-H-1",
     "person_name": "Synthetic",
 }
 NOON = "2026-03-02T04:00:00+00:00"
@@ -45,7 +44,7 @@ class Caller:
         return response.json() if response.status_code == 200 else response.status_code
 
     async def presettle(self, ref: str = "1.1") -> Any:
-        who = PERSON | {"certificate_number": self.certificate}
+        who = PERSON | {"token": f"EV-{self.order}", "certificate_number": self.certificate}
         assert (await self.call("eligibility", **who))["result"] == "done"
         return await self.call("presettle", ref, **self.sale())
 

@@ -10,6 +10,7 @@ from schemas.claim import (
     ClaimPriced,
     ClaimSettled,
     OrderClosed,
+    Split,
 )
 from schemas.delivery import AttemptFailed, DeliveryCancelled
 from schemas.dispatch import PharmacyAssigned
@@ -30,36 +31,75 @@ def _with_a_sample(fact: Event) -> Event:
 
 
 class Books:
-    """What really happened at the payer and at the payment provider."""
+    """What really happened at the payer and at the payment provider, each call by its key once."""
 
     def __init__(self) -> None:
-        self.settled: set[str] = set()
+        self.settled: dict[str, Split] = {}
+        # Reversed or let go, perhaps before it arrived: refused from then on.
         self.dead: set[str] = set()
-        self.held: set[str] = set()
-        self.captured: set[str] = set()
+        self.held: dict[str, int] = {}
+        self.captured: dict[str, int] = {}
+        # What the person has used up of the year and of the account, counted as it happens.
+        self.used_fen = 0
+        self._answers: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def act(self, kind: str, ref: str, request: Any) -> None:
-        """The call took effect; taking back is idempotent and also kills what is still to come."""
+    @property
+    def fund_fen(self) -> int:
+        """What the fund has paid and not got back."""
+        return sum(split.fund_fen for split in self.settled.values())
+
+    @property
+    def account_fen(self) -> int:
+        """What the personal account has paid and not got back."""
+        return sum(split.account_fen for split in self.settled.values())
+
+    @property
+    def cash_fen(self) -> int:
+        """What the patient has paid and not got back."""
+        return sum(self.captured.values())
+
+    def act(self, kind: str, ref: str, request: Any, response: dict[str, Any]) -> dict[str, Any]:
+        """The call took effect; the answer that its key has from then on."""
+        if (kind, ref) not in self._answers:
+            if kind == "settle":
+                response = {**response, "settlement_id": f"S-{ref}"}
+            self._answers[kind, ref] = response
+            self._move(kind, ref, request, response)
+        return self._answers[kind, ref]
+
+    def _move(self, kind: str, ref: str, request: Any, response: dict[str, Any]) -> None:
+        hold = request.get("hold_ref", "")
         match kind:
-            case "settle":
-                self.settled.add(ref)
-            case "hold":
-                self.held.add(ref)
-            case "capture":
-                assert request["hold_ref"] in self.held
-                self.captured.add(request["hold_ref"])
-            case "reverse" if request["original_kind"] == "settle":
-                self.settled.discard(request["original_ref"])
+            case "settle" if f"settle {ref}" not in self.dead:
+                split = Split.model_validate(response["split"])
+                self.settled[f"S-{ref}"] = split
+                self.used_fen += split.fund_fen + split.account_fen
+            case "hold" if f"hold {ref}" not in self.dead:
+                self.held[ref] = request["amount_fen"]
+            case "capture" if hold in self.held and hold not in self.captured:
+                self.captured[hold] = request["amount_fen"]
+            case "reverse":
+                self.dead.add(f"{request['original_kind']} {request['original_ref']}")
+                self._undo(f"S-{request['original_ref']}")
             case "undo":
-                self.settled.clear()
+                self._undo(request["settlement_id"])
             case "release":
-                assert request["hold_ref"] not in self.captured, "a captured share is refunded"
-                self.held.discard(request["hold_ref"])
+                assert hold not in self.captured, "a captured share is refunded"
+                self._let_go(hold)
             case "refund" if "left_fen" in request:
-                assert request["hold_ref"] in self.captured, "only what was taken can go back"
+                assert hold in self.captured, "only what was taken can go back"
+                self.captured[hold] = request["left_fen"]
             case "refund":
-                self.held.discard(request["hold_ref"])
-                self.captured.discard(request["hold_ref"])
+                self._let_go(hold)
+
+    def _undo(self, settlement_id: str) -> None:
+        gone = self.settled.pop(settlement_id, None)
+        self.used_fen -= gone.fund_fen + gone.account_fen if gone else 0
+
+    def _let_go(self, hold: str) -> None:
+        self.dead.add(f"hold {hold}")
+        self.held.pop(hold, None)
+        self.captured.pop(hold, None)
 
 
 class Dispatch:

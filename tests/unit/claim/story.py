@@ -31,6 +31,8 @@ from schemas.values import (
     Tier,
 )
 from services.claim import domain
+from services.claim.book import book
+from services.claim.domain.checking import Known
 from services.claim.domain.state import State
 from services.kit.decision import (
     Actor,
@@ -61,6 +63,7 @@ SPLIT = Split(total_fen=TOTAL_FEN, fund_fen=8_000, account_fen=500, cash_fen=1_5
 ALL_FUND = Split(total_fen=TOTAL_FEN, fund_fen=TOTAL_FEN, account_fen=0, cash_fen=0)
 SELF_PAID = Split(total_fen=TOTAL_FEN, fund_fen=0, account_fen=0, cash_fen=TOTAL_FEN)
 SEALED: Any = Sealed(key_id=KEY, nonce="bm9uY2U=", ciphertext="Y2lwaGVy")
+RENEWED: Any = Sealed(key_id=UUID(int=KEY.int + 1), nonce="bm9uY2U=", ciphertext="bmV3")
 HOSPITAL_ACTOR = Actor(HOSPITAL, "hospital", "hospital-a")
 
 
@@ -202,10 +205,14 @@ class Story:
     split: Split = SPLIT
     found: Any = None
 
+    def look(self, message: Message, actor: Actor | None = None) -> Decision:
+        """What would be decided, without folding it."""
+        made = facts_for(actor=actor, ids=_fresh(len(self.facts)), found=self.found)
+        return domain.decide(self.state, message, self.now, made)
+
     def hear(self, message: Message, actor: Actor | None = None) -> Decision:
         """Decide a message and fold what was decided."""
-        made = facts_for(actor=actor, ids=_fresh(len(self.facts)), found=self.found)
-        decision = domain.decide(self.state, message, self.now, made)
+        decision = self.look(message, actor)
         for fact in decision.events:
             self.state = domain.evolve(self.state, fact)
         again = State.model_validate_json(self.state.model_dump_json())
@@ -250,6 +257,15 @@ class Story:
         """The patient answers the open question."""
         assert self.state.ask is not None
         return self.apply(answer_ask(self.state.ask.ask_id, answer), HOSPITAL_ACTOR)
+
+    def renew(self) -> "Story":
+        """The patient brings another token, which the shell has sealed."""
+        assert self.state.ask is not None
+        message = answer_ask(self.state.ask.ask_id, "new_voucher")
+        self.found = Known(book(), voucher=RENEWED)
+        self.apply(message.model_copy(update={"voucher_token": "EV-H-1-1"}), HOSPITAL_ACTOR)
+        self.found = None
+        return self
 
     def published(self) -> list[str]:
         """Names of the public facts so far."""

@@ -198,6 +198,30 @@ async def test_who_was_forgotten_signs_in_again(monkeypatch: pytest.MonkeyPatch)
     assert answer.outcome is CallOutcome.DONE
 
 
+class OfAnother(FakeSide):
+    """Knows the voucher as somebody else's."""
+
+    async def receive(self, kind: str, key: str, content: bytes, request: Any) -> Any:
+        reply = await super().receive(kind, key, content, request)
+        self.arrived[key] = reply | {"certificate_number": "000000000000000002"}
+        return self.arrived[key]
+
+
+@pytest.mark.parametrize("area", AREAS)
+async def test_a_voucher_is_good_for_the_person_it_was_sealed_with_alone(
+    monkeypatch: pytest.MonkeyPatch, area: str
+) -> None:
+    call = by_doors(monkeypatch, OfAnother())["eligibility"]
+    request = request_of("eligibility", area)
+    for ask in (call.send, call.query):
+        answer = await ask(request, key("eligibility"))
+        assert answer is not None
+        assert (answer.outcome, answer.response["code"]) == (
+            CallOutcome.REFUSED,
+            "token_of_another",
+        )
+
+
 @pytest.mark.parametrize("area", AREAS)
 async def test_who_stops_signs_out_of_its_own_session_alone(area: str) -> None:
     side = MemorySide()

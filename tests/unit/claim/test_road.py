@@ -93,7 +93,7 @@ def test_the_settlement_is_asked_with_prices_codes_and_the_presettled_split() ->
     ("code", "reason"),
     [
         ("not_insured", DeclineReason.NOT_ELIGIBLE),
-        ("token_expired", DeclineReason.VOUCHER_REFUSED),
+        ("voucher_unreadable", DeclineReason.VOUCHER_REFUSED),
     ],
 )
 def test_a_refused_voucher_ends_an_order_without_consent_to_self_pay(

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from schemas.claim import AnswerAsk
 from schemas.delivery import ConfirmOrder, GiveBack, HandOver, PickUp, ReturnParcel, SealParcel
 from schemas.dispatch import AcceptOffer, DeclineOffer
 from schemas.message import Command
@@ -186,6 +187,23 @@ def test_the_patient_answers_an_ask_as_drawn_or_never(scene: Scene) -> None:
     assert kinds == {True, False}
     assert 40 < len(said) < 60
     assert set(said) == {"wait", "self_pay", "cancel"}
+
+
+def test_a_refused_voucher_is_replaced_by_another_each_time(scene: Scene) -> None:
+    hospital, fresh = Hospital(scene.stage), []
+    for n, script in enumerate(list(scene.scripts.values())[:60]):
+        order_id = UUID(int=n + 1)
+        scene.stage.book.learn(order_id, script.number)
+        options, facts = ["new_voucher", "cancel"], {"code": "token_expired", "nth": n % 3 + 1}
+        asked = {"ask_id": str(order_id), "kind": "voucher", "options": options, "facts": facts}
+        hospital.hear(Entry("claim.PatientAsked", order_id, START, asked))
+        fresh.append(f"EV-{script.number}-{n % 3 + 1}")
+    scene.later(hours=5)
+    said = [command for command in scene.post.noted() if isinstance(command, AnswerAsk)]
+    assert {command.answer for command in said} == {"new_voucher", "cancel"}
+    brought = [command.voucher_token for command in said if command.answer == "new_voucher"]
+    assert set(brought) < set(fresh)
+    assert all(command.voucher_token is None for command in said if command.answer == "cancel")
 
 
 def test_a_later_promise_is_put_up_with_and_packs_are_wanted_as_drawn(scene: Scene) -> None:
