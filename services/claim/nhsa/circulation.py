@@ -178,7 +178,6 @@ class CheckUpload(Ask[Checked]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D001"
-    ANSWER: ClassVar[type[Answer]] = Checked
 
     certificate_type: Text
     certificate: Text
@@ -217,7 +216,6 @@ class Sign(Ask[Signed]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D002"
-    ANSWER: ClassVar[type[Answer]] = Signed
 
     institution: Text
     original: Text
@@ -238,7 +236,6 @@ class Upload(Ask[Uploaded]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D003"
-    ANSWER: ClassVar[type[Answer]] = Uploaded
 
     trace_code: Text
     number: Text
@@ -267,7 +264,6 @@ class Undo(Ask[Undone]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D004"
-    ANSWER: ClassVar[type[Answer]] = Undone
 
     number: Text
     doctor_code: Text
@@ -296,7 +292,6 @@ class AskPrescription(Ask[Standing]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D005"
-    ANSWER: ClassVar[type[Answer]] = Standing
 
     number: Text
     institution: Text
@@ -318,7 +313,6 @@ class AskReview(Ask[Review]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D006"
-    ANSWER: ClassVar[type[Answer]] = Review
 
     number: Text
     institution: Text
@@ -353,7 +347,6 @@ class AskDispensed(Ask[Dispensed]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "D007"
-    ANSWER: ClassVar[type[Answer]] = Dispensed
 
     number: Text
     institution: Text

@@ -71,7 +71,6 @@ class AuthoriseOffline(Ask[Authorised]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7201"
-    ANSWER: ClassVar[type[Answer]] = Authorised
 
     institution: Text
     person_certificate_type: Text = "01"
@@ -103,7 +102,6 @@ class Find(Ask[Found]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7202"
-    ANSWER: ClassVar[type[Answer]] = Found
 
     institution: Text
     person_certificate: Text
@@ -116,7 +114,6 @@ class DecodeSheet(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7203"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     institution: Text
     qr_code: Text
@@ -140,7 +137,6 @@ class Download(Ask[Downloaded]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7204"
-    ANSWER: ClassVar[type[Answer]] = Downloaded
 
     institution: Text
     number: Text
@@ -164,7 +160,6 @@ class Verify(Ask[Verified]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7205"
-    ANSWER: ClassVar[type[Answer]] = Verified
 
     institution: Text
     number: Text
@@ -177,7 +172,6 @@ class TellReview(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7206"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     number: Text
     pharmacist_token: Text
@@ -210,7 +204,6 @@ class TellSold(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7207"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     institution: Text
     number: Text
@@ -224,7 +217,6 @@ class UndoSold(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7208"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     institution: Text
     number: Text
@@ -238,7 +230,6 @@ class TellDelivery(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7209"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     institution: Text
     number: Text
@@ -252,7 +243,6 @@ class TellHandedOver(Ask[Done]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7210"
-    ANSWER: ClassVar[type[Answer]] = Done
 
     institution: Text
     number: Text
@@ -286,7 +276,6 @@ class AskCatalogue(Ask[Catalogue]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "7211"
-    ANSWER: ClassVar[type[Answer]] = Catalogue
 
     institution: Text
     page: int = Field(default=1, ge=1)

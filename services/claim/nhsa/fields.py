@@ -115,11 +115,19 @@ class Answer(Part):
 
 
 class Ask(Part, Generic[Answer_]):
-    """What is sent under INFNO; BLOCK is where in `input` it stands."""
+    """What is sent under INFNO; BLOCK is where in `input` it stands, ANSWER what comes back."""
 
     INFNO: ClassVar[str]
     BLOCK: ClassVar[str] = "data"
     ANSWER: ClassVar[type[Answer]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """`Ask[Found]` says it already."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for answer in cls.__pydantic_generic_metadata__["args"]:
+            if isinstance(answer, type):
+                cls.ANSWER = answer
 
 
 def named(names: Mapping[str, str]) -> ConfigDict:

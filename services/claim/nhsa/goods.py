@@ -71,21 +71,31 @@ class Code(Part):
     code: str = Field(pattern=r"^\d{20}$")
 
 
-class Drug(Part):
-    """One drug of a sale; days of making and expiry only where the pharmacy has told them."""
+class Goods(Part):
+    """One drug that goes out or comes back, under the number of its sale."""
 
     model_config = _NAMED
 
     product_code: Text
     own_code: Text
     own_name: Text
+    sale_number: Text
+    settlement_id: str = ""
+    visit_number: Text
+    count: Count
+    at: Moment
+    by: Text
+    codes: tuple[Code, ...] = Field(min_length=1)
+
+
+class Drug(Goods):
+    """One drug of a sale; days of making and expiry only where the pharmacy has told them."""
+
     batch_number: Text
     doctor_name: Text
     pharmacist_name: Text
     pharmacist_licence: Text
     settlement_kind: Text
-    settlement_id: str = ""
-    visit_number: Text
     certificate_type: Text
     lot_number: Text
     made_on: Day | None = None
@@ -94,12 +104,7 @@ class Drug(Part):
     split: Flag
     circulated: Flag
     document_number: Text
-    count: Count
-    at: Moment
-    by: Text
     insured: Text
-    sale_number: Text
-    codes: tuple[Code, ...] = Field(min_length=1)
 
 
 class Told(Answer):
@@ -120,7 +125,6 @@ class TellSale(Drug, Ask[Told]):
 
     INFNO: ClassVar[str] = "3505"
     BLOCK: ClassVar[str] = "selinfo"
-    ANSWER: ClassVar[type[Answer]] = Told
 
 
 class TellSales(Ask[Told]):
@@ -129,26 +133,12 @@ class TellSales(Ask[Told]):
     model_config = _NAMED
     INFNO: ClassVar[str] = "3505A"
     BLOCK: ClassVar[str] = "selinfo"
-    ANSWER: ClassVar[type[Answer]] = Told
 
     drugs: tuple[Drug, ...] = Field(min_length=1)
 
 
-class Returned(Part):
+class Returned(Goods):
     """One drug that came back, of the sale of that number."""
-
-    model_config = _NAMED
-
-    product_code: Text
-    own_code: Text
-    own_name: Text
-    sale_number: Text
-    settlement_id: str = ""
-    visit_number: Text
-    count: Count
-    at: Moment
-    by: Text
-    codes: tuple[Code, ...] = Field(min_length=1)
 
 
 class TellReturn(Returned, Ask[Told]):
@@ -156,7 +146,6 @@ class TellReturn(Returned, Ask[Told]):
 
     INFNO: ClassVar[str] = "3506"
     BLOCK: ClassVar[str] = "selinfo"
-    ANSWER: ClassVar[type[Answer]] = Told
 
 
 class TellReturns(Ask[Told]):
@@ -165,7 +154,6 @@ class TellReturns(Ask[Told]):
     model_config = _NAMED
     INFNO: ClassVar[str] = "3506A"
     BLOCK: ClassVar[str] = "selinfo"
-    ANSWER: ClassVar[type[Answer]] = Told
 
     drugs: tuple[Returned, ...] = Field(min_length=1)
 
@@ -194,7 +182,6 @@ class AskFigures(Ask[Figures]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "5206"
-    ANSWER: ClassVar[type[Answer]] = Figures
 
     person_number: Text
     month: str = Field(pattern=r"^\d{6}$")

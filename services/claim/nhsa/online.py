@@ -89,7 +89,6 @@ class DecodeVoucher(Ask[DecodedVoucher]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6101"
-    ANSWER: ClassVar[type[Answer]] = DecodedVoucher
 
     qr_code: Text
     institution: Text
@@ -128,7 +127,6 @@ class UploadFees(Ask[FeesUploaded]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6201"
-    ANSWER: ClassVar[type[Answer]] = FeesUploaded
 
     institution: Text
     order_number: Text
@@ -162,7 +160,6 @@ class PlacePayment(Ask[PaymentPlaced]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6202"
-    ANSWER: ClassVar[type[Answer]] = PaymentPlaced
 
     payment_id: Text
     payment_token: Text
@@ -189,7 +186,6 @@ class RefundPayment(Ask[Refunded]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6203"
-    ANSWER: ClassVar[type[Answer]] = Refunded
 
     payment_id: Text
     refund_number: Text
@@ -221,7 +217,6 @@ class SyncOrder(Ask[OrderStanding]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6204"
-    ANSWER: ClassVar[type[Answer]] = OrderStanding
 
     payment_id: Text
     order_number: Text
@@ -241,7 +236,6 @@ class UndoUpload(Ask[UploadUndone]):
 
     model_config = _NAMED
     INFNO: ClassVar[str] = "6401"
-    ANSWER: ClassVar[type[Answer]] = UploadUndone
 
     payment_id: Text
     institution: Text

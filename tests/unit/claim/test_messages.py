@@ -268,4 +268,6 @@ def test_every_message_stands_in_the_guide() -> None:
 
 
 def test_the_samples_are_of_these_provinces_alone() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == {f"messages-{a}.json" for a in AREAS}
+    kinds = ("messages", "settling")
+    expected = {f"{kind}-{area}.json" for kind in kinds for area in AREAS}
+    assert {path.name for path in GOLDEN.iterdir()} == expected
