@@ -4,12 +4,15 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from schemas import flow
+from schemas.dispatch import AcceptOffer
 from services.commands.chaos import poison
 from services.commands.chaos.faults import FAULTS
 from services.commands.chaos.faults.base import Broken
@@ -133,6 +136,31 @@ async def test_a_late_acceptance_is_refused(status: int, good: bool) -> None:
     fault = made("pharmacy-late", Evidence())
     fault._late = [Answer(status, {})]
     assert await holds(fault) is good
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ours", "good"),
+    [
+        (409, "offer_closed", False, True),
+        (409, "offer_closed", True, True),
+        (200, "", True, True),
+        (200, "", False, False),
+        (500, "internal_error", False, False),
+    ],
+)
+async def test_who_accepts_after_the_end_is_refused_or_told_again(
+    status: int, code: str, ours: bool, good: bool
+) -> None:
+    command = AcceptOffer(order_id=new_id(), offer_id=new_id(), pharmacy_id=new_id())
+    fault = made("pharmacy-cancelled", Evidence())
+    fault._offers = [(SimpleNamespace(number="1"), command.order_id, command)]
+    fault._fact = partial(_found, {"offer_id": str(command.offer_id if ours else new_id())})
+    fault._accept = partial(_found, Answer(status, {"code": code}))
+    assert await holds(fault) is good
+
+
+async def _found(what: Any, *_: Any) -> Any:
+    return what
 
 
 def letters(count: int) -> list[Letter]:
