@@ -68,6 +68,7 @@ class PromiseChanged(OrderEvent):
     """A tier fell back before its deadline, with reason and evidence."""
 
     TYPE: ClassVar[str] = "dispatch.PromiseChanged"
+    VERSION: ClassVar[int] = 2
 
     tier_from: Tier
     tier_to: Tier
@@ -91,6 +92,7 @@ class OfferMade(OrderEvent):
     """An offer to one pharmacy; stock and slot are reserved until `expires_at`."""
 
     TYPE: ClassVar[str] = "dispatch.OfferMade"
+    VERSION: ClassVar[int] = 2
 
     offer_id: UUID
     offer_number: int = Field(ge=1, description="strictly rising per order")
@@ -161,6 +163,7 @@ class DispatchExhausted(OrderEvent):
     """No pharmacy is left on any tier."""
 
     TYPE: ClassVar[str] = "dispatch.DispatchExhausted"
+    VERSION: ClassVar[int] = 2
 
     reason: GateCode
     evidence: tuple[GateCount, ...] = ()

@@ -21,7 +21,12 @@ def _models() -> tuple[Model, ...]:
 MODELS: dict[tuple[str, int], Model] = {(model.TYPE, model.VERSION): model for model in _models()}
 
 # (type, old version) -> function from the old body to the next version's body.
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    # The second versions know one gate more, so what was written before is read as it stands.
+    ("dispatch.PromiseChanged", 1): dict,
+    ("dispatch.OfferMade", 1): dict,
+    ("dispatch.DispatchExhausted", 1): dict,
+}
 
 
 class UnknownMessage(ValueError):

@@ -169,6 +169,7 @@ class GateCode(StrEnum):
     NO_STOCK = "NO_STOCK"
     INSURER = "INSURER"
     COLD_CHAIN = "COLD_CHAIN"
+    SHARE = "SHARE"
     CAPACITY = "CAPACITY"
     REFUSED = "REFUSED"
 

@@ -16,6 +16,7 @@ from services.dispatch.domain.answers import Answers
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
+from services.dispatch.foreseen import Foreseen
 from services.dispatch.recent import Recent
 from services.kit import guard, queries, telemetry
 from services.kit.config import Settings
@@ -185,6 +186,7 @@ class Desk:
         self.indexes = Indexes()
         self.promises = Promises()
         self.recent = Recent()
+        self.foreseen = Foreseen()
         self.answers = Answers()
         self.leases = Leases(holder)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from schemas.claim import OrderClosed
 from schemas.dispatch import (
+    DeclineCode,
     OfferDeclined,
     OfferExpired,
     OfferMade,
@@ -16,6 +17,7 @@ from schemas.dispatch import (
 )
 from schemas.message import Event
 from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
+from schemas.prescription import PrescriptionIssued
 from schemas.values import GeoPoint, Outcome
 from services.dispatch.domain.candidates import Pair, packs_of
 from services.dispatch.domain.city_index import METRES_PER_DEGREE
@@ -29,6 +31,7 @@ from services.dispatch.domain.state import (
     State,
     Stock,
 )
+from services.dispatch.foreseen import Issued
 from services.kit.decision import Note
 from services.kit.service import Change
 
@@ -53,6 +56,7 @@ class OfferRow:
     city: str
     slot: datetime
     reasons: Reasons | None = None
+    beside: bool = False
 
     @property
     def packs(self) -> dict[str, int]:
@@ -86,6 +90,9 @@ class Plan:
     offer_states: dict[UUID, tuple[str, int | None]] = field(default_factory=dict)
     packs: dict[UUID, str] = field(default_factory=dict)
     touched: set[Pair] = field(default_factory=set)
+    lacking: set[Pair] = field(default_factory=set)
+    foreseen: dict[UUID, tuple[str, Issued]] = field(default_factory=dict)
+    no_longer_foreseen: set[UUID] = field(default_factory=set)
     trips: dict[UUID, TripRow] = field(default_factory=dict)
     ended: dict[UUID, bool] = field(default_factory=dict)
 
@@ -103,6 +110,7 @@ def plan_of(changes: Iterable[Change]) -> Plan:
     plan = Plan()
     for change in changes:
         _add_reference(plan, change)
+        _add_foreseen(plan, change)
         _add_order(plan, change.before, change.events)
         _add_trip(plan, change)
     return plan
@@ -120,6 +128,16 @@ def _add_reference(plan: Plan, change: Change) -> None:
                 known = plan.counts.get(pair)
                 if known is None or known[1] < event.counted_at:
                     plan.counts[pair] = count.count, event.counted_at, count.expires_on
+
+
+def _add_foreseen(plan: Plan, change: Change) -> None:
+    """An order that is only known to come; one that comes or ends in the same batch never was."""
+    issued = change.message.message
+    if isinstance(issued, PrescriptionIssued) and change.after.phase is Phase.FORESEEN:
+        plan.foreseen[change.key] = issued.order.city, Issued.of(issued.order)
+    elif change.before.phase is Phase.FORESEEN and change.after.phase is not Phase.FORESEEN:
+        plan.foreseen.pop(change.key, None)
+        plan.no_longer_foreseen.add(change.key)
 
 
 def _add_trip(plan: Plan, change: Change) -> None:
@@ -157,7 +175,8 @@ def _add_order(plan: Plan, before: State, events: Sequence[Event | Note]) -> Non
         if isinstance(event, Chosen):
             chosen = event
         elif isinstance(event, OfferMade) and chosen is not None:
-            plan.offers.append(OfferRow(event, before.city, chosen.slot, chosen.reasons))
+            row = OfferRow(event, before.city, chosen.slot, chosen.reasons, chosen.beside)
+            plan.offers.append(row)
         else:
             _add_move(plan, before, event)
 
@@ -166,25 +185,46 @@ def _add_move(plan: Plan, before: State, event: Event | Note) -> None:
     """An offer that was there before the message moves on."""
     match event:
         case OfferDeclined() | OfferExpired() | OfferWithdrawn():
-            _move(plan, before, OPEN_ENDS[type(event)], None, RELEASED)
+            _move(plan, before, event.offer_id, OPEN_ENDS[type(event)], packs=RELEASED)
+            if isinstance(event, OfferDeclined) and event.code is DeclineCode.OUT_OF_STOCK:
+                _lack(plan, before, event)
         case PharmacyAssigned():
-            _move(plan, before, "accepted", event.attempt, None)
+            _move(plan, before, event.offer_id, "accepted", attempt=event.attempt)
         case Sealed():
-            _move(plan, before, None, None, SEALED)
+            _move(plan, before, _held(before), packs=SEALED)
         case Failed():
-            _move(plan, before, "released", None, RELEASED)
+            _move(plan, before, _held(before), "released", packs=RELEASED)
         case Ended() if before.phase is Phase.ASSIGNED and event.stock is Stock.BACK:
-            _move(plan, before, "released", None, RELEASED)
+            _move(plan, before, _held(before), "released", packs=RELEASED)
         case Ended() if before.phase is Phase.ASSIGNED:
-            _move(plan, before, None, None, SEALED)
+            _move(plan, before, _held(before), packs=SEALED)
         case _:
             pass
 
 
+def _lack(plan: Plan, before: State, event: OfferDeclined) -> None:
+    """The products it names, or all that were asked of it."""
+    offer = before.offer_of(event.offer_id)
+    asked = {line.product_code for line in offer.prices} if offer else set()
+    named = asked & set(event.products) or asked
+    plan.lacking |= {(event.pharmacy_id, product) for product in named}
+
+
+def _held(before: State) -> UUID | None:
+    """The accepted offer."""
+    return before.offer.offer_id if before.offer else None
+
+
 def _move(
-    plan: Plan, before: State, state: str | None, attempt: int | None, packs: str | None
+    plan: Plan,
+    before: State,
+    offer_id: UUID | None,
+    state: str | None = None,
+    *,
+    attempt: int | None = None,
+    packs: str | None = None,
 ) -> None:
-    offer = before.offer
+    offer = before.offer_of(offer_id) if offer_id else None
     if offer is None:
         raise ValueError(f"no offer to move in phase {before.phase}")
     if state is not None:

@@ -37,6 +37,21 @@ FROM offer
 WHERE city = $1 AND slot = $2 AND state IN ('open', 'accepted')
 GROUP BY pharmacy_id;
 
+-- name: foreseen
+SELECT order_id, body
+FROM foreseen
+WHERE city = $1 AND issued_at > $2
+ORDER BY issued_at DESC, order_id
+LIMIT $3;
+
+-- name: put_foreseen
+INSERT INTO foreseen (order_id, city, issued_at, body)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[])
+ON CONFLICT (order_id) DO NOTHING;
+
+-- name: drop_foreseen
+DELETE FROM foreseen WHERE order_id = ANY($1::uuid[]);
+
 -- name: read_stock
 -- What has expired is not there.
 SELECT pharmacy_id, product_code,
@@ -110,6 +125,26 @@ SET counted = excluded.counted, counted_at = excluded.counted_at,
     expires_at = excluded.expires_at, sealed_since = excluded.sealed_since
 WHERE known.counted_at < excluded.counted_at;
 
+-- name: believe_refusals
+-- Who refuses because packs are not there has counted them: nothing is free until a later count.
+UPDATE stock
+SET counted = greatest(0, least(
+        stock.counted - stock.sealed_since, stock.reserved + stock.held
+    )),
+    counted_at = $3,
+    sealed_since = coalesce((
+        SELECT sum(sealed.qty)
+        FROM reservation AS sealed
+        WHERE sealed.pharmacy_id = stock.pharmacy_id
+            AND sealed.product_code = stock.product_code
+            AND sealed.state = 'sealed'
+            AND sealed.sealed_at >= $3
+    ), 0)
+FROM unnest($1::uuid[], $2::text[]) AS lacking (pharmacy_id, product_code)
+WHERE stock.pharmacy_id = lacking.pharmacy_id
+    AND stock.product_code = lacking.product_code
+    AND stock.counted_at <= $3;
+
 -- name: recheck_offers
 -- Open offers over the count are looked at again, each in the transaction of its own order.
 INSERT INTO timer (order_id, kind, ref, due_at)
@@ -127,15 +162,17 @@ ON CONFLICT (order_id, kind, ref) DO UPDATE SET due_at = excluded.due_at;
 -- name: add_offers
 INSERT INTO offer (
     offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, made_at, expires_at, state,
-    tier, reasons
+    tier, reasons, beside
 )
 SELECT made.offer_id, made.order_id, made.number, made.city, made.pharmacy_id, made.tenant_id,
-    made.slot, $9, made.expires_at, 'open', made.tier, made.reasons
+    made.slot, $9, made.expires_at, 'open', made.tier, made.reasons,
+    made.beside
 FROM unnest(
     $1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[],
-    $8::timestamptz[], $10::text[], $11::jsonb[]
+    $8::timestamptz[], $10::text[], $11::jsonb[], $12::boolean[]
 ) AS made (
-    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, expires_at, tier, reasons
+    offer_id, order_id, number, city, pharmacy_id, tenant_id, slot, expires_at, tier, reasons,
+    beside
 );
 
 -- name: offers_of

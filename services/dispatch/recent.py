@@ -17,7 +17,7 @@ REMEMBERED_MAX = 400
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """An order when it first came to a tick; its pharmacies by the numbers of one index."""
 
     at: datetime
@@ -25,12 +25,24 @@ class _Seen:
     known: ahead.Known
     index: CityIndex
 
+    @classmethod
+    def of(cls, at: datetime, known: ahead.Known, index: CityIndex) -> "Seen":
+        """With the names behind the numbers, which another index may give to others."""
+        there = tuple(index.pharmacies[number].pharmacy_id for number in known.numbers.tolist())
+        return cls(at, there, known, index)
+
+    def known_in(self, index: CityIndex) -> ahead.Known:
+        """The same by the numbers of this index."""
+        if self.index is not index:
+            self.known, self.index = _renumbered(self, index), index
+        return self.known
+
 
 class Recent:
     """The last orders of each city, in memory alone: who takes a city over begins anew."""
 
     def __init__(self) -> None:
-        self._cities: dict[str, OrderedDict[UUID, _Seen]] = {}
+        self._cities: dict[str, OrderedDict[UUID, Seen]] = {}
 
     def learn(
         self,
@@ -48,9 +60,8 @@ class Recent:
                 continue
             numbers = row.numbers[: ahead.NEAR_EXPECTED]
             metres = row.metres[: ahead.NEAR_EXPECTED]
-            there = tuple(index.pharmacies[number].pharmacy_id for number in numbers.tolist())
             known = ahead.Known(numbers, metres, order.rungs[0].tier, row.fixed_s)
-            seen[order.order_id] = _Seen(now, there, known, index)
+            seen[order.order_id] = Seen.of(now, known, index)
         while len(seen) > REMEMBERED_MAX:
             seen.popitem(last=False)
 
@@ -62,15 +73,13 @@ class Recent:
             age_s = (now - one.at).total_seconds()
             if not 0 <= age_s < ahead.RECENT_S:
                 continue
-            if one.index is not index:
-                one.known, one.index = _renumbered(one, index), index
-            row = ahead.expected(one.known, age_s, into_s)
+            row = ahead.expected(one.known_in(index), age_s, into_s)
             if row is not None and len(row.numbers):
                 rows.append(row)
         return rows
 
 
-def _renumbered(one: _Seen, index: CityIndex) -> ahead.Known:
+def _renumbered(one: Seen, index: CityIndex) -> ahead.Known:
     """The same pharmacies in a newer index; one that is gone drops out."""
     numbers = [index.number_of(pharmacy_id) for pharmacy_id in one.pharmacies]
     there = np.array([number is not None for number in numbers], dtype=bool)

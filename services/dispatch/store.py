@@ -16,6 +16,7 @@ from services.dispatch import drugs, pressure, shortages
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
+    CityIndex,
     Match,
     Pair,
     Supply,
@@ -25,9 +26,13 @@ from services.dispatch.domain.choose import choose_many, waits
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Matched, NotOurs, Opened, Recounted
 from services.dispatch.domain.matching import MATCH, RECHECK, required, wanted
+from services.dispatch.domain.parallel import Beside, besides
+from services.dispatch.domain.plan import Row
 from services.dispatch.domain.reasons import Reasons, Told
 from services.dispatch.domain.recheck import OpenPacks, still_short
 from services.dispatch.domain.state import Phase, State
+from services.dispatch.foreseen import EXPECTED_FOR, Issued
+from services.dispatch.foreseen import ROWS_MAX as AHEAD_MAX
 from services.dispatch.ledger import Plan, in_order, plan_of
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
@@ -67,6 +72,7 @@ async def project(context: ProjectContext) -> None:
     plan, moves = plan_of(context.changes), shortages.moves_of(context.changes)
     conn = context.conn
     await _put_network(conn, plan)
+    await _foresee(conn, plan)
     locks = sorted({*plan.locks, *await shortages.pairs_let_go(conn, moves)}, key=in_order)
     if locks:
         await conn.fetch(SQL["lock_stock"], *_columns(locks, 2))
@@ -130,18 +136,23 @@ async def _match_city(
         # One who comes in a place with packs is matched alone, so that nobody takes them.
         first = min(own)
         states, own = {first: states[first]}, {first: own[first]}
-    free = [_wanted(state, known) for state in states.values()]
+    free = [_wanted(state, known, context.now) for state in states.values()]
     since = [required(state)[1] for state in states.values()]
     orders = await pressure.bounded(context.conn, city, free, since)
     packs = own[orders[0].order_id] if own else {}
     return await match_city(context.conn, desk, city, orders, context.now, packs)
 
 
-def _wanted(state: State, city: City) -> Wanted:
-    """What the match must see, with what the catalogue says of the drugs."""
+def _wanted(state: State, city: City, now: datetime) -> Wanted:
+    """What the match must see, with what the catalogue says of the drugs and the city of rides."""
     order, authorised_at = required(state)
     plain = wanted(state, city.offered(order.point, authorised_at))
-    return replace(plain, fills=drugs.fills(order.lines), controlled=drugs.controlled(order.lines))
+    return replace(
+        plain,
+        fills=drugs.fills(order.lines),
+        controlled=drugs.controlled(order.lines),
+        ride_m_s=city.metres_a_second(now),
+    )
 
 
 async def city_of(conn: Connection, city: str) -> City:
@@ -178,7 +189,8 @@ async def match_city(
     `own` are packs that are kept for them and for nobody else.
     """
     index, recent = await desk.indexes.of(conn, city), desk.recent
-    coming = recent.expected(city, index, now)
+    ahead = await _coming(conn, desk, city, index, now)
+    coming = [*recent.expected(city, index, now), *ahead]
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
     supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
     for _ in range(PASSES_MAX):
@@ -187,20 +199,46 @@ async def match_city(
         if found.missing:
             supply.free |= await free_packs(conn, "read_stock", found.missing, own)
             continue
-        locked = await free_packs(conn, "lock_stock", _chosen(orders, matches) | own.keys(), own)
+        second, missing = besides(index, orders, supply, matches, now, desk.answers)
+        if missing:
+            supply.free |= await free_packs(conn, "read_stock", missing, own)
+            continue
+        chosen = _chosen(matches, second) | own.keys()
+        locked = await free_packs(conn, "lock_stock", chosen, own)
         if all(supply.free.get(pair, free) == free for pair, free in locked.items()):
             apart = await _apart(conn, city, orders, matches)
             recent.learn(city, index, orders, found.rows, now)
-            return {key: Matched(match, whys[key], key in apart) for key, match in matches.items()}
+            return {
+                key: Matched(match, whys[key], key in apart, second.get(key), len(ahead))
+                for key, match in matches.items()
+            }
         supply.free |= locked
     raise LedgerError("stock does not stand still")
 
 
-def _chosen(orders: Sequence[Wanted], matches: Mapping[UUID, Match]) -> set[Pair]:
+async def _coming(
+    conn: Connection, desk: Desk, city: str, index: CityIndex, now: datetime
+) -> list[Row]:
+    """The orders that are still in review or claim, each with who could fill it."""
+    since = now - EXPECTED_FOR
+    found = await conn.fetch(SQL["foreseen"], city, since, AHEAD_MAX)
+    issued = {row["order_id"]: Issued.model_validate_json(row["body"]) for row in found}
+    if unknown := desk.foreseen.unknown(city, issued):
+        supply = Supply()
+        for _ in range(PASSES_MAX):
+            finder = desk.foreseen.look(city, index, unknown, supply, now)
+            if not finder.missing:
+                break
+            supply.free |= await free_packs(conn, "read_stock", finder.missing)
+    return desk.foreseen.rows(city, index, now)
+
+
+def _chosen(matches: Mapping[UUID, Match], second: Mapping[UUID, Beside]) -> set[Pair]:
+    first = (match.choice for match in matches.values())
     return {
         (choice.pharmacy_id, line.product_code)
-        for order in orders
-        if (choice := matches[order.order_id].choice)
+        for choice in (*first, *(two.choice for two in second.values()))
+        if choice is not None
         for line in choice.prices
     }
 
@@ -235,8 +273,9 @@ async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID
     offers: list[tuple[UUID, OpenPacks]] = []
     for item in due:
         state = context.states[item.key]
-        if state.phase is Phase.OFFERED and state.offer is not None:
-            offers.append((item.id, OpenPacks.of(state.offer)))
+        offer = state.offer_of(item.message.ref) if isinstance(item.message, TimerFired) else None
+        if state.phase is Phase.OFFERED and offer is not None:
+            offers.append((item.id, OpenPacks.of(offer)))
     pairs = {pair for _, packs in offers for pair in packs.packs}
     # Packs that are kept for who waits in line weigh less than an offer.
     rows = await context.conn.fetch(SQL["lock_stock"], *_columns(sorted(pairs), 2))
@@ -249,6 +288,17 @@ async def _recheck(context: LookupContext, due: Sequence[Incoming]) -> dict[UUID
             offers, still_short([packs for _, packs in offers], free), strict=True
         )
     }
+
+
+async def _foresee(conn: Connection, plan: Plan) -> None:
+    if plan.foreseen:
+        rows = [
+            (order_id, city, issued.issued_at, issued.model_dump_json())
+            for order_id, (city, issued) in sorted(plan.foreseen.items())
+        ]
+        await conn.execute(SQL["put_foreseen"], *_columns(rows, 4))
+    if plan.no_longer_foreseen:
+        await conn.execute(SQL["drop_foreseen"], sorted(plan.no_longer_foreseen))
 
 
 async def _put_network(conn: Connection, plan: Plan) -> None:
@@ -293,6 +343,7 @@ async def _make_offers(conn: Connection, plan: Plan, now: datetime) -> None:
         now,
         [offer.tier.value for offer in made],
         [row.reasons.model_dump_json() if row.reasons else None for row in plan.offers],
+        [row.beside for row in plan.offers],
     )
     packs = [(r.made.offer_id, p, qty) for r in plan.offers for p, qty in r.packs.items()]
     await conn.execute(SQL["add_reservations"], *_columns(packs, 3))
@@ -313,6 +364,8 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
         await conn.execute(SQL["move_offers"], *_columns(rows, 3))
     if plan.packs:
         await conn.execute(SQL["move_reservations"], *_columns(sorted(plan.packs.items()), 2), now)
+    if plan.lacking:
+        await conn.execute(SQL["believe_refusals"], *_columns(sorted(plan.lacking), 2), now)
 
 
 async def _count(conn: Connection, plan: Plan, now: datetime) -> None:

@@ -85,7 +85,8 @@ def test_a_sample_is_read_and_nothing_is_lost(name: str) -> None:
     sample = files.sample(name)
     headers = [(key, value.encode()) for key, value in sample["headers"].items()]
     attributes = attributes_of(headers)
-    assert documents.name_of(MODELS[attributes.type, attributes.version]) == name
+    written = MODELS.get((attributes.type, attributes.version))
+    assert files.is_upcast(name) if written is None else documents.name_of(written) == name
     message = parse(attributes.type, attributes.version, _json(sample["body"]))
     assert dict(headers_of(attributes)) == dict(headers)
     assert _lost(sample["body"], _plain(message)) - DROPPED.get(name, frozenset()) == set()

@@ -1,8 +1,8 @@
 """Hard gates, from the facts alone: each offer is held against what was published before it.
 
 The verifier shares no code with the match. Stock and slots are sums of what is in flight, which
-`stock_adds_up` counts; here stand place, hours, pharmacist, insurer, cold chain, licence, refusals
-and that every line is filled by the drug that was written.
+`stock_adds_up` counts; here stand place, hours, pharmacist, insurer, cold chain, licence, refusals,
+the price that the patient accepts and that every line is filled by the drug that was written.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,13 @@ from uuid import UUID
 
 import orjson
 
+from schemas.claim import Basis
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
 from services.catalogue import catalogue
 from services.catalogue.model import Control
 from services.commands.invariants.evidence import Evidence, Fact, Finding, Record, finding
-from services.dispatch.domain.verifier import Commitment, World, violations
+from services.dispatch.domain.verifier import Commitment, World, pays_at_most_fen, violations
 
 AUTHORISED, OFFERED = "claim.ClaimAuthorised", "dispatch.OfferMade"
 ASSIGNED, FAILED = "dispatch.PharmacyAssigned", "delivery.AttemptFailed"
@@ -88,6 +89,8 @@ def _commitment(offer: Fact, told: Fact, facts: Sequence[Fact]) -> Commitment:
         refused_by=frozenset(_refused_before(offer, facts)),
         controlled=frozenset(c for line in written if (c := _control(line.product_code))),
         written=written,
+        price_fen=sum(line["unit_price_fen"] * line["quantity"] for line in offer.data["prices"]),
+        pays_at_most_fen=order["pays_at_most_fen"],
     )
 
 
@@ -132,5 +135,10 @@ def record_of(data: Mapping[str, Any]) -> tuple[str, bytes]:
 def order_of(data: Mapping[str, Any]) -> bytes:
     """What an offer is held against."""
     order, basis = data["order"], data["basis"]
-    kept = {"point": order["point"], "lines": order["lines"], "insured": basis == "insured"}
+    kept = {
+        "point": order["point"],
+        "lines": order["lines"],
+        "insured": basis == Basis.INSURED,
+        "pays_at_most_fen": pays_at_most_fen(Basis(basis), order["consent"].get("share_max_fen")),
+    }
     return orjson.dumps(kept)

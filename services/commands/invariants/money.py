@@ -52,12 +52,15 @@ LEFT JOIN LATERAL (
 ) sold ON true
 WHERE s.reserved <> coalesce(r.qty, 0) OR s.sealed_since <> coalesce(sold.qty, 0)
 """
-# A closed order whose close dispatch has taken in holds nothing back, and only one offer at a time.
+# A closed order whose close dispatch has taken in holds nothing back. Two offers may be open at the
+# same time, to two pharmacies; an accepted one is alone.
 HELD = """
 SELECT DISTINCT r.order_id::text FROM dispatch.reservation r
 WHERE r.state = 'reserved' AND r.order_id::text = ANY($1::text[])
 UNION SELECT order_id::text FROM dispatch.offer WHERE state IN ('open', 'accepted')
-GROUP BY order_id HAVING count(*) > 1
+GROUP BY order_id
+HAVING count(*) > CASE WHEN bool_or(state = 'accepted') THEN 1 ELSE 2 END
+    OR count(DISTINCT pharmacy_id) < count(*)
 """
 # A slot holds no more orders than the pharmacy ever said it takes; what is given back frees it.
 OVERFULL = """

@@ -9,6 +9,9 @@ START = "start"
 _OFFER_ENDS = frozenset(
     {"dispatch.OfferDeclined", "dispatch.OfferExpired", "dispatch.OfferWithdrawn"}
 )
+_OFFERS = _OFFER_ENDS | {"dispatch.OfferMade"}
+# So many offers of an order may wait for an answer at the same time.
+_AT_ONCE = 2
 _OPEN_REVIEW = frozenset({START, "review.ReviewReturned", "review.ReviewEscalated"})
 _MONEY = frozenset({"claim.ClaimAuthorised", "claim.ClaimPriced", "claim.ClaimUndone"})
 
@@ -30,11 +33,12 @@ AFTER: Mapping[str, frozenset[str]] = {
     "claim.ClaimReduced": frozenset({"claim.ClaimSettled"}),
     CLOSED: _MONEY | {START, "claim.ClaimSettled", "claim.ClaimReduced", "claim.ClaimDeclined"},
     "dispatch.PromiseMade": frozenset({START}),
-    "dispatch.OfferMade": _OFFER_ENDS | {"dispatch.PromiseMade", "dispatch.PharmacyAssigned"},
-    "dispatch.OfferDeclined": frozenset({"dispatch.OfferMade"}),
-    "dispatch.OfferExpired": frozenset({"dispatch.OfferMade"}),
-    "dispatch.OfferWithdrawn": frozenset({"dispatch.OfferMade", "dispatch.DispatchCancelled"}),
-    "dispatch.PharmacyAssigned": frozenset({"dispatch.OfferMade"}),
+    # Which offer stands is told by `_offers`: two may, at the same time.
+    "dispatch.OfferMade": _OFFERS | {"dispatch.PromiseMade", "dispatch.PharmacyAssigned"},
+    "dispatch.OfferDeclined": _OFFERS,
+    "dispatch.OfferExpired": _OFFERS,
+    "dispatch.OfferWithdrawn": _OFFERS | {"dispatch.DispatchCancelled"},
+    "dispatch.PharmacyAssigned": _OFFERS,
     "dispatch.DispatchExhausted": _OFFER_ENDS
     | {"dispatch.PromiseMade", "dispatch.PharmacyAssigned"},
     "dispatch.DispatchCancelled": _OFFER_ENDS
@@ -100,7 +104,7 @@ async def only_allowed_transitions(evidence: Evidence) -> Finding:
     wrong: list[str] = []
     for order_id, facts in evidence.topics.orders.items():
         examined += sum(fact.type in AFTER for fact in facts)
-        if any(_broken(facts)):
+        if any(_broken(facts)) or any(_offers(facts)):
             wrong.append(order_id)
     return finding(examined, wrong)
 
@@ -120,6 +124,26 @@ def _broken(facts: Sequence[Fact]) -> Iterable[bool]:
         closed = closed or fact.type == CLOSED
         baseless = not _has_what_it_needs(fact, known, types)
         yield fact.judged and (out_of_turn or afterwards or baseless)
+
+
+def _offers(facts: Sequence[Fact]) -> Iterable[bool]:
+    """One value a step of an offer: whether it is not its turn.
+
+    Each ends once; at most two stand, at two pharmacies; who is assigned had one, and alone.
+    """
+    standing: dict[str, str] = {}
+    for fact in facts:
+        offer_id = fact.data.get("offer_id")
+        if offer_id is None or fact.type not in _OFFERS | {"dispatch.PharmacyAssigned"}:
+            continue
+        pharmacy_id = fact.data["pharmacy_id"]
+        if fact.type == "dispatch.OfferMade":
+            wrong = len(standing) >= _AT_ONCE or pharmacy_id in standing.values()
+            standing[offer_id] = pharmacy_id
+        else:
+            bound = fact.type == "dispatch.PharmacyAssigned"
+            wrong = standing.pop(offer_id, None) != pharmacy_id or (bound and bool(standing))
+        yield fact.judged and wrong
 
 
 def _has_what_it_needs(fact: Fact, known: set[tuple[str, int]], types: set[str]) -> bool:

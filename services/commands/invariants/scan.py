@@ -206,10 +206,7 @@ def _offered(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tier": data["tier"],
         "due_at": datetime.fromisoformat(data["due_at"]),
-        "prices": [
-            {"line_id": line["line_id"], "product_code": line["product_code"]}
-            for line in data["prices"]
-        ],
+        "prices": [{name: line[name] for name in _PRICED} for line in data["prices"]],
     }
 
 
@@ -228,11 +225,13 @@ def _sealed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"lines": {line["line_id"]: line["codes"] for line in data["lines"]}}
 
 
+_PRICED = ("line_id", "product_code", "quantity", "unit_price_fen")
 _KEPT = (
     "attempt",
     "pharmacy_id",
     "pharmacy_tenant",
     "token_sha256",
+    "offer_id",
     "courier_tenant",
     "outcome",
     "split",

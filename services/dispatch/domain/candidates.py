@@ -1,7 +1,7 @@
 """Who could deliver an order: hard gates in their fixed order, then the nearest. Pure.
 
 Gates 1–3 look at the whole city as arrays. Of those left the nearest are examined for gates
-4–8, all of them only when the first window holds nobody: stock is read where it matters.
+4–9, all of them only when the first window holds nobody: stock is read where it matters.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,7 @@ GATES = (
     GateCode.NO_STOCK,
     GateCode.INSURER,
     GateCode.COLD_CHAIN,
+    GateCode.SHARE,
     GateCode.CAPACITY,
     GateCode.REFUSED,
 )
@@ -66,8 +67,10 @@ class Rung:
 class Wanted:
     """An order that needs a pharmacy, as the match sees it.
 
+    `ride_m_s` is how fast a courier comes nearer there now, by hour and weather; None: as usual.
     `fills` names for each line the products that may fill it, the written one first; empty means
     the written ones alone. `controlled` holds the classes of control that a licence must cover.
+    `price_max_fen` is the most that all lines together may cost, where the patient pays it all.
     """
 
     order_id: UUID
@@ -78,6 +81,8 @@ class Wanted:
     out: frozenset[UUID] = frozenset()
     fills: tuple[tuple[str, ...], ...] = ()
     controlled: frozenset[str] = frozenset()
+    price_max_fen: int | None = None
+    ride_m_s: float | None = None
 
     @property
     def packs(self) -> dict[str, int]:
@@ -257,6 +262,8 @@ class Finder:
         products = self._filled(order, number)
         if products is None or self.used[number] >= self.index.capacity[number]:
             raise ValueError("taken by an order before it")
+        if order.price_max_fen is not None and not self.affordable(order, np.array([number])).all():
+            raise ValueError("what is left costs more than the patient accepts")
         pharmacy = self.index.pharmacies[number]
         prices = []
         for line, product in zip(order.lines, products, strict=True):
@@ -293,6 +300,11 @@ class Finder:
                 if prices is not None:
                     totals += np.where(pick == place, prices[numbers], 0) * line.quantity
         return totals
+
+    def affordable(self, order: Wanted, numbers: Numbers) -> Mask:
+        """Where all lines cost no more than the patient accepts."""
+        most: Mask = self.totals_fen(order, numbers) <= (order.price_max_fen or 0)
+        return most
 
     def closes(self, numbers: Numbers) -> datetime:
         """When the last of them closes or loses its pharmacist; a day ahead at most."""
@@ -337,7 +349,7 @@ class Finder:
     def _examine(
         self, order: Wanted, numbers: Numbers, distance: Counts, before: Sequence[int]
     ) -> Found:
-        """Gates 4–8 over candidates, nearest first."""
+        """Gates 4–9 over candidates, nearest first."""
         removed = list(before)
         for gate, passes in self._gates(order):
             left = numbers[passes(numbers)]
@@ -354,6 +366,8 @@ class Finder:
             yield GateCode.INSURER, lambda numbers: index.designated[numbers]
         if order.cold:
             yield GateCode.COLD_CHAIN, lambda numbers: index.cold_chain[numbers]
+        if order.price_max_fen is not None:
+            yield GateCode.SHARE, lambda numbers: self.affordable(order, numbers)
         yield GateCode.CAPACITY, lambda numbers: self.used[numbers] < index.capacity[numbers]
         if order.out:
             yield GateCode.REFUSED, lambda numbers: self._not_out(order, numbers)

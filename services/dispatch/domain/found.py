@@ -6,6 +6,7 @@ from uuid import UUID
 from services.dispatch.domain.candidates import Match
 from services.dispatch.domain.choose import Why
 from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.parallel import Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,9 @@ class Matched:
     why: Why | None = None
     # Each line could be filled somewhere, though not all at one pharmacy.
     apart: bool = False
+    beside: Beside | None = None
+    # So many orders in review or claim the tick reckoned with.
+    foreseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)

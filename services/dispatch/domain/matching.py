@@ -1,6 +1,7 @@
 """A due match becomes an offer, a fall of the tier, another try later, or the end."""
 
 from datetime import datetime
+from uuid import UUID
 
 from schemas.claim import Basis
 from schemas.dispatch import (
@@ -17,6 +18,7 @@ from services.dispatch.domain import promise, shortage
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
 from services.dispatch.domain.choose import waits
 from services.dispatch.domain.found import Matched, Recounted
+from services.dispatch.domain.parallel import Beside
 from services.dispatch.domain.reasons import reasons_of
 from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
 from services.dispatch.domain.tiers import later_promise, question_gone
@@ -51,7 +53,16 @@ def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
             if tier is state.tier or tier in offered
         ),
         out=frozenset(state.out),
+        price_max_fen=_price_max_fen(state, order),
     )
+
+
+def _price_max_fen(state: State, order: Order) -> int | None:
+    """What the patient accepts, where it is the whole price; of a fund's part claim alone knows.
+
+    Without a ceiling claim puts any share to the patient, so that no price is too high here.
+    """
+    return order.consent.share_max_fen if state.basis is Basis.SELF_PAID else None
 
 
 def _due_on(state: State, tier: Tier, authorised_at: datetime) -> datetime:
@@ -126,32 +137,51 @@ def _offer(
     facts: Facts,
     timers: list[SetTimer | DropTimer],
 ) -> Decision:
-    order = _order(state)
-    expires_at = now + promise.OFFER_STANDS[state.tier]
-    offer_id = facts.ids[0]
-    why = facts.found.why
+    found: Matched = facts.found
+    offers = [*_offer_to(state, choice, facts.ids[0], now, found)]
+    if (two := found.beside) is not None:
+        offers += _offer_to(state, two.choice, facts.ids[2], now, found, two)
+    expiries = [
+        SetTimer(OFFER, offer.expires_at, str(offer.offer_id))
+        for offer in offers
+        if isinstance(offer, OfferMade)
+    ]
+    return applied(*falls, *offers, timers=[*timers, *expiries])
+
+
+def _offer_to(
+    state: State,
+    choice: Choice,
+    offer_id: UUID,
+    now: datetime,
+    found: Matched,
+    beside: Beside | None = None,
+) -> tuple[Chosen | OfferMade, ...]:
+    """An offer to one pharmacy; a second one stands at the same time as the first."""
     chosen = Chosen(
         offer_id=offer_id,
         point=choice.point,
         slot=choice.slot,
-        reasons=None if why is None else reasons_of(why, choice.evidence),
+        reasons=None
+        if found.why is None
+        else reasons_of(found.why, choice.evidence, beside, found.foreseen),
+        beside=beside is not None,
     )
     made = OfferMade(
-        order_id=order.order_id,
+        order_id=_order(state).order_id,
         offer_id=offer_id,
-        offer_number=state.offers + 1,
+        offer_number=state.offers + (1 if beside is None else 2),
         pharmacy_id=choice.pharmacy_id,
         pharmacy_tenant=choice.tenant_id,
         tier=state.tier,
         insured=state.basis is Basis.INSURED,
         prices=choice.prices,
         distance_m=choice.distance_m,
-        expires_at=expires_at,
+        expires_at=now + promise.OFFER_STANDS[state.tier],
         due_at=_due(state),
         considered=choice.evidence,
     )
-    expiry = SetTimer(OFFER, expires_at, str(offer_id))
-    return applied(*falls, chosen, made, timers=[*timers, expiry])
+    return chosen, made
 
 
 def _exhausted(
@@ -202,20 +232,17 @@ def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) 
 
 def recheck_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
     """A count fell below what is reserved: an offer not yet accepted gives way."""
-    offer = state.offer
-    if state.phase is not Phase.OFFERED or offer is None or str(offer.offer_id) != timer.ref:
+    offer = state.offer_of(timer.ref)
+    if state.phase is not Phase.OFFERED or offer is None:
         return stale("this offer no longer stands")
     if not isinstance(facts.found, Recounted) or not facts.found.short:
         return stale("the count suffices again")
-    return applied(
-        withdrawn(state, "the stock count fell below what is reserved"),
-        timers=[DropTimer(OFFER, timer.ref), match_now(state, now)],
-    )
+    event = withdrawn(state, offer, "the stock count fell below what is reserved")
+    return applied(event, timers=after_offer(state, offer, now))
 
 
-def withdrawn(state: State, reason: str) -> OfferWithdrawn:
-    """The open offer is taken back."""
-    offer = open_offer(state)
+def withdrawn(state: State, offer: Offer, reason: str) -> OfferWithdrawn:
+    """An open offer is taken back."""
     return OfferWithdrawn(
         order_id=_order(state).order_id,
         offer_id=offer.offer_id,
@@ -225,11 +252,20 @@ def withdrawn(state: State, reason: str) -> OfferWithdrawn:
     )
 
 
-def open_offer(state: State) -> Offer:
-    """The offer that stands. Raises ValueError when there is none: a broken state."""
-    if state.offer is None:
-        raise ValueError(f"no offer in phase {state.phase}")
-    return state.offer
+def after_offer(state: State, offer: Offer, now: datetime) -> list[SetTimer | DropTimer]:
+    """Of an offer that ended without a yes: while another one stands, that is waited for."""
+    timers: list[SetTimer | DropTimer] = list(_timers_of(offer))
+    return timers if len(state.standing) > 1 else [*timers, match_now(state, now)]
+
+
+def offer_timers_gone(state: State) -> list[DropTimer]:
+    """Those of all offers that stand."""
+    return [timer for offer in state.standing for timer in _timers_of(offer)]
+
+
+def _timers_of(offer: Offer) -> tuple[DropTimer, DropTimer]:
+    ref = str(offer.offer_id)
+    return DropTimer(OFFER, ref), DropTimer(RECHECK, ref)
 
 
 def required(state: State) -> tuple[Order, datetime]:

@@ -12,14 +12,13 @@ from schemas.dispatch import (
 )
 from schemas.values import Order
 from services.dispatch.domain.matching import (
-    OFFER,
     PROMISE,
-    RECHECK,
-    match_now,
-    open_offer,
+    after_offer,
+    offer_timers_gone,
     required,
+    withdrawn,
 )
-from services.dispatch.domain.state import Offer, OfferEnd, Phase, State, Tokened
+from services.dispatch.domain.state import Offer, OfferEnd, PastOffer, Phase, State, Tokened
 from services.dispatch.domain.tiers import question_gone
 from services.kit.decision import (
     Decision,
@@ -37,14 +36,15 @@ CLOSED_BECAUSE = {
     OfferEnd.WITHDRAWN: "the offer was taken back",
     OfferEnd.FAILED: "this assignment was given back",
 }
+ANOTHER_WAS_FASTER = "another pharmacy was faster"
 
 
 def accept(state: State, command: AcceptOffer, now: datetime, facts: Facts) -> Decision:
     """The first answer in time wins; asked again, the pharmacy gets the same token."""
     if refusal := _not_theirs(state, command, facts):
         return refusal
-    offer = state.offer
-    if offer is None or offer.offer_id != command.offer_id:
+    offer = state.offer_of(command.offer_id)
+    if offer is None:
         return _closed(state, command)
     if state.phase is Phase.ASSIGNED:
         return stale("already accepted", _accepted(state.attempt, state.token))
@@ -52,7 +52,7 @@ def accept(state: State, command: AcceptOffer, now: datetime, facts: Facts) -> D
         return invalid("offer_closed", "the order ended; the offer was taken back")
     if now > offer.expires_at:
         return invalid("offer_closed", CLOSED_BECAUSE[OfferEnd.EXPIRED])
-    return _assign(state, now, facts)
+    return _assign(state, offer, facts)
 
 
 def decline(state: State, command: DeclineOffer, now: datetime, facts: Facts) -> Decision:
@@ -60,9 +60,10 @@ def decline(state: State, command: DeclineOffer, now: datetime, facts: Facts) ->
     if refusal := _not_theirs(state, command, facts):
         return refusal
     answer = {"offer_id": str(command.offer_id), "state": OfferEnd.DECLINED.value}
-    offer = state.offer
-    if offer is None or offer.offer_id != command.offer_id:
-        if _past_end(state, command) is OfferEnd.DECLINED:
+    offer = state.offer_of(command.offer_id)
+    if offer is None:
+        past = _past(state, command)
+        if past is not None and past.end is OfferEnd.DECLINED:
             return stale("already refused", answer)
         return _closed(state, command)
     if state.phase is not Phase.OFFERED:
@@ -75,13 +76,13 @@ def decline(state: State, command: DeclineOffer, now: datetime, facts: Facts) ->
         code=command.code,
         products=command.products,
     )
-    return applied(event, timers=[*_offer_timers_gone(state), match_now(state, now)], answer=answer)
+    return applied(event, timers=after_offer(state, offer, now), answer=answer)
 
 
 def offer_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
     """Nobody answered; the pharmacy is out for this order."""
-    offer = state.offer
-    if state.phase is not Phase.OFFERED or offer is None or str(offer.offer_id) != timer.ref:
+    offer = state.offer_of(timer.ref)
+    if state.phase is not Phase.OFFERED or offer is None:
         return stale("this offer no longer stands")
     event = OfferExpired(
         order_id=facts.order_id,
@@ -89,12 +90,13 @@ def offer_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
         pharmacy_id=offer.pharmacy_id,
         pharmacy_tenant=offer.tenant_id,
     )
-    return applied(event, timers=[*_offer_timers_gone(state), match_now(state, now)])
+    return applied(event, timers=after_offer(state, offer, now))
 
 
-def _assign(state: State, now: datetime, facts: Facts) -> Decision:
+def _assign(state: State, offer: Offer, facts: Facts) -> Decision:
+    """Who asked later is told that the other was faster; its packs and its place come free."""
     order, authorised_at = required(state)
-    offer = open_offer(state)
+    slower = [other for other in state.standing if other is not offer]
     attempt = state.attempt + 1
     assigned = PharmacyAssigned(
         order_id=order.order_id,
@@ -112,9 +114,10 @@ def _assign(state: State, now: datetime, facts: Facts) -> Decision:
         share_max_fen=state.share_max_fen,
     )
     return applied(
+        *(withdrawn(state, other, ANOTHER_WAS_FASTER) for other in slower),
         Tokened(token=facts.secret),
         assigned,
-        timers=[*_offer_timers_gone(state), *question_gone(state), DropTimer(PROMISE)],
+        timers=[*offer_timers_gone(state), *question_gone(state), DropTimer(PROMISE)],
         answer=_accepted(attempt, facts.secret),
     )
 
@@ -132,17 +135,11 @@ def _accepted(attempt: int, token: str) -> dict[str, object]:
     return {"attempt": attempt, "token": token}
 
 
-def _offer_timers_gone(state: State) -> list[DropTimer]:
-    ref = str(open_offer(state).offer_id)
-    return [DropTimer(OFFER, ref), DropTimer(RECHECK, ref)]
-
-
 def _not_theirs(state: State, command: AcceptOffer | DeclineOffer, facts: Facts) -> Decision | None:
     """What another chain may see, or nobody ever offered, does not exist for the asker."""
     asker = facts.actor.tenant_id if facts.actor else None
     known = [(past.offer_id, past.pharmacy_id, past.tenant_id) for past in state.past]
-    if state.offer is not None:
-        known.append((state.offer.offer_id, state.offer.pharmacy_id, state.offer.tenant_id))
+    known += [(one.offer_id, one.pharmacy_id, one.tenant_id) for one in state.standing]
     for offer_id, pharmacy_id, tenant_id in known:
         if offer_id != command.offer_id or tenant_id != asker:
             continue
@@ -153,11 +150,14 @@ def _not_theirs(state: State, command: AcceptOffer | DeclineOffer, facts: Facts)
     return invalid("not_found", "no such offer", field="offer_id", status=404)
 
 
-def _past_end(state: State, command: AcceptOffer | DeclineOffer) -> OfferEnd | None:
-    ends = [past.end for past in state.past if past.offer_id == command.offer_id]
+def _past(state: State, command: AcceptOffer | DeclineOffer) -> PastOffer | None:
+    ends = [past for past in state.past if past.offer_id == command.offer_id]
     return ends[-1] if ends else None
 
 
 def _closed(state: State, command: AcceptOffer | DeclineOffer) -> Decision:
-    end = _past_end(state, command) or OfferEnd.WITHDRAWN
-    return invalid("offer_closed", CLOSED_BECAUSE[end])
+    past = _past(state, command)
+    if past is None:
+        return invalid("offer_closed", CLOSED_BECAUSE[OfferEnd.WITHDRAWN])
+    why = f": {past.why}" if past.why else ""
+    return invalid("offer_closed", CLOSED_BECAUSE[past.end] + why)

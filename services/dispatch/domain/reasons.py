@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.dispatch import GateCount
 from schemas.values import GateCode, Tier
 from services.dispatch.domain.choose import Why
+from services.dispatch.domain.parallel import Beside
 
 # Of those who passed so many are kept; the others were farther away.
 KEPT = 24
@@ -35,11 +36,19 @@ class TurnedAway(_Part):
     gate: GateCode
 
 
+class Second(_Part):
+    """Why two were asked at once: how often the first accepts, and the time left to try others."""
+
+    accepts_ppm: int
+    slack_s: int
+
+
 class Reasons(_Part):
     """What the tick knew of one order, and what it did with it.
 
     `removed` counts those whom each gate removed, in the order of the gates. `shared` tells
-    whether the places did not suffice for all, so that the optimiser shared them out.
+    whether the places did not suffice for all, so that the optimiser shared them out. `foreseen`
+    counts the orders still in review or claim that were reckoned with.
     """
 
     candidates: tuple[Candidate, ...]
@@ -47,6 +56,8 @@ class Reasons(_Part):
     shared: bool
     removed: tuple[GateCount, ...] = ()
     turned_away: tuple[TurnedAway, ...] = ()
+    beside: Second | None = None
+    foreseen: int = 0
 
 
 class Told(_Part):
@@ -60,8 +71,10 @@ class Told(_Part):
     reasons: Reasons | None
 
 
-def reasons_of(why: Why, removed: Sequence[GateCount]) -> Reasons:
-    """The compact form of what the choice was made of."""
+def reasons_of(
+    why: Why, removed: Sequence[GateCount], beside: Beside | None = None, foreseen: int = 0
+) -> Reasons:
+    """The compact form of what the choice was made of; `beside` for a second offer alone."""
     return Reasons(
         candidates=tuple(
             Candidate(
@@ -76,6 +89,10 @@ def reasons_of(why: Why, removed: Sequence[GateCount]) -> Reasons:
         shared=why.solved,
         removed=tuple(removed),
         turned_away=tuple(TurnedAway(**one._asdict()) for one in why.turned_away),
+        beside=None
+        if beside is None
+        else Second(accepts_ppm=round(1e6 * beside.accepts), slack_s=beside.slack_s),
+        foreseen=foreseen,
     )
 
 
@@ -87,6 +104,7 @@ GATES: Mapping[str, Mapping[GateCode, str]] = {
         GateCode.NO_STOCK: "do not have every drug",
         GateCode.INSURER: "may not serve insured orders",
         GateCode.COLD_CHAIN: "have no cold chain",
+        GateCode.SHARE: "cost more than the patient accepts to pay",
         GateCode.CAPACITY: "have no free place in these ten minutes",
         GateCode.REFUSED: "had refused this order or let it lapse",
     },
@@ -97,6 +115,7 @@ GATES: Mapping[str, Mapping[GateCode, str]] = {
         GateCode.NO_STOCK: "家缺少部分药品",
         GateCode.INSURER: "家不是医保定点",
         GateCode.COLD_CHAIN: "家没有冷链",
+        GateCode.SHARE: "家的价格超出患者接受的自付金额",
         GateCode.CAPACITY: "家本十分钟内已满",
         GateCode.REFUSED: "家已拒绝该订单或未应答",
     },
@@ -131,6 +150,10 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "one": "  {mark} {pharmacy}: {metres} m, {percent:.1f} % on time, cost {cost}",
         "same": "  The nearest would have been the same.",
         "other": "  The nearest was {pharmacy}; its place went to an order that needed it more.",
+        "foreseen": "  {count} orders still in review or claim were reckoned with.",
+        "beside": "  Made at the same time as the offer before it: that pharmacy accepts "
+        "{percent:.0f} % of its offers, and {minutes:.0f} minutes were left to ask another one. "
+        "Who accepts first has the order.",
     },
     "zh": {
         "offer": "第{number}次派单（{tier}档）→ {pharmacy}：{state}。",
@@ -141,6 +164,9 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "one": "  {mark} {pharmacy}：{metres}米，准时概率{percent:.1f}%，代价{cost}",
         "same": "  最近的药店也是这家。",
         "other": "  最近的是{pharmacy}，其名额让给了更需要的订单。",
+        "foreseen": "  已计入仍在审方或医保环节的{count}单。",
+        "beside": "  与前一派单同时发出：前一药店的接单率约{percent:.0f}%，"
+        "只剩{minutes:.0f}分钟可另寻药店；先接单者得。",
     },
 }
 
@@ -159,6 +185,9 @@ def _told(told: Told, language: str) -> Iterator[str]:
     if reasons is None:
         yield say["unknown"]
         return
+    if (second := reasons.beside) is not None:
+        percent, minutes = second.accepts_ppm / 10_000, second.slack_s / 60
+        yield say["beside"].format(percent=percent, minutes=minutes)
     for count in reasons.removed:
         gate = GATES[language].get(count.gate, count.gate.value)
         yield say["gate"].format(removed=count.removed, gate=gate)
@@ -166,6 +195,8 @@ def _told(told: Told, language: str) -> Iterator[str]:
         yield say["away"].format(
             pharmacy=turned.pharmacy_id, metres=turned.metres, gate=turned.gate.value
         )
+    if reasons.foreseen:
+        yield say["foreseen"].format(count=reasons.foreseen)
     yield say["passed"].format(count=len(reasons.candidates))
     for one in reasons.candidates[:3]:
         yield say["one"].format(
@@ -175,5 +206,7 @@ def _told(told: Told, language: str) -> Iterator[str]:
             percent=one.on_time_ppm / 10_000,
             cost=one.cost,
         )
+    if reasons.beside is not None:
+        return
     same = reasons.greedy == told.pharmacy_id
     yield say["same"] if same else say["other"].format(pharmacy=reasons.greedy)

@@ -16,11 +16,10 @@ from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Opened
 from services.dispatch.domain.matching import (
     MATCH,
-    OFFER,
     PROMISE,
-    RECHECK,
     exhausted,
     match_now,
+    offer_timers_gone,
     promise_timer,
     withdrawn,
 )
@@ -179,7 +178,9 @@ def _end(state: State, ended: Ended, reason: str) -> Decision:
 
 
 def _withdraw(state: State, reason: str) -> tuple[Event, ...]:
-    return (withdrawn(state, reason),) if state.phase is Phase.OFFERED else ()
+    if state.phase is not Phase.OFFERED:
+        return ()
+    return tuple(withdrawn(state, offer, reason) for offer in state.standing)
 
 
 def taken_back(state: State, cause: CancelCause, why: str) -> tuple[Event, ...]:
@@ -232,7 +233,6 @@ def timers_gone(state: State) -> list[DropTimer]:
     timers = list(question_gone(state))
     if state.phase in (Phase.SEEKING, Phase.OFFERED):
         timers += [DropTimer(MATCH, state.city), DropTimer(PROMISE)]
-    if state.phase is Phase.OFFERED and state.offer is not None:
-        ref = str(state.offer.offer_id)
-        timers += [DropTimer(OFFER, ref), DropTimer(RECHECK, ref)]
+    if state.phase is Phase.OFFERED:
+        timers += offer_timers_gone(state)
     return timers

@@ -76,12 +76,16 @@ class Authorised(Note):
 
 
 class Chosen(Note):
-    """What the contract's `OfferMade` leaves out: where the pharmacy is, the slot, and why."""
+    """What the contract's `OfferMade` leaves out: where the pharmacy is, the slot, and why.
+
+    `beside` is a second offer that stands at the same time as the first.
+    """
 
     offer_id: UUID
     point: GeoPoint
     slot: datetime
     reasons: Reasons | None = None
+    beside: bool = False
 
 
 class Tokened(Note):
@@ -160,6 +164,7 @@ class PastOffer(BaseModel):
     pharmacy_id: UUID
     tenant_id: UUID
     end: OfferEnd
+    why: str = ""
 
 
 class Mark(BaseModel):
@@ -189,6 +194,8 @@ class State(BaseModel):
     offers: int = 0
     offers_this_attempt: int = 0
     offer: Offer | None = None
+    # A second one that stands beside it; where only one stands it is `offer`.
+    beside: Offer | None = None
     chosen: Chosen | None = None
     sealed: bool = False
     token: str = ""
@@ -200,6 +207,15 @@ class State(BaseModel):
     answered: tuple[UUID, str] | None = None
     line: Line = Line.NONE
     place: UUID | None = None
+
+    @property
+    def standing(self) -> tuple[Offer, ...]:
+        """The offers that wait for an answer, or the accepted one."""
+        return tuple(offer for offer in (self.offer, self.beside) if offer is not None)
+
+    def offer_of(self, offer_id: UUID | str) -> Offer | None:
+        """The one of them that is named, if it stands."""
+        return next((o for o in self.standing if str(o.offer_id) == str(offer_id)), None)
 
 
 def initial() -> State:
@@ -231,13 +247,15 @@ def evolve(state: State, event: Event | Note) -> State:
 def _evolve_outcome(state: State, event: Event | Note) -> State:
     match event:
         case OfferDeclined():
-            return _offer_gone(state, OfferEnd.DECLINED, out=True)
+            return _offer_gone(state, event.offer_id, OfferEnd.DECLINED, out=True)
         case OfferExpired():
-            return _offer_gone(state, OfferEnd.EXPIRED, out=True)
+            return _offer_gone(state, event.offer_id, OfferEnd.EXPIRED, out=True)
         case OfferWithdrawn():
-            return _offer_gone(state, OfferEnd.WITHDRAWN, out=False)
+            why = event.reason
+            return _offer_gone(state, event.offer_id, OfferEnd.WITHDRAWN, out=False, why=why)
         case Failed():
-            gone = _offer_gone(state, OfferEnd.FAILED, out=True)
+            accepted = state.offer.offer_id if state.offer else None
+            gone = _offer_gone(state, accepted, OfferEnd.FAILED, out=True)
             return _with(gone, offers_this_attempt=0, token="", sealed=False)
         case Tokened():
             return _with(state, token=event.token)
@@ -310,15 +328,18 @@ def _offered(state: State, event: OfferMade) -> State:
     return _with(
         state,
         phase=Phase.OFFERED,
-        offer=offer,
+        offer=state.offer or offer,
+        beside=offer if state.offer else None,
         chosen=None,
         offers=event.offer_number,
         offers_this_attempt=state.offers_this_attempt + 1,
     )
 
 
-def _offer_gone(state: State, end: OfferEnd, *, out: bool) -> State:
-    offer = state.offer
+def _offer_gone(
+    state: State, offer_id: UUID | None, end: OfferEnd, *, out: bool, why: str = ""
+) -> State:
+    offer = state.offer_of(offer_id) if offer_id else None
     if offer is None:
         raise ValueError(f"no offer to be {end}")
     past = PastOffer(
@@ -326,11 +347,14 @@ def _offer_gone(state: State, end: OfferEnd, *, out: bool) -> State:
         pharmacy_id=offer.pharmacy_id,
         tenant_id=offer.tenant_id,
         end=end,
+        why=why,
     )
+    left = next((other for other in state.standing if other is not offer), None)
     return _with(
         state,
-        phase=Phase.SEEKING,
-        offer=None,
+        phase=Phase.SEEKING if left is None else Phase.OFFERED,
+        offer=left,
+        beside=None,
         out=(*state.out, offer.pharmacy_id) if out else state.out,
         past=(*state.past, past),
     )

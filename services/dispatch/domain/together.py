@@ -42,7 +42,7 @@ METRES_BITS = 24
 AT_ONCE = 1_000_000
 # What is noted of a pair instead of a gate: it passed, or it is too far off to be asked.
 PASSED, UNASKED = -1, -2
-COVERAGE, CLOSED, PHARMACIST, STOCK, INSURER, COLD, CAPACITY, REFUSED = range(len(GATES))
+COVERAGE, CLOSED, PHARMACIST, STOCK, INSURER, COLD, SHARE, CAPACITY, REFUSED = range(len(GATES))
 
 Gates = npt.NDArray[np.int8]
 
@@ -184,7 +184,7 @@ class _Batch:
         self._gate[~opened] = CLOSED
 
     def _examine(self, at: Numbers) -> Mask:
-        """Gates 4 to 8 for these pairs; which orders rest on stock that was never read."""
+        """Gates 4 to 9 for these pairs; which orders rest on stock that was never read."""
         index, used = self._index, self._finder.used
         owner, number = self._owner[at], self._number[at]
         stocked, unread = self._lines.stocked(self._finder, owner, number)
@@ -192,11 +192,19 @@ class _Batch:
         # From the last to the first, so that the first one that removes is what stays.
         self._refused(gate, owner, number)
         gate[used[number] >= index.capacity[number]] = CAPACITY
+        self._too_dear(gate, owner, number)
         gate[self._lines.cold[owner] & ~index.cold_chain[number]] = COLD
         gate[self._insured[owner] & ~index.designated[number]] = INSURER
         gate[~stocked] = STOCK
         self._gate[at] = gate
         return unread
+
+    def _too_dear(self, gate: Gates, owner: Numbers, number: Numbers) -> None:
+        """Only what is in stock has a price to look at; who lacks a line is removed before."""
+        for row, order in enumerate(self._orders):
+            if order.price_max_fen is not None:
+                own = np.flatnonzero(owner == row)
+                gate[own[~self._finder.affordable(order, number[own])]] = SHARE
 
     def _refused(self, gate: Gates, owner: Numbers, number: Numbers) -> None:
         out = [

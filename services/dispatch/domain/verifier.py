@@ -13,7 +13,13 @@ from zoneinfo import ZoneInfo
 
 from schemas.claim import Basis, ClaimAuthorised, OrderClosed
 from schemas.delivery import AttemptFailed, ParcelSealed
-from schemas.dispatch import OfferDeclined, OfferExpired, OfferMade, OfferWithdrawn
+from schemas.dispatch import (
+    OfferDeclined,
+    OfferExpired,
+    OfferMade,
+    OfferWithdrawn,
+    PharmacyAssigned,
+)
 from schemas.message import Event
 from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCounted
 from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
@@ -24,13 +30,16 @@ REACH_KM = 5.0
 CITYWIDE_MINUTES = 15
 PHARMACIST_MINUTES = 15
 END_OF_DAY = time(23, 59)
+# So many offers of an order may wait for an answer at the same time.
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
     """An order and the pharmacy it was offered to, with what was true at that moment.
 
-    `lines` name the products offered; `written` those prescribed, where they differ.
+    `lines` name the products offered; `written` those prescribed, where they differ. `price_fen` is
+    what the lines cost there, `pays_at_most_fen` what a patient who pays it all accepts.
     """
 
     order_id: UUID
@@ -44,6 +53,8 @@ class Commitment:
     refused_by: frozenset[UUID] = frozenset()
     controlled: frozenset[str] = frozenset()
     written: tuple[OrderLine, ...] = ()
+    price_fen: int = 0
+    pays_at_most_fen: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,9 @@ def _of_service(commitment: Commitment, pharmacy: Pharmacy) -> Found:
         yield GateCode.INSURER, "not designated"
     if any(line.cold_chain for line in commitment.lines) and not pharmacy.cold_chain:
         yield GateCode.COLD_CHAIN, "no cold chain"
+    most = commitment.pays_at_most_fen
+    if most is not None and commitment.price_fen > most:
+        yield GateCode.SHARE, f"{commitment.price_fen} fen, {most} accepted"
     if pharmacy.pharmacy_id in commitment.refused_by:
         yield GateCode.REFUSED, "refused before"
 
@@ -229,6 +243,11 @@ def _within(openings: Sequence[Opening], timezone: str, moment: datetime) -> boo
     )
 
 
+def pays_at_most_fen(basis: Basis, accepted_fen: int | None) -> int | None:
+    """The ceiling on the whole price: known where nobody else pays, and the patient named one."""
+    return accepted_fen if basis is Basis.SELF_PAID else None
+
+
 class Referee:
     """Follows facts as dispatch took and told them, and checks each offer when it is made.
 
@@ -240,12 +259,13 @@ class Referee:
         self._pharmacies: dict[UUID, Pharmacy] = {}
         self._orders: dict[UUID, ClaimAuthorised] = {}
         self._counts: dict[tuple[UUID, str], tuple[int, datetime, date | None]] = {}
+        # By offer: open ones, and the accepted one of each order.
         self._held: dict[UUID, _Held] = {}
         self._gone: list[tuple[UUID, str, int, datetime]] = []
         self._out: dict[UUID, set[UUID]] = {}
 
     def see(self, event: Event, at: datetime) -> list[Violation]:
-        """What is wrong with it; only an offer can be."""
+        """What is wrong with it; only an offer or an assignment can be."""
         match event:
             case PharmacyChanged():
                 self._pharmacies[event.pharmacy.pharmacy_id] = event.pharmacy
@@ -256,17 +276,20 @@ class Referee:
             case OfferMade():
                 return self._offered(event, at)
             case OfferDeclined() | OfferExpired():
-                self._let_go(event.order_id, refused=True)
-            case AttemptFailed() if event.order_id in self._held:
-                self._let_go(event.order_id, refused=True)
+                self._let_go(event.offer_id, refused=True)
             case OfferWithdrawn():
-                self._let_go(event.order_id, refused=False)
+                self._let_go(event.offer_id, refused=False)
+            case PharmacyAssigned():
+                return self._assigned(event)
+            case AttemptFailed() if bound := self._bound(event.order_id):
+                self._let_go(bound, refused=True)
             case ParcelSealed():
                 self._seal(event.order_id, at)
-            case OrderClosed() if event.order_id in self._held:
+            case OrderClosed():
                 if event.outcome in (Outcome.DELIVERED, Outcome.RETURNED):
                     self._seal(event.order_id, at)
-                self._let_go(event.order_id, refused=False)
+                for offer_id in self._of(event.order_id):
+                    self._let_go(offer_id, refused=False)
             case _:
                 pass
         return []
@@ -297,12 +320,33 @@ class Referee:
             at,
             frozenset(self._out.get(event.order_id, ())),
             written=told.order.lines,
+            price_fen=sum(price.unit_price_fen * price.quantity for price in event.prices),
+            pays_at_most_fen=pays_at_most_fen(told.basis, told.order.consent.share_max_fen),
         )
         found = violations([commitment], self._world(at))
-        if event.order_id in self._held:
-            found.append(Violation(event.order_id, GateCode.REFUSED, "two offers at once"))
-        self._held[event.order_id] = _Held(event.pharmacy_id, lines, at)
+        standing = self._of(event.order_id)
+        asked = {self._held[offer_id].pharmacy_id for offer_id in standing}
+        if len(standing) >= AT_ONCE or self._bound(event.order_id):
+            found.append(Violation(event.order_id, GateCode.REFUSED, "too many offers at once"))
+        if event.pharmacy_id in asked:
+            found.append(Violation(event.order_id, GateCode.REFUSED, "asked twice at once"))
+        self._held[event.offer_id] = _Held(event.order_id, event.pharmacy_id, lines, at)
         return found
+
+    def _assigned(self, event: PharmacyAssigned) -> list[Violation]:
+        """Of the offers that stand it is one, and it is alone from then on."""
+        standing = self._of(event.order_id)
+        if standing != [event.offer_id]:
+            detail = f"assigned while {len(standing)} offers stand"
+            return [Violation(event.order_id, GateCode.REFUSED, detail)]
+        self._held[event.offer_id] = replace(self._held[event.offer_id], bound=True)
+        return []
+
+    def _of(self, order_id: UUID) -> list[UUID]:
+        return [offer_id for offer_id, held in self._held.items() if held.order_id == order_id]
+
+    def _bound(self, order_id: UUID) -> UUID | None:
+        return next((offer for offer in self._of(order_id) if self._held[offer].bound), None)
 
     def _world(self, at: datetime) -> World:
         shelf = {pair: count for pair, (count, _, _) in self._counts.items()}
@@ -323,18 +367,18 @@ class Referee:
         return World(self._pharmacies, shelf, slots, self._drug_of, expires)
 
     def _seal(self, order_id: UUID, at: datetime) -> None:
-        held = self._held.get(order_id)
-        if held is None or held.sealed:
+        offer_id = self._bound(order_id)
+        if offer_id is None or self._held[offer_id].sealed:
             return
-        self._held[order_id] = replace(held, sealed=True)
+        held = self._held[offer_id] = replace(self._held[offer_id], sealed=True)
         self._gone += [(held.pharmacy_id, x.product_code, x.quantity, at) for x in held.lines]
 
-    def _let_go(self, order_id: UUID, *, refused: bool) -> None:
-        held = self._held.pop(order_id, None)
+    def _let_go(self, offer_id: UUID, *, refused: bool) -> None:
+        held = self._held.pop(offer_id, None)
         if held is None:
             return
         if refused:
-            self._out.setdefault(order_id, set()).add(held.pharmacy_id)
+            self._out.setdefault(held.order_id, set()).add(held.pharmacy_id)
         if held.sealed:
             gone = [(held.pharmacy_id, x.product_code, x.quantity) for x in held.lines]
             if refused:
@@ -345,9 +389,11 @@ class Referee:
 class _Held:
     """What an offer or assignment holds."""
 
+    order_id: UUID
     pharmacy_id: UUID
     lines: tuple[OrderLine, ...]
     at: datetime
+    bound: bool = False
     sealed: bool = False
 
 

@@ -31,6 +31,7 @@ from services.dispatch import domain
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import Choice, Fall, Match
 from services.dispatch.domain.found import Matched, Recounted
+from services.dispatch.domain.parallel import Beside
 from services.dispatch.domain.state import State
 from services.kit.decision import Actor, Facts, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Given, facts_for, given
@@ -216,6 +217,18 @@ def matched(chosen: Choice | None = None, *falls: tuple[Tier, GateCode], offer: 
     return facts_for(ids=ids, found=Matched(Match(steps, chosen)))
 
 
+def matched_two(first: Choice, second: Choice, *, offer: int = 1) -> Facts:
+    """The same with a second pharmacy beside the first."""
+    found = Matched(Match((), first), beside=Beside(second, 0.5, 120))
+    ids = (
+        offer_id_of(offer),
+        uid(2000),
+        offer_id_of(offer + 1),
+        *(uid(2001 + n) for n in range(5)),
+    )
+    return facts_for(ids=ids, found=found)
+
+
 def recounted(short: bool) -> Facts:
     """What the lookup hands in for a recheck."""
     return facts_for(found=Recounted(short))
@@ -239,6 +252,12 @@ def seeking(**changes: Any) -> Given:
 def offered(**changes: Any) -> Given:
     """The first offer stands."""
     return Given(domain, seeking(**changes).when(match_timer(), facts=matched(choice())).state)
+
+
+def offered_two(**changes: Any) -> Given:
+    """Two offers stand at the same time, to pharmacies 100 and 101."""
+    facts = matched_two(choice(100), choice(101))
+    return Given(domain, seeking(**changes).when(match_timer(), facts=facts).state)
 
 
 def assigned(**changes: Any) -> Given:

@@ -1,6 +1,7 @@
-"""Whatever comes in whatever order: one offer at a time, rising attempts, nothing after the end."""
+"""Whatever comes in whatever order: two offers at most, rising attempts, nothing after the end."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from hypothesis import given as drawn
 from hypothesis import settings
@@ -27,7 +28,7 @@ from tests.unit.dispatch import samples as s
 OFFERS = 3
 FALL = (Tier.MIN_30, GateCode.NO_STOCK)
 THINGS = (
-    *("match", "accept", "decline", "expire", "recheck", "failed", "sealed"),
+    *("match", "two", "accept", "decline", "expire", "recheck", "failed", "sealed"),
     *("fall", "go_on", "cancel_ask", "ask", "promise", "cancel", "declined", "closed"),
 )
 STEPS = st.lists(
@@ -44,8 +45,11 @@ def message(given: Given, thing: str, n: int) -> tuple[Message, Facts]:
     plain, chain = s.hospital_facts(), s.chain_facts()
     next_one = s.matched(s.choice(100 + state.offers + 1), offer=state.offers + 1)
     below = s.matched(s.choice(100 + state.offers + 1), *falls, offer=state.offers + 1)
+    both = s.choice(100 + state.offers + 1), s.choice(100 + state.offers + 2)
+    two = s.matched_two(*both, offer=state.offers + 1)
     known: dict[str, tuple[Message, Facts]] = {
         "match": (s.match_timer(), next_one),
+        "two": (s.match_timer(), two),
         "fall": (s.match_timer(), below),
         "accept": (s.accept(s.offer_id_of(n), 100 + n), chain),
         "decline": (s.decline(s.offer_id_of(n), 100 + n), chain),
@@ -70,7 +74,7 @@ def test_nothing_is_offered_twice_at_once_and_nothing_happens_after_the_end(
     steps: list[tuple[str, int, int]],
 ) -> None:
     given, now = s.seeking(), NOW
-    open_offer: OfferMade | None = None
+    open_offers: dict[UUID, OfferMade] = {}
     attempts: list[int] = []
     held = over = False
     for thing, n, seconds in steps:
@@ -80,21 +84,20 @@ def test_nothing_is_offered_twice_at_once_and_nothing_happens_after_the_end(
         for event in told.decision.events:
             match event:
                 case OfferMade():
-                    assert open_offer is None
+                    assert len(open_offers) <= (thing == "two")
                     assert not held
                     assert not over
-                    open_offer = event
+                    open_offers[event.offer_id] = event
                 case PharmacyAssigned():
-                    assert open_offer is not None
-                    assert event.offer_id == open_offer.offer_id
-                    assert now <= open_offer.expires_at
+                    # The other one of two was withdrawn before, in the same decision.
+                    assert list(open_offers) == [event.offer_id]
+                    assert now <= open_offers[event.offer_id].expires_at
                     # The original clock: the promise of the tier, counted from authorisation.
                     assert event.due_at == promise.due(event.tier, NOW)
                     attempts.append(event.attempt)
-                    open_offer, held = None, True
+                    open_offers, held = {}, True
                 case OfferDeclined() | OfferExpired() | OfferWithdrawn():
-                    assert open_offer is not None
-                    open_offer = None
+                    del open_offers[event.offer_id]
                 case Failed():
                     assert held
                     held = False
@@ -108,6 +111,6 @@ def test_nothing_is_offered_twice_at_once_and_nothing_happens_after_the_end(
         assert told.decision.verdict is not Verdict.EARLY or thing in ("failed", "sealed")
         given = Given(domain, told.state)
         assert (given.state.phase is Phase.ENDED) == over
-        assert (given.state.phase is Phase.OFFERED) == (open_offer is not None)
+        assert (given.state.phase is Phase.OFFERED) == bool(open_offers)
         assert given.state.ask is None or given.state.phase in (Phase.SEEKING, Phase.OFFERED)
     assert attempts == list(range(1, len(attempts) + 1))

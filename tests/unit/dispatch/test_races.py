@@ -21,7 +21,7 @@ from services.kit.spec import NOW, Given, Outcome
 from tests.unit.dispatch import samples as s
 
 ENDS = OfferDeclined | OfferExpired | OfferWithdrawn | PharmacyAssigned
-STEPS = ("match", "accept", "decline", "expire", "cancel", "give back")
+STEPS = ("match", "match two", "accept", "decline", "expire", "cancel", "give back")
 # What happens, to which of the offers so far, and after how many seconds.
 moves = st.lists(
     st.tuples(st.sampled_from(STEPS), st.integers(0, 3), st.integers(0, 120)), max_size=25
@@ -47,15 +47,19 @@ def test_whatever_comes_first_one_pharmacy_is_bound_and_every_offer_ends_once(
         for event in outcome.decision.events:
             if isinstance(event, OfferMade):
                 assert not over
-                assert all(one.offer_id in ended for one in made)
+                standing = [one for one in made if one.offer_id not in ended]
+                assert len(standing) == (which_offer(outcome, event) if step == "match two" else 0)
+                assert event.pharmacy_id not in {one.pharmacy_id for one in standing}
                 made.append(event)
             elif isinstance(event, ENDS):
                 assert event.offer_id not in ended
                 ended[event.offer_id] = type(event).__name__
             if isinstance(event, PharmacyAssigned):
                 assert not over
-                assert now <= made[-1].expires_at
-                assert event.offer_id == made[-1].offer_id
+                (taken,) = [one for one in made if one.offer_id == event.offer_id]
+                assert now <= taken.expires_at
+                # The other one of two was withdrawn in the same decision.
+                assert all(one.offer_id in ended for one in made)
                 attempts.append(event.attempt)
             over = over or isinstance(event, DispatchCancelled | DispatchExhausted)
         if outcome.decision.verdict is not Verdict.APPLIED:
@@ -63,7 +67,16 @@ def test_whatever_comes_first_one_pharmacy_is_bound_and_every_offer_ends_once(
         given_ = Given(given_.domain, outcome.state)
     assert attempts == list(range(1, len(attempts) + 1))
     standing = [one for one in made if one.offer_id not in ended]
-    assert len(standing) == (given_.state.phase is Phase.OFFERED)
+    assert {one.offer_id for one in standing} == {
+        one.offer_id for one in given_.state.standing if given_.state.phase is Phase.OFFERED
+    }
+    assert bool(standing) == (given_.state.phase is Phase.OFFERED)
+
+
+def which_offer(outcome: Outcome, event: OfferMade) -> int:
+    """0 for the first of two made together, 1 for the second."""
+    made = [one.offer_id for one in outcome.decision.events if isinstance(one, OfferMade)]
+    return made.index(event.offer_id)
 
 
 def _happens(
@@ -71,6 +84,10 @@ def _happens(
 ) -> Outcome | None:
     if step == "match":
         found = s.matched(s.choice(100 + count), offer=count + 1)
+        return given_.when(s.match_timer(), now=now, facts=found)
+    if step == "match two":
+        both = s.choice(100 + count), s.choice(101 + count)
+        found = s.matched_two(*both, offer=count + 1)
         return given_.when(s.match_timer(), now=now, facts=found)
     if step == "cancel":
         return given_.when(s.cancel(), now=now)

@@ -1,7 +1,9 @@
 """Many orders at once are told what each alone is told."""
 
+from dataclasses import replace
 from random import Random
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +75,8 @@ def test_who_is_turned_away_is_named_with_the_gate(seed: int, window: int) -> No
         for number, gate in one.turned_away:
             counts[gate] = counts.get(gate, 0) + 1
             told = committed(order, rung, index.pharmacies[number].pharmacy_id)
+            price = Finder(index, supply, NOW).totals_fen(order, np.array([number]))
+            told = replace(told, price_fen=int(price[0]), pays_at_most_fen=order.price_max_fen)
             assert gate in {broken.gate for broken in violations([told], raw)}
         removed = {count.gate: count.removed for count in one.evidence}
         assert counts == {g: n for g, n in removed.items() if g is not GateCode.NO_COVERAGE}

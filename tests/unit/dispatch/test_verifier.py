@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.dispatch import OfferExpired, OfferMade, OfferWithdrawn
+from schemas.dispatch import OfferExpired, OfferMade, OfferWithdrawn, PharmacyAssigned
 from schemas.message import Event
 from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCount, StockCounted
 from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
@@ -36,8 +36,11 @@ from tests.unit.dispatch.one_by_one import match_many
 from tests.unit.dispatch.samples import (
     LINES,
     PRICES,
+    accept,
     authorised,
+    chain_facts,
     closed,
+    offered,
     pharmacy,
     sealed,
     uid,
@@ -100,6 +103,7 @@ BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
     (GateCode.NO_STOCK, {}, {"packs": 1}),
     (GateCode.NO_STOCK, {}, {"prices": {"DRUG00002": 1}}),
     (GateCode.INSURER, {}, {"designated": False}),
+    (GateCode.SHARE, {"price_fen": 1001, "pays_at_most_fen": 1000}, {}),
     (GateCode.COLD_CHAIN, {"lines": COLD}, {"cold_chain": False}),
     (GateCode.CAPACITY, {}, {"used": 4}),
     (GateCode.REFUSED, {"refused_by": frozenset({uid(100)})}, {}),
@@ -190,7 +194,11 @@ class Draw:
             cold_chain=self._mostly(),
             paused=self._random.random() < 0.05,
             capacity_per_slot=self._random.randint(1, 4),
-            prices={code: 100 for code in PRODUCTS if self._random.random() < 0.9},
+            prices={
+                code: self._random.choice((80, 100, 150))
+                for code in PRODUCTS
+                if self._random.random() < 0.9
+            },
             **self._place(),
             **self._random.choice(HOURS),
         )
@@ -217,6 +225,7 @@ class Draw:
             out=frozenset(self._random.sample(known, min(len(known), self._random.randint(0, 2)))),
             fills=self._fills(lines),
             controlled=frozenset(() if self._mostly() else ("toxic",)),
+            price_max_fen=None if self._mostly() else self._random.randint(80, 900),
         )
 
     def _fills(self, lines: tuple[OrderLine, ...]) -> tuple[tuple[str, ...], ...]:
@@ -238,6 +247,8 @@ def committed(
         order.out,
         order.controlled,
         order.lines,
+        sum(p.unit_price_fen * p.quantity for p in choice.prices) if choice else 0,
+        order.price_max_fen,
     )
 
 
@@ -278,7 +289,8 @@ def _only(
 @given(seed=SEEDS)
 def test_nobody_nearer_and_no_higher_tier_was_feasible(seed: int) -> None:
     there, wishes, supply = Draw(seed).city()
-    order = wishes[0]
+    # What an order costs is known of a choice alone.
+    order = replace(wishes[0], price_max_fen=None)
     matches, _ = match_many(CityIndex(there), [order], supply, NOW)
     match = matches[order.order_id]
     raw = World({one.pharmacy_id: one for one in there}, supply.free, supply.used)
@@ -343,7 +355,7 @@ def test_reading_stock_only_where_it_matters_finds_the_same(seed: int) -> None:
 def offer(n: int, pharmacy_id: UUID, number: int = 1) -> OfferMade:
     return OfferMade(
         order_id=uid(n),
-        offer_id=uid(9000 + n),
+        offer_id=uid(9000 + n + 100 * (number - 1)),
         offer_number=number,
         pharmacy_id=pharmacy_id,
         pharmacy_tenant=uid(3),
@@ -354,6 +366,13 @@ def offer(n: int, pharmacy_id: UUID, number: int = 1) -> OfferMade:
         expires_at=NOW + timedelta(seconds=90),
         due_at=NOW + timedelta(minutes=30),
     )
+
+
+def bound(made: OfferMade) -> PharmacyAssigned:
+    """The pharmacy accepts it."""
+    events = offered().when(accept(), facts=chain_facts()).decision.events
+    (event,) = [event for event in events if isinstance(event, PharmacyAssigned)]
+    return event.model_copy(update={"order_id": made.order_id, "offer_id": made.offer_id})
 
 
 def facts_of(count: int, packs: int) -> list[Event]:
@@ -389,7 +408,10 @@ def test_the_referee_keeps_its_own_books() -> None:
         reason="test",
     )
     assert seen(gone) == []
-    assert seen(offer(2, uid(101), 2)) == [GateCode.REFUSED]
+    assert GateCode.REFUSED in seen(offer(2, uid(100), 2))
+    assert GateCode.REFUSED in seen(offer(2, uid(101), 3))
+    third = offer(2, uid(100), 2).offer_id
+    seen(gone.model_copy(update={"order_id": uid(2), "offer_id": third}))
     refused = OfferExpired(
         order_id=uid(1), offer_id=uid(9001), pharmacy_id=uid(100), pharmacy_tenant=uid(3)
     )
@@ -399,11 +421,36 @@ def test_the_referee_keeps_its_own_books() -> None:
     assert seen(offer(5, uid(101))) == [GateCode.NO_STOCK]
 
 
+def test_of_two_offers_at_once_the_referee_lets_one_be_bound_when_the_other_is_gone() -> None:
+    first, second = offer(1, uid(100)), offer(1, uid(101), 2)
+    gone = OfferWithdrawn(
+        order_id=uid(1),
+        offer_id=first.offer_id,
+        pharmacy_id=uid(100),
+        pharmacy_tenant=uid(3),
+        reason="another pharmacy was faster",
+    )
+
+    def fresh() -> Referee:
+        referee = Referee()
+        for fact in (*facts_of(1, packs=4), first, second):
+            assert referee.see(fact, NOW) == []
+        return referee
+
+    both = fresh()
+    assert [v.gate for v in both.see(bound(second), NOW)] == [GateCode.REFUSED]
+    one = fresh()
+    assert one.see(gone, NOW) == []
+    assert one.see(bound(second), NOW) == []
+    assert [v.gate for v in one.see(offer(1, uid(100), 3), NOW)] == [GateCode.REFUSED]
+
+
 def test_what_was_sealed_is_off_the_shelf_until_the_next_count() -> None:
     referee = Referee()
     for fact in facts_of(4, packs=2):
         referee.see(fact, NOW)
     referee.see(offer(1, uid(100)), NOW)
+    assert referee.see(bound(offer(1, uid(100))), NOW) == []
     referee.see(sealed().model_copy(update={"order_id": uid(1)}), NOW)
     closing = closed(Outcome.DELIVERED, 1).model_copy(update={"order_id": uid(1)})
     referee.see(closing, NOW)
