@@ -77,7 +77,10 @@ class Answers:
     def cools(self, pharmacy_id: UUID, now: datetime) -> bool:
         """Whether it was silent again and again, and not long ago."""
         own = self._own.get(pharmacy_id)
-        return own is not None and own.cools_until is not None and now < own.cools_until
+        if own is None or own.cools_until is None:
+            return False
+        # Where the clock was set back, nobody cools down for longer than ten minutes.
+        return now < own.cools_until <= now + COOLS
 
     def keeps(self, index: CityIndex, now: datetime) -> Floats:
         """For each pharmacy of a city the chance that an offer there ends in a parcel."""

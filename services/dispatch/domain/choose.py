@@ -33,7 +33,7 @@ from services.dispatch.domain.candidates import (
     Wanted,
 )
 from services.dispatch.domain.city_index import Pairs
-from services.dispatch.domain.plan import Chosen, Floats, Row, lost, plan
+from services.dispatch.domain.plan import USUAL_M_S, Chosen, Floats, Row, lost, plan
 from services.dispatch.domain.scoring import METRE_COST, NEEDED_S, Clock
 from services.dispatch.domain.together import find_many
 
@@ -243,7 +243,8 @@ def _row(one: _Looked, found: Found | None, now: datetime) -> Row:
     fixed = CLOCK.fixed_s(len(one.order.lines), one.order.cold)
     # An order past its time is still to be placed: being late is in the chance already.
     latest = max(0.0, due - NEEDED_S[one.rung.tier])
-    return Row(found.numbers, found.metres, 0.0, due, latest, fixed)
+    ride = one.order.ride_m_s
+    return Row(found.numbers, found.metres, 0.0, due, latest, fixed, ride_m_s=ride)
 
 
 def _cooled(row: Row, keeps: Floats) -> Row:
@@ -331,9 +332,11 @@ class _Whys(Mapping[UUID, Why]):
         sizes = [len(row.numbers) for row in rows]
         numbers = np.concatenate([NOTHING, *(row.numbers for row in rows)])
         metres = np.concatenate([NOTHING, *(row.metres for row in rows)])
-        times = np.array([(row.due_s - row.fixed_s, row.latest_s) for row in rows]).reshape(-1, 2)
-        due, latest = np.repeat(times, sizes, axis=0).T
-        left = due - CLOCK.ride_s(metres)
+        times = [
+            (row.due_s - row.fixed_s, row.latest_s, row.ride_m_s or USUAL_M_S) for row in rows
+        ]
+        due, latest, ride = np.repeat(np.array(times).reshape(-1, 3), sizes, axis=0).T
+        left = due - metres / ride
         chance = np.rint(1e6 * CLOCK.on_time(left)).astype(np.int64)
         cost = np.rint(lost(left, latest, CLOCK) + METRE_COST * metres).astype(np.int64)
         there = free[numbers] > 0

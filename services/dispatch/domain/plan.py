@@ -16,6 +16,7 @@ from services.dispatch.domain.scoring import (
     ASSIGNED_WORTH,
     METRE_COST,
     ON_TIME_WORTH,
+    PRIOR,
     UNASSIGNED,
     Clock,
 )
@@ -34,6 +35,7 @@ TIGHT = 0.9
 ROWS_MAX = 3_000
 # What a place costs for each order that is expected to want it first, at most for two.
 PRICE, WANTED_MAX = 300_000, 2.0
+USUAL_M_S = PRIOR.ride_m_s
 # A place in a later slot is worth a little less than the same one now.
 LATER_COST = 200
 
@@ -42,6 +44,7 @@ LATER_COST = 200
 class Row:
     """One order. Times are seconds from now; `worth` scales what it is worth to place it.
 
+    `ride_m_s` is how fast a courier comes nearer there now; None: as usual.
     `firm` is an order that waits for its offer now; the others only make its choice a good one.
     `numbers` and `metres` are who passes every gate but capacity, nearest first.
     """
@@ -54,6 +57,7 @@ class Row:
     fixed_s: float
     worth: float = 1.0
     firm: bool = True
+    ride_m_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class _Table:
         self.fixed = np.array([row.fixed_s for row in rows])
         self.worth = np.array([row.worth for row in rows])
         self.firm = np.array([row.firm for row in rows], dtype=bool)
+        self.ride_m_s = np.array([row.ride_m_s or USUAL_M_S for row in rows])
 
 
 def _pressure(table: _Table, places: Places) -> float:
@@ -223,7 +228,7 @@ def _arcs(table: _Table, places: Places, slot: int, clock: Clock) -> tuple[Ints,
     possible = (start < begins + places.length_s) & (start <= table.latest)
     kept = possible[table.row] & (places.left[slot, table.number] > 0)
     row, number, metres = table.row[kept], table.number[kept], table.metres[kept]
-    left = table.due[row] - start[row] - table.fixed[row] - clock.ride_s(metres)
+    left = table.due[row] - start[row] - table.fixed[row] - metres / table.ride_m_s[row]
     spare = table.latest[row] - start[row]
     keeps = KEEPS if places.keeps is None else places.keeps[number]
     expected = table.worth[row] * lost(left, spare, clock, keeps)

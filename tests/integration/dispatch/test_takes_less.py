@@ -1,5 +1,6 @@
 """A city with much under way, or in a storm, promises less from then on and takes nothing back."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -54,6 +55,15 @@ async def ask(worker: Dispatch, code: str) -> dict[str, Any]:
     return {**told, "tiers": {row["tier"]: row for row in told["tiers"]}}
 
 
+async def likely_ppm(worker: Dispatch) -> int:
+    """By the score of its offer: the chance that a new order is in time."""
+    order_id = await worker.authorise()
+    await worker.tick()
+    (row,) = await worker.shell.pool.fetch("SELECT reasons FROM offer WHERE order_id = $1", order_id)
+    ppm: int = json.loads(row["reasons"])["candidates"][0]["on_time_ppm"]
+    return ppm
+
+
 async def test_new_orders_are_promised_less_until_it_eases(worker: Dispatch) -> None:
     code = next(iter(catalogue().products))
     await worker.tell(city())
@@ -97,10 +107,12 @@ async def test_new_orders_are_promised_less_until_it_eases(worker: Dispatch) -> 
 async def test_a_storm_slows_quotes_and_withdraws_a_tier_for_its_hour(worker: Dispatch) -> None:
     code = next(iter(catalogue().products))
     await worker.tell(city())
-    await worker.open_pharmacy(1, lat=31.238, lon=121.47, prices={code: 300})
-    calm = await ask(worker, code)
+    prices = {code: 300, **dict.fromkeys(("DRUG00001", "DRUG00002"), 500)}
+    await worker.open_pharmacy(1, lat=31.238, lon=121.47, prices=prices)
+    calm, dry = await ask(worker, code), await likely_ppm(worker)
     await worker.tell(city(STORM))
-    storm = await ask(worker, code)
+    storm, wet = await ask(worker, code), await likely_ppm(worker)
+    assert 0 < wet < dry
     assert [one["name"] for one in storm["factors"]] == ["storm"]
     assert storm["tiers"]["emergency"]["reason"] == "NOT_OFFERED"
     assert storm["tiers"]["60"]["expected_minutes"] > calm["tiers"]["60"]["expected_minutes"]

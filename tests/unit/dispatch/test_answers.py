@@ -11,6 +11,7 @@ from services.dispatch.domain.answers import ACCEPTS, COOLS, KEEPS_COOLING, Answ
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.choose import choose_many
 from services.dispatch.domain.plan import KEEPS, plan
+from services.dispatch.recent import Recent
 from services.kit.spec import NOW
 from tests.unit.dispatch.samples import CHAIN, uid
 from tests.unit.dispatch.test_candidates import stocked, wanted
@@ -55,6 +56,19 @@ def test_two_silences_in_a_row_cool_down_until_an_answer_or_ten_minutes() -> Non
     )
     answers.see(refused, NOW)
     assert not answers.cools(uid(1), NOW)
+
+
+def test_a_clock_that_jumps_keeps_nobody_away_for_longer_and_expects_nobody() -> None:
+    answers, recent = Answers(), Recent()
+    index, order = CityIndex([shop(1, 0.2)]), wanted(1)
+    for _ in range(2):
+        answers.learn(uid(1), NOW, accepted=False, silent=True)
+    assert answers.cools(uid(1), NOW)
+    recent.learn("310000", index, [order], {order.order_id: row((0, 200))}, NOW)
+    assert len(recent.expected("310000", index, NOW + timedelta(minutes=1))) == 1
+    for jumped in (timedelta(days=-1), timedelta(seconds=-1), timedelta(days=1)):
+        assert not answers.cools(uid(1), NOW + jumped)
+        assert recent.expected("310000", index, NOW + jumped) == []
 
 
 def test_who_cools_down_is_asked_when_nobody_else_is_there() -> None:

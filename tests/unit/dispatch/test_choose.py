@@ -10,6 +10,7 @@ from schemas.network import Pharmacy
 from schemas.values import GeoPoint
 from services.dispatch.domain.candidates import CityIndex, Match, Supply, Wanted
 from services.dispatch.domain.choose import choose_many
+from services.dispatch.domain.scoring import PRIOR
 from services.dispatch.domain.verifier import Commitment, World, violations
 from services.kit.spec import NOW
 from tests.unit.dispatch.one_by_one import match_many
@@ -85,6 +86,23 @@ def test_the_reasons_tell_who_passed_and_what_greedy_would_have_done() -> None:
     assert why.greedy == pharmacies[1].pharmacy_id
     assert why.candidates[0].cost < why.candidates[1].cost
     assert all(0 < c.on_time_ppm <= 1_000_000 for c in why.candidates)
+
+
+def test_in_the_rain_far_pharmacies_are_less_likely_in_time_and_the_choice_knows() -> None:
+    pharmacies = [shop(1, 0.3), shop(2, 2.5)]
+
+    def terms(ride_m_s: float | None) -> list[tuple[int, int]]:
+        order = wanted(1, ride_m_s=ride_m_s)
+        found = choose_many(CityIndex(pharmacies), [order], stocked(pharmacies), NOW)
+        return [(one.on_time_ppm, one.cost) for one in found.whys[order.order_id].candidates]
+
+    usual = terms(None)
+    assert terms(PRIOR.ride_m_s) == usual
+    rain = terms(PRIOR.ride_m_s * 0.6)
+    for (dry_ppm, dry_cost), (wet_ppm, wet_cost) in zip(usual, rain, strict=True):
+        assert wet_ppm < dry_ppm
+        assert wet_cost > dry_cost
+    assert rain[1][1] - usual[1][1] > 2 * (rain[0][1] - usual[0][1])
 
 
 built = st.lists(
