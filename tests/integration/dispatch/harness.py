@@ -135,9 +135,11 @@ class Dispatch:
         """The pharmacy takes the last offer."""
         return await self._offer_command("accept", order_id, tenant, {})
 
-    async def decline(self, order_id: UUID, tenant: str = "chain-a") -> httpx.Response:
+    async def decline(
+        self, order_id: UUID, tenant: str = "chain-a", code: str = "closing"
+    ) -> httpx.Response:
         """The pharmacy refuses the last offer."""
-        return await self._offer_command("decline", order_id, tenant, {"code": "closing"})
+        return await self._offer_command("decline", order_id, tenant, {"code": code})
 
     async def _offer_command(
         self, verb: str, order_id: UUID, tenant: str, more: dict[str, str]

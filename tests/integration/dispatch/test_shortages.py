@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
 from schemas.values import Consent, Outcome
+from services.commands.invariants.waiting import HELD, MOVED, PASSED_OVER, PLACES
 from services.dispatch.domain.shortage import ASK_STANDS, KEPT_FOR, LOOK_AGAIN_AFTER
 from services.dispatch.domain.state import Line, Phase
 from services.kit.ids import new_id
@@ -29,6 +31,19 @@ async def worker(database: Database) -> AsyncIterator[Dispatch]:
     async with dispatch_on(database) as one:
         yield one
         await one.check_ledger()
+        assert await faults_in_the_line(one) == []
+
+
+async def faults_in_the_line(worker: Dispatch) -> list[str]:
+    """What `yaoda check` finds in these tables."""
+    conn = await asyncpg.connect(worker.database.dsn())
+    try:
+        found = [await conn.fetch(query) for query in (HELD, PASSED_OVER, MOVED)]
+        places = {row[0] for row in await conn.fetch(PLACES)}
+    finally:
+        await conn.close()
+    assert len(places) == await worker.shell.pool.fetchval("SELECT count(*) FROM shortage")
+    return [row[0] for rows in found for row in rows]
 
 
 async def registered(worker: Dispatch, **changes: Any) -> UUID:
@@ -177,6 +192,57 @@ async def test_a_place_is_handed_on_and_another_hospitals_is_nobodys(worker: Dis
         (foreign, "waiting"),
         (stolen, "waiting"),
     ]
+
+
+async def test_the_check_sees_a_pack_too_many_one_passed_over_and_a_place_that_moved(
+    worker: Dispatch,
+) -> None:
+    only = await worker.open_pharmacy(1, packs=0, **near(1))
+    first, second = await registered(worker), await registered(worker)
+    again = await registered(worker, registration_id=first)
+    await worker.pass_time(2 * LOOK_AGAIN_AFTER)
+    await worker.tell(worker.counted(only, 2, NOW + 2 * MINUTE))
+    await worker.sweep()
+    pool = worker.shell.pool
+    for breaks, mends, found in (
+        ("UPDATE stock SET held = held + 1", "UPDATE stock SET held = held - 1", only.pharmacy_id),
+        (
+            "UPDATE shortage SET state = 'waiting' WHERE state = 'asked';"
+            "UPDATE shortage SET state = 'asked', asked_at = kit.now() WHERE position = 2",
+            "UPDATE shortage SET state = 'waiting' WHERE position = 2;"
+            "UPDATE shortage SET state = 'asked' WHERE position = 1 AND state = 'waiting'",
+            again,
+        ),
+        (
+            "UPDATE shortage SET position = 9 WHERE state = 'ordered'",
+            "UPDATE shortage SET position = 1 WHERE state = 'ordered'",
+            again,
+        ),
+    ):
+        assert await faults_in_the_line(worker) == []
+        await pool.execute(breaks)
+        assert any(str(found) in fault for fault in await faults_in_the_line(worker))
+        await pool.execute(mends)
+    assert await lines(worker, again, second) == [Line.ASKED, Line.WAITING]
+
+
+async def test_who_refuses_because_packs_are_not_there_has_counted_them(worker: Dispatch) -> None:
+    only = await worker.open_pharmacy(1, packs=5, **near(1))
+    hospital = worker.tenants["hospital-a"]
+    order_id = await worker.authorise(hospital_id=hospital, lines=ONE_LINE)
+    await worker.tick()
+    assert (await worker.decline(order_id, code="out_of_stock")).status_code == 200
+    assert await worker.stock(only) == (0, 0, 0)
+    await worker.tick()
+    assert (await worker.published(order_id))[-2:] == ["DispatchExhausted", "ShortageRegistered"]
+
+    # What was counted before the refusal is what was wrong; nobody is asked for packs that are not.
+    await worker.tell(worker.counted(only, 5, await worker.now() - MINUTE))
+    await worker.pass_time(LOOK_AGAIN_AFTER)
+    assert await lines(worker, order_id) == [Line.WAITING]
+    await worker.tell(worker.counted(only, 5, await worker.now()))
+    await worker.sweep()
+    assert await lines(worker, order_id) == [Line.ASKED]
 
 
 async def test_drugs_that_are_never_together_are_said_to_be_apart(worker: Dispatch) -> None:
