@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from schemas.network import ConfigureCity, CountStock, PutCityFactor, PutPharmacy
+from services.catalogue import catalogue
 from services.kit.http import Door, JsonResponse, Problem, door
 from services.network import bulk, store
 from services.network.bulk import BadRow, Batch
@@ -70,7 +71,8 @@ async def import_file(request: Request, gate: Keeper) -> Response:
     body = await _body(request)
     form = bulk.form_of(request.headers.get("Content-Type", ""), body[:64])
     # A large file takes seconds of CPU: in a thread, so that the loop goes on serving.
-    reading = await asyncio.to_thread(bulk.read, body, form, await gate.clock_now())
+    now, known = await gate.clock_now(), catalogue().products.keys()
+    reading = await asyncio.to_thread(bulk.read, body, form, now, known)
     refused = await take(gate, reading.batches)
     bad = sorted([*reading.bad, *refused], key=lambda row: (row.line, row.column))
     lines = {row.line for row in bad}

@@ -6,7 +6,7 @@ Every bad row is reported with its line and column; the good ones become command
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.network import CountStock, PutPharmacy, StockCountInput
 from schemas.values import Instant
-from services.network.domain.checks import pharmacy_flaws
+from services.network.domain.checks import UNKNOWN_PRODUCT, pharmacy_flaws
 
 CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at", "expires_on")
 REQUIRED = CSV_COLUMNS[:3]
@@ -71,24 +71,29 @@ def form_of(content_type: str, head: bytes) -> Form:
     return Form.NDJSON if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else Form.CSV
 
 
-def read(body: bytes, form: Form, now: datetime) -> Reading:
-    """Read a whole file; counts without a time were counted `now`."""
+def read(body: bytes, form: Form, now: datetime, known: Set[str] | None = None) -> Reading:
+    """Read a whole file; counts without a time were counted `now`.
+
+    With `known`, a product of another code is a fault of its row.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         return Reading(bad=[BadRow(line, "", "not_utf8", "the file is not UTF-8")])
-    return _read_pharmacies(text) if form is Form.NDJSON else _read_stock(text, now)
+    if form is Form.NDJSON:
+        return _read_pharmacies(text, known)
+    return _read_stock(text, now, known)
 
 
-def _read_pharmacies(text: str) -> Reading:
+def _read_pharmacies(text: str, known: Set[str] | None) -> Reading:
     reading = Reading()
     seen: dict[UUID, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         reading.rows += 1
-        command = _pharmacy(line, number, reading.bad)
+        command = _pharmacy(line, number, reading.bad, known)
         if command is None:
             continue
         first = seen.setdefault(command.pharmacy_id, number)
@@ -100,7 +105,9 @@ def _read_pharmacies(text: str) -> Reading:
     return reading
 
 
-def _pharmacy(line: str, number: int, bad: list[BadRow]) -> PutPharmacy | None:
+def _pharmacy(
+    line: str, number: int, bad: list[BadRow], known: Set[str] | None
+) -> PutPharmacy | None:
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
@@ -115,12 +122,13 @@ def _pharmacy(line: str, number: int, bad: list[BadRow]) -> PutPharmacy | None:
             for item in error.errors(include_url=False, include_input=False)
         ]
         return None
-    flaws = pharmacy_flaws(command)
+    unknown = frozenset() if known is None else command.prices.keys() - known
+    flaws = pharmacy_flaws(command, unknown)
     bad += [BadRow(number, flaw.field, flaw.code, flaw.detail) for flaw in flaws]
     return None if flaws else command
 
 
-def _read_stock(text: str, now: datetime) -> Reading:
+def _read_stock(text: str, now: datetime, known: Set[str] | None) -> Reading:
     reading = Reading()
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -128,7 +136,7 @@ def _read_stock(text: str, now: datetime) -> Reading:
         if problem := _header_fault(header):
             reading.bad.append(problem)
             return reading
-        counts = _Counts(now, header)
+        counts = _Counts(now, header, known)
         for row in rows:
             if not any(map(str.strip, row)):
                 continue
@@ -168,8 +176,9 @@ class _Counts:
     found once.
     """
 
-    def __init__(self, now: datetime, header: Sequence[str]) -> None:
+    def __init__(self, now: datetime, header: Sequence[str], known: Set[str] | None = None) -> None:
         self._now = now
+        self._products = known
         self._header = header
         self._groups: dict[tuple[UUID, datetime], _Group] = {}
         self._found: dict[tuple[str, str], _Group] = {}
@@ -226,24 +235,31 @@ class _Counts:
         words = cells["product_code"], cells["count"], cells.get("expires_on", "")
         known = self._counts.get(words)
         if known is None:
-            known = _stock_count(cells, line, bad)
+            known = _stock_count(cells, line, bad, self._products)
             if known is not None and len(self._counts) < WORDS_KEPT:
                 self._counts[words] = known
         return known
 
 
-def _stock_count(row: Mapping[str, str], line: int, bad: list[BadRow]) -> StockCountInput | None:
+def _stock_count(
+    row: Mapping[str, str], line: int, bad: list[BadRow], known: Set[str] | None
+) -> StockCountInput | None:
     told = {"product_code": row["product_code"], "count": row["count"]}
     if row.get("expires_on"):
         told["expires_on"] = row["expires_on"]
     try:
-        return StockCountInput.model_validate(told)
+        count = StockCountInput.model_validate(told)
     except ValidationError as error:
         bad += [
             BadRow(line, _path(item["loc"]), item["type"], item["msg"])
             for item in error.errors(include_url=False, include_input=False)
         ]
         return None
+    if known is not None and count.product_code not in known:
+        detail = f"no catalogue has a product {count.product_code}"
+        bad.append(BadRow(line, "product_code", UNKNOWN_PRODUCT, detail))
+        return None
+    return count
 
 
 def _cell(

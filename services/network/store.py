@@ -17,6 +17,7 @@ from schemas.network import (
     PutPharmacy,
     StockCounted,
 )
+from services.catalogue import catalogue
 from services.kit import queries
 from services.kit.db import Connection
 from services.kit.service import LookupContext, ProjectContext
@@ -33,13 +34,24 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     found: dict[UUID, Any] = {}
     if puts:
         zones = await _timezones(context.conn, [put.city for _, put in puts])
-        found |= {incoming.id: CityFound(zones.get(put.city)) for incoming, put in puts}
+        found |= {
+            incoming.id: CityFound(zones.get(put.city), unknown(put.prices))
+            for incoming, put in puts
+        }
     if counts:
         last = await _last_counts(context.conn, [count for _, count in counts])
         found |= {
-            incoming.id: CountsFound(last.get(count.pharmacy_id, {})) for incoming, count in counts
+            incoming.id: CountsFound(
+                last.get(count.pharmacy_id, {}), unknown(one.product_code for one in count.counts)
+            )
+            for incoming, count in counts
         }
     return found
+
+
+def unknown(codes: Iterable[str]) -> frozenset[str]:
+    """Those of the products that the catalogue of this process does not have."""
+    return frozenset(codes) - catalogue().products.keys()
 
 
 async def project(context: ProjectContext) -> None:

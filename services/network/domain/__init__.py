@@ -59,16 +59,24 @@ class State(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CityFound:
-    """Looked up for PutPharmacy: the city's time zone, None when the city is unknown."""
+    """Looked up for PutPharmacy: the city's time zone, None when the city is unknown.
+
+    `unknown` are its products that no catalogue has.
+    """
 
     timezone: str | None
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class CountsFound:
-    """Looked up for CountStock: when each product was counted last."""
+    """Looked up for CountStock: when each product was counted last.
+
+    `unknown` are those that no catalogue has.
+    """
 
     counted_at: Mapping[str, datetime]
+    unknown: frozenset[str] = frozenset()
 
 
 def city_id(code: str) -> UUID:
@@ -164,12 +172,13 @@ def put_pharmacy(state: State, command: PutPharmacy, now: datetime, facts: Facts
     """Add or replace the whole record; the owner never changes."""
     if refusal := _not_theirs(state, facts):
         return refusal
-    if flaws := pharmacy_flaws(command):
+    found = facts.found
+    unknown = found.unknown if isinstance(found, CityFound) else frozenset()
+    if flaws := pharmacy_flaws(command, unknown):
         return _refused(flaws)
     if state.pharmacy is not None and state.pharmacy.city != command.city:
         detail = f"this pharmacy stands in {state.pharmacy.city}; another city is another pharmacy"
         return invalid("city_fixed", detail, field="city", status=422)
-    found = facts.found
     if not isinstance(found, CityFound) or found.timezone is None:
         return invalid("unknown_city", f"no city {command.city}", field="city", status=422)
     record = _record(state, in_wgs84(command), found.timezone, facts)
@@ -185,9 +194,10 @@ def count_stock(state: State, command: CountStock, now: datetime, facts: Facts) 
         return _unknown_pharmacy()
     if refusal := _not_theirs(state, facts):
         return refusal
-    if flaws := count_flaws(command, now):
+    found = facts.found if isinstance(facts.found, CountsFound) else CountsFound({})
+    if flaws := count_flaws(command, now, found.unknown):
         return _refused(flaws)
-    last = facts.found.counted_at if isinstance(facts.found, CountsFound) else {}
+    last = found.counted_at
     newer = tuple(
         count
         for count in command.counts

@@ -1,6 +1,6 @@
 """What is wrong with a record, field by field. Every flaw is found, not only the first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,6 +14,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 MAX_HOLIDAYS = 400
 MAX_PRICES = 20_000
 MAX_PRICE_FEN = 100_000_000
+UNKNOWN_PRODUCT = "unknown_product"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,11 @@ class Flaw:
     detail: str
 
 
-def pharmacy_flaws(command: PutPharmacy) -> tuple[Flaw, ...]:
-    """All that is wrong with the record itself; the city and the owner are checked elsewhere."""
+def pharmacy_flaws(command: PutPharmacy, unknown: Set[str] = frozenset()) -> tuple[Flaw, ...]:
+    """All that is wrong with the record itself; the city and the owner are checked elsewhere.
+
+    `unknown` are those of its products that no catalogue has.
+    """
     if command.datum not in DATUMS:
         detail = f"the datum is one of {', '.join(DATUMS)}"
         return (Flaw("datum", "unknown_datum", detail),)
@@ -36,6 +40,7 @@ def pharmacy_flaws(command: PutPharmacy) -> tuple[Flaw, ...]:
         *_hour_flaws(command),
         *_holiday_flaws(command),
         *_price_flaws(command),
+        *_unknown_flaws([(f"prices.{code}", code) for code in command.prices], unknown),
     )
 
 
@@ -58,8 +63,10 @@ def service_area(command: PutPharmacy) -> Ring:
     return circle(command.lat, command.lon, float(command.radius_m or 0))
 
 
-def count_flaws(command: CountStock, now: datetime) -> tuple[Flaw, ...]:
-    """A count from the future, or the same product twice."""
+def count_flaws(
+    command: CountStock, now: datetime, unknown: Set[str] = frozenset()
+) -> tuple[Flaw, ...]:
+    """A count from the future, the same product twice, or one that no catalogue has."""
     flaws: list[Flaw] = []
     if command.counted_at > now + CLOCK_SKEW:
         flaws.append(Flaw("counted_at", "in_the_future", "counted later than now"))
@@ -69,7 +76,17 @@ def count_flaws(command: CountStock, now: datetime) -> tuple[Flaw, ...]:
             detail = f"{count.product_code} stands twice in one count"
             flaws.append(Flaw(f"counts.{number}.product_code", "duplicate_product", detail))
         seen.add(count.product_code)
+    if unknown:
+        named = [(f"counts.{n}.product_code", c.product_code) for n, c in enumerate(command.counts)]
+        flaws += _unknown_flaws(named, unknown)
     return tuple(flaws)
+
+
+def _unknown_flaws(named: Iterable[tuple[str, str]], unknown: Set[str]) -> Iterator[Flaw]:
+    """Nobody could order it, and a code that is mistyped would be missed where it is meant."""
+    for field, code in named:
+        if code in unknown:
+            yield Flaw(field, UNKNOWN_PRODUCT, f"no catalogue has a product {code}")
 
 
 def _place_flaws(command: PutPharmacy) -> Iterator[Flaw]:

@@ -1,9 +1,10 @@
 """Network on a real database: records, counts, files and the intake topic."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, time, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ import pytest
 
 from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Command
+from schemas.network import CountStock, OpeningInput, PutPharmacy
+from services.catalogue import catalogue
 from services.kit.handler import Shell
 from services.kit.ids import new_id, partition_of
 from services.kit.service import Record
@@ -21,10 +24,21 @@ from services.network.app import SERVICE
 from services.network.domain import city_id
 from tests.databases import Database
 from tests.integration.standing import stand_still, standing
-from tests.unit.network.samples import CITY, PHARMACY_ID, ZONE, count_stock, put_pharmacy
+from tests.unit.network import samples
+from tests.unit.network.samples import CITY, PHARMACY_ID, ZONE
 
 pytestmark = pytest.mark.live
+# What the catalogue knows; a sample's products it does not.
+FIRST, OTHER = sorted(catalogue().products)[:2]
 CITY_BODY = {"city": CITY, "name": "Test city", "timezone": ZONE, "tiers": ["30", "60"]}
+
+
+def put_pharmacy(**changes: Any) -> PutPharmacy:
+    return samples.put_pharmacy(**{"prices": {FIRST: 1250, OTHER: 300}, **changes})
+
+
+def count_stock(at: datetime = NOW, counts: Mapping[str, int] = MappingProxyType({})) -> CountStock:
+    return samples.count_stock(at, **(counts or {FIRST: 10}))
 
 
 @dataclass
@@ -105,15 +119,15 @@ async def test_a_pharmacy_and_its_stock_are_kept_shown_and_published(network: Ne
     answer = await network.post("/v1/pharmacies", put_pharmacy())
     assert answer.json() == {"pharmacy_id": str(PHARMACY_ID)}
     await network.post("/v1/pharmacies", put_pharmacy())
-    counted = await network.post("/v1/pharmacies/stock", count_stock(DRUG00001=5, DRUG00002=0))
+    counted = await network.post("/v1/pharmacies/stock", count_stock(counts={FIRST: 5, OTHER: 0}))
     assert counted.json()["taken"] == 2
-    older = count_stock(NOW - timedelta(hours=1), DRUG00001=99)
+    older = count_stock(NOW - timedelta(hours=1), {FIRST: 99})
     assert (await network.post("/v1/pharmacies/stock", older)).json()["taken"] == 0
 
     shown = (await network.get(f"/v1/pharmacies/{PHARMACY_ID}")).json()
     assert shown["timezone"] == ZONE
     counts = {row["product_code"]: row["count"] for row in shown["stock"]}
-    assert counts == {"DRUG00001": 5, "DRUG00002": 0}
+    assert counts == {FIRST: 5, OTHER: 0}
     assert await network.published() == ["CityConfigured", "PharmacyChanged", "StockCounted"]
     keys = await network.shell.pool.fetch("SELECT DISTINCT key FROM outbox ORDER BY key")
     assert {row["key"] for row in keys} == {PHARMACY_ID, city_id(CITY)}
@@ -175,16 +189,62 @@ async def test_of_a_file_the_good_rows_are_taken_and_the_bad_ones_named(network:
     assert await network.shell.pool.fetchval("SELECT count(*) FROM pharmacy") == 450
 
     stranger = new_id()
-    rows = [f"{one},DRUG00001,7" for one in ids] + [f"{stranger},DRUG00001,7", f"{ids[0]},x,7"]
+    rows = [f"{one},{FIRST},7" for one in ids]
+    rows += [f"{stranger},{FIRST},7", f"{ids[0]},x,7", f"{ids[0]},DRUG00001,7"]
+    rows += [f"{ids[0]},{OTHER},-7"]
     text = "\n".join(["pharmacy_id,product_code,count", *rows])
     report = await network.send_file(text, "text/csv")
-    assert (report["rows"], report["taken"], report["bad"]) == (452, 450, 2)
+    assert (report["rows"], report["taken"], report["bad"]) == (454, 450, 4)
     named = [(row["line"], row["column"], row["code"]) for row in report["bad_rows"]]
     assert named == [
         (452, "pharmacy_id", "not_found"),
         (453, "product_code", "string_pattern_mismatch"),
+        (454, "product_code", "unknown_product"),
+        (455, "count", "greater_than_equal"),
     ]
     assert await network.shell.pool.fetchval("SELECT sum(count) FROM stock") == 3150
+
+
+BOW_TIE = ((121.46, 31.22), (121.48, 31.24), (121.48, 31.22), (121.46, 31.24), (121.46, 31.22))
+SWAPPED = tuple((lat, lon) for lon, lat in BOW_TIE)
+NEVER = (OpeningInput(weekday=1, opens=time(8), closes=time(8)),)
+BAD: tuple[tuple[Command, str], ...] = (
+    (put_pharmacy(radius_m=None, area=BOW_TIE), "area"),
+    (put_pharmacy(radius_m=None, area=SWAPPED), "area"),
+    (put_pharmacy(openings=NEVER), "openings.0.closes"),
+    (put_pharmacy(prices={FIRST: 100, "NOBODY001": 100}), "prices.NOBODY001"),
+    (count_stock(counts={FIRST: 1, "NOBODY001": 1}), "counts.1.product_code"),
+    (count_stock(NOW + timedelta(hours=1)), "counted_at"),
+    (count_stock(NOW.replace(year=8999)), "counted_at"),
+)
+
+
+async def test_what_cannot_be_is_refused_by_field_at_every_door(network: Network) -> None:
+    await network.post("/v1/pharmacies", put_pharmacy())
+    await network.post("/v1/pharmacies/stock", count_stock())
+    before = await network.published()
+    for command, field in BAD:
+        shop = isinstance(command, PutPharmacy)
+        answer = await network.post(f"/v1/pharmacies{'' if shop else '/stock'}", command)
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+        if shop:
+            line = command.model_dump_json(exclude_none=True)
+            report = await network.send_file(line, "application/x-ndjson")
+            assert [row["column"] for row in report["bad_rows"]] == [field]
+    told = await network.intake("chain-a", *(command for command, _ in BAD))
+    assert [accepted for accepted, _ in told] == [False] * len(BAD)
+    kept = await network.shell.pool.fetch("SELECT state, field FROM parked ORDER BY id")
+    assert [tuple(row) for row in kept] == [("refused", field) for _, field in BAD]
+
+    negative = count_stock().model_dump(mode="json")
+    negative["counts"][0]["count"] = -1
+    refused = await network.post("/v1/pharmacies/stock", negative)
+    assert refused.json()["errors"][0]["field"] == "counts.0.count"
+    # What was there holds, and the next good one is taken.
+    assert [one for one in await network.published() if one != "CommandAnswered"] == before
+    later = await network.post("/v1/pharmacies/stock", count_stock(NOW + timedelta(minutes=1)))
+    assert later.json()["taken"] == 1
 
 
 async def test_a_file_sent_twice_changes_nothing(network: Network) -> None:

@@ -97,6 +97,18 @@ def test_every_bad_count_is_named_by_line_and_column() -> None:
     ]
 
 
+def test_products_of_no_catalogue_are_named_and_the_other_rows_taken() -> None:
+    known = frozenset({"DRUG00001"})
+    rows = f"{PHARMACY_ID},DRUG00001,5\n{PHARMACY_ID},DRUG00002,6\n{SECOND},DRUG00002,6\n"
+    text = "pharmacy_id,product_code,count\n" + rows
+    reading = bulk.read(text.encode(), Form.CSV, NOW, known)
+    assert [batch.lines for batch in reading.batches] == [(2,)]
+    assert faults(reading) == [(n, "product_code", "unknown_product") for n in (3, 4)]
+    line = put_pharmacy().model_dump_json(exclude_none=True)
+    reading = bulk.read(line.encode(), Form.NDJSON, NOW, known)
+    assert faults(reading) == [(1, "prices.DRUG00002", "unknown_product")]
+
+
 @pytest.mark.parametrize(
     ("header", "column", "code"),
     [

@@ -156,6 +156,17 @@ def test_a_bad_record_is_refused_by_field(changes: dict[str, Any], where: str, c
     assert (outcome.decision.field, outcome.decision.status) == (where, 422)
 
 
+def test_a_product_of_no_catalogue_is_refused_by_its_field() -> None:
+    nobodys = frozenset({"DRUG00002"})
+    put = given(domain).when(put_pharmacy(), facts=facts(found=CityFound(ZONE, nobodys)))
+    put.then_invalid("unknown_product")
+    assert (put.decision.field, put.decision.status) == ("prices.DRUG00002", 422)
+    count = count_stock(DRUG00001=1, DRUG00002=2)
+    counted = given(domain, known()).when(count, facts=facts(found=CountsFound({}, nobodys)))
+    counted.then_invalid("unknown_product")
+    assert counted.decision.field == "counts.1.product_code"
+
+
 def test_two_openings_a_day_make_a_break() -> None:
     openings = (
         OpeningInput(weekday=1, opens=time(14), closes=time(20)),
