@@ -174,7 +174,7 @@ LEADS_TO: dict[str, Causes] = {
 }
 # Claim makes what an earlier fact led to once nothing else is open; whatever comes by then starts
 # that step without being its cause.
-NEXT_STEP = frozenset({"services.claim.domain.work.carry_on"})
+NEXT_STEP = frozenset({"services.claim.domain.steps.carry_on"})
 
 
 def edges(table: dict[str, Causes], left_out: Iterable[tuple[str, str]]) -> Graph:

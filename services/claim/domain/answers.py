@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.claim import DeclineReason, Split
 from services.claim.domain.checking import Bill, Compared, compare
+from services.claim.domain.choices import decline, payer_silent, without_payer
 from services.claim.domain.notes import (
     KEPT_DISPUTE,
     Captured,
@@ -34,22 +35,10 @@ from services.claim.domain.notes import (
     Use,
 )
 from services.claim.domain.settlement import day_in_china
-from services.claim.domain.state import (
-    Attempt,
-    Phase,
-    State,
-    Step,
-)
+from services.claim.domain.state import Attempt, Phase, State, Step
+from services.claim.domain.steps import authorise, carry_on, self_paid_split
 from services.claim.domain.vouchers import BAD_VOUCHER, refuse_voucher
-from services.claim.domain.work import (
-    Work,
-    authorise,
-    carry_on,
-    decline,
-    payer_silent,
-    self_paid_split,
-    without_payer,
-)
+from services.claim.domain.work import Work
 from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, TimerFired, stale
 
 SETTLE_TRIES_MAX = 2

@@ -24,6 +24,7 @@ from schemas.dispatch import DispatchCancelled, DispatchExhausted, PharmacyAssig
 from schemas.review import CancelForwarded as ReviewCancelForwarded
 from schemas.review import ReviewApproved, ReviewCancelled, ReviewRejected
 from schemas.values import CancelCause, CancelResult, Outcome
+from services.claim.domain.choices import decline, go_on_self_paid
 from services.claim.domain.notes import (
     KEPT_DISPUTE,
     Assigned,
@@ -43,11 +44,8 @@ from services.claim.domain.notes import (
     SettlementMade,
     ShareAccepted,
 )
-from services.claim.domain.state import (
-    Phase,
-    State,
-    Step,
-)
+from services.claim.domain.state import Phase, State, Step
+from services.claim.domain.steps import ask_eligibility, authorise, carry_on, close, interrupt
 from services.claim.domain.vouchers import (
     NEW_VOUCHER,
     SELF_PAY,
@@ -61,12 +59,6 @@ from services.claim.domain.work import (
     SELF_PAY_ASK,
     SHARE_ASK,
     Work,
-    ask_eligibility,
-    authorise,
-    carry_on,
-    close,
-    decline,
-    go_on_self_paid,
 )
 from services.kit.decision import Decision, Facts, TimerFired, check_answer, early, invalid, stale
 
@@ -109,7 +101,7 @@ def cancel(state: State, message: ReviewCancelForwarded, now: datetime, facts: F
         case Phase.AUTHORISING:
             work = Work(state, now, facts)
             work.record(_answer(message, _result(message.cause)))
-            work.interrupt(Ending(outcome=_outcome(message.cause)))
+            interrupt(work, Ending(outcome=_outcome(message.cause)))
         case Phase.OPEN:
             work = Work(state, now, facts)
             work.record(
@@ -204,7 +196,7 @@ def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Fact
         return verdict
     work = Work(state, now, facts)
     _pay_ride(work, late=False)
-    work.interrupt(Ending(outcome=Outcome.RETURNED))
+    interrupt(work, Ending(outcome=Outcome.RETURNED))
     return work.decision()
 
 
@@ -229,7 +221,7 @@ def fail(state: State, message: AttemptFailed, now: datetime, facts: Facts) -> D
     if not state.live:
         return stale(f"attempt {message.attempt} is known to have failed")
     work = Work(state, now, facts)
-    work.interrupt(AttemptLost(number=message.attempt))
+    interrupt(work, AttemptLost(number=message.attempt))
     return work.decision()
 
 
@@ -453,7 +445,7 @@ def _of_settled(state: State, message: ParcelDelivered | ParcelReturned) -> Deci
 
 def _end(state: State, outcome: Outcome, now: datetime, facts: Facts) -> Decision:
     work = Work(state, now, facts)
-    work.interrupt(Ending(outcome=outcome))
+    interrupt(work, Ending(outcome=outcome))
     return work.decision()
 
 

@@ -1,9 +1,11 @@
 """A voucher that the payer refuses: its holder is asked for another, a few times."""
 
 from schemas.claim import AnswerAsk, DeclineReason
+from services.claim.domain.choices import price_known, without_payer
 from services.claim.domain.notes import Questioned, VoucherRefused, VoucherRenewed
 from services.claim.domain.state import Step
-from services.claim.domain.work import Work, carry_on, price_known, without_payer
+from services.claim.domain.steps import carry_on
+from services.claim.domain.work import Work
 from services.kit.decision import Decision, invalid
 
 VOUCHER_ASK = "voucher"
