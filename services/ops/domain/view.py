@@ -319,8 +319,7 @@ def _changed(state: State, note: Note) -> dict[str, Any]:
 def _changed_attempt(state: State, note: Note) -> dict[str, Any]:
     match note:
         case Offered(offer_id=offer_id, ended=ended):
-            known = state.offers.get(offer_id, False)
-            return {"offers": {**state.offers, offer_id: known or ended}}
+            return _offered(state, offer_id, ended=ended)
         case Reached(attempt=attempt, rank=rank):
             furthest = max(rank, state.attempts.get(attempt, Attempt()).rank)
             return _attempt(state, attempt, rank=furthest)
@@ -340,6 +339,16 @@ def _told(state: State, note: Told) -> dict[str, Any]:
     if note.part:
         change[note.part] = Moment(state=note.state, at=note.at)
     return change
+
+
+def _offered(state: State, offer_id: UUID, *, ended: bool) -> dict[str, Any]:
+    """Two offers may stand at once: of an order with one left nobody else is sought."""
+    known = state.offers.get(offer_id, False)
+    offers = {**state.offers, offer_id: known or ended}
+    said = state.dispatch
+    if all(offers.values()) or said is None or said.state != "searching":
+        return {"offers": offers}
+    return {"offers": offers, "dispatch": said.model_copy(update={"state": "offered"})}
 
 
 def _attempt(state: State, number: int, **change: Any) -> dict[str, Any]:

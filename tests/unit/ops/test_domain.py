@@ -168,6 +168,16 @@ def test_fleets_are_called_and_only_the_one_that_comes_hears_the_rest() -> None:
     ]
 
 
+def test_while_one_of_two_offers_stands_nothing_else_is_sought() -> None:
+    state, _ = fold([road.authorised(), road.promised(), road.offered(1), road.offered(2)])
+    states = []
+    for fact in (road.offer_declined(1), road.offer_declined(2)):
+        state, _ = fold([fact], state)
+        assert state.dispatch is not None
+        states.append((state.dispatch.state, place_of(state)))
+    assert states == [("offered", Place.OFFERED), ("searching", Place.AUTHORISED)]
+
+
 def test_the_hospital_hears_everything_but_the_offers() -> None:
     facts = road.happy_order()
     _, told = fold(facts)
