@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.claim.many import FAULTS, market
 
-LONG_CLAIMS = 1_000_000
+LONG_CLAIMS, PIECES = 1_000_000, 20
 
 
 def test_no_fen_is_unexplained_among_many_claims() -> None:
@@ -18,8 +18,8 @@ def test_no_fen_is_unexplained_among_many_claims() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(PIECES))
 def test_no_fen_is_unexplained_among_a_million(seed: int) -> None:
-    found = market(LONG_CLAIMS // 10, seed, share=0.05)
+    found = market(LONG_CLAIMS // PIECES, seed, share=0.05)
     assert found.unexplained_fen == 0
-    assert sum(found.outcomes.values()) == LONG_CLAIMS // 10
+    assert sum(found.outcomes.values()) == LONG_CLAIMS // PIECES

@@ -1,12 +1,16 @@
 """Packs of cities: what is shipped is sound, and every fault is named by file, line and reason."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from schemas.values import Tier
-from services.commands import city
+from services.claim.api import PayerAway
+from services.commands import city, client
 from services.network import packs
 
 SOUND = (packs.INSTALLED / "990101" / packs.FILE).read_text()
@@ -125,6 +129,28 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
     assert "990101 Synthetic city of rivers" in capsys.readouterr().out
     assert city.main(["check", str(written(tmp_path, SOUND.replace("km_h", "kmh", 1)))]) == 1
     assert "unknown_key" in capsys.readouterr().err
+
+
+def test_loading_tells_the_network_of_the_city_and_claim_of_its_payers_hours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={})
+
+    def connect(home: Path) -> httpx.Client:
+        return httpx.Client(base_url="http://here", transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(client, "connect", connect)
+    assert city.main(["load", str(packs.INSTALLED), "--home", str(tmp_path)]) == 0
+    assert [path for path, _ in seen] == ["/v1/cities", "/v1/payers/away"] * 2
+    [rivers, hills] = [PayerAway.model_validate(body) for path, body in seen if "payers" in path]
+    assert (rivers.city, rivers.area) == ("990101", "990000")
+    assert [(row.begins, row.ends) for row in rivers.hours] == [(time(3, 30), time(3, 40))]
+    # A pack that says nothing takes back what the city's said before
+    assert (hills.city, hills.hours) == ("990102", ())
 
 
 def test_a_file_is_sent_in_parts_that_stand_alone(tmp_path: Path) -> None:
