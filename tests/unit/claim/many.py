@@ -5,6 +5,7 @@ books are the real ones, the shell, the messages and the databases are not part 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -17,6 +18,7 @@ from services.catalogue import products
 from services.claim import domain
 from services.claim.book import book
 from services.claim.domain.checking import Known
+from services.claim.domain.notes import SettlementMade, SettlementUndone, Use
 from services.claim.domain.state import Phase, Step
 from services.claim.ledger import Account, transfer_of
 from services.kit.decision import Actor, CallAnswered, CallOutcome, Decision, Message
@@ -91,7 +93,11 @@ class Payer:
         match call.kind:
             case "eligibility":
                 who = self.person(number)
-                return {"insutype": who.insutype, "psn_type": who.psn_type, "person_ref": ""}
+                return {
+                    "insutype": who.insutype,
+                    "psn_type": who.psn_type,
+                    "person_ref": who.psn_no,
+                }
             case "presettle":
                 priced, _ = self.price(self.person(number), call.request)
                 return {"presettlement_id": f"PS-{order}", **_altered(priced, wrong)}
@@ -160,6 +166,7 @@ class Market:
     def claim(self, number: int, person: int) -> None:
         """One order from approval to its end, then both books compared."""
         order, story = f"O{number}", Brisk(found=Known(book()))
+        before = self.payer.person(person)
         dice = self.payer.dice
         area = s.order().model_copy(update={"payer_area": AREA})
         story.apply(s.approved().model_copy(update={"order": area}))
@@ -181,6 +188,7 @@ class Market:
             self._quiet(story, order, person)
         assert story.state.phase is Phase.CLOSED, story.state
         self.outcomes[str(story.state.outcome)] += 1
+        assert self._year_follows(story, order, before, person), (number, before)
         self._compare(story, order)
 
     def _quiet(self, story: Story, order: str, person: int) -> None:
@@ -223,6 +231,23 @@ class Market:
         outcome = CallOutcome.UNKNOWN if silent else CallOutcome.DONE
         story.apply(CallAnswered(call.kind, call.ref, outcome, {} if silent else response))
 
+    def _year_follows(self, story: Story, order: str, before: Row, person: int) -> bool:
+        """Whether year and balance are as before but for what stands, there and in our books."""
+        first, now = before.insured(NOW.year).used, self.payer.person(person)
+        used, balance_fen = first, before.balance_fen
+        for key, row in self.payer.standing.items():
+            if key.startswith(f"{order}:"):
+                used = insured.moved(used, row["uses"], 1)
+                balance_fen -= row["priced"]["split"]["account_fen"]
+        after = now.insured(NOW.year).used
+        theirs = {pool: insured.fen(yuan) for pool, yuan in after.fund.items()}
+        ours = {pool: insured.fen(yuan) for pool, yuan in first.fund.items()}
+        for use in _uses(story):
+            ours |= {pool: ours.get(pool, 0) + fen for pool, fen in use.uses.fund.items()}
+        same = all(_some(getattr(after, n)) == _some(getattr(used, n)) for n in insured.FIELDS)
+        same = same and after.burden == used.burden and now.balance_fen == balance_fen
+        return same and _some(ours) == _some(theirs)
+
     def _compare(self, story: Story, order: str) -> None:
         ours: Counter[Account] = Counter()
         for fact in story.facts:
@@ -248,6 +273,24 @@ class Market:
         for key in [key for key in self.payer.standing if key.startswith(f"{order}:")]:
             del self.payer.standing[key]
         self.provider.taken.clear()
+
+
+def _uses(story: Story) -> list[Use]:
+    """What the settlements that stand took of the year, by our own books."""
+    found: dict[str, Use] = {}
+    for fact in story.facts:
+        match fact:
+            case SettlementMade(use=Use() as use):
+                found[fact.settlement_id] = use
+            case SettlementUndone():
+                found.pop(fact.settlement_id, None)
+            case _:
+                pass
+    return list(found.values())
+
+
+def _some(pools: Mapping[str, Any]) -> dict[str, Any]:
+    return {pool: fen for pool, fen in pools.items() if fen}
 
 
 def _altered(priced: dict[str, Any], wrong: bool) -> dict[str, Any]:
