@@ -1,6 +1,6 @@
 """What the rules look at: one prescription as far as it is known. `None` always means unknown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -26,11 +26,14 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-# Ways to take one drug that are kept reckoned.
-_WAYS_MAX = 64
 # Days that no supply lasts.
 _EVER = 1_000_000
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+def begins(codes: Iterable[str], prefixes: tuple[str, ...]) -> bool:
+    """Whether one of the codes begins with one of these."""
+    return bool([code for code in codes if code.startswith(prefixes)])
 
 
 @lru_cache(10_000)
@@ -98,6 +101,14 @@ class Caution(NamedTuple):
     standing: str
 
 
+_NUMBERS: dict[str, int] = {}
+
+
+def bit_of(mark: str) -> int:
+    """A bit for each ingredient and group of this process."""
+    return 1 << _NUMBERS.setdefault(mark, len(_NUMBERS))
+
+
 @dataclass(eq=False, slots=True)
 class Drug:
     """What is known of a drug, by whatever name it was called. Compared by identity.
@@ -142,15 +153,18 @@ class Drug:
     groups: tuple[str, ...] = field(init=False)
     acts: bool = field(init=False)
     marks: frozenset[str] = field(init=False)
-    measured: dict[tuple[object, ...], "Measured"] = field(init=False)
+    bits: int = field(init=False)
+    ways: dict[tuple[object, ...], "Way"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.measured = {}
+        self.ways = {}
         groups = (code[:5] for code in self.atcs if len(code) == 7)
         self.groups = tuple(dict.fromkeys(groups))
         # In the whole body, decoctions apart; by `marks` such drugs know what they share.
         self.acts = self.known and not self.topical and not self.herbal
         self.marks = self.ingredients.union(self.groups) if self.acts else frozenset()
+        # The same as bits of a number, by which many drugs are compared at once.
+        self.bits = sum(bit_of(mark) for mark in self.marks)
 
     @property
     def compound(self) -> bool:
@@ -252,9 +266,20 @@ class Measured(NamedTuple):
     part_of_pack: tuple[int, int] | None
 
 
+@dataclass(eq=False, slots=True)
+class Way:
+    """One way to take one drug, and what was reckoned of it. Compared by identity."""
+
+    dose: Amount | None = None
+    rate: Fraction | None = None
+    once: bool = False
+    units_per_pack: Fraction | None = None
+    measured: Measured | None = None
+
+
 @dataclass(eq=False)
 class Line:
-    """One line of the prescription; lines of one drug with equal `written` have equal amounts."""
+    """One line of the prescription; lines of one drug with one `way` have equal amounts."""
 
     number: int
     drug: Drug
@@ -271,7 +296,7 @@ class Line:
     skin_test: str | None = None
     usage: str = ""
     note: str = ""
-    written: tuple[object, ...] | None = None
+    way: Way = field(default_factory=Way)
     code: str = ""
 
     @property
@@ -325,26 +350,18 @@ class Line:
     @property
     def amounts(self) -> tuple[Given, ...]:
         """Each ingredient with what one dose and one day bring of it."""
-        return self._measured.amounts
+        return (self.way.measured or self._measured()).amounts
 
-    @lazy
     def _measured(self) -> Measured:
-        """Reckoned once for all lines that are written alike (`written`)."""
-        key, known = self.written, self.drug.measured
-        found = None if key is None else known.get(key)
-        if found is None:
-            parts = self.drug.parts
-            given = tuple(Given(part, self.each_time(part), self.each_day(part)) for part in parts)
-            found = Measured(given, self._part_of_pack())
-            if key is not None:
-                if len(known) >= _WAYS_MAX:
-                    known.clear()
-                known[key] = found
+        """Reckoned once for all lines that are written alike."""
+        parts = self.drug.parts
+        given = tuple(Given(part, self.each_time(part), self.each_day(part)) for part in parts)
+        found = self.way.measured = Measured(given, self._part_of_pack())
         return found
 
     def packs_for(self, days: int) -> int | None:
         """The fewest packs that last `days`; None when that cannot be told."""
-        part = self._measured.part_of_pack
+        part = (self.way.measured or self._measured()).part_of_pack
         if part is None:
             return None
         # Whole numbers only: this is asked of every line by every rule of supply.
@@ -360,9 +377,11 @@ class Line:
     @lazy
     def lasts(self) -> int:
         """Days of supply, as declared or as packed; a broken pack does not count."""
-        declared = self.days or 0
-        part, quantity = self._measured.part_of_pack, self.quantity
-        if part is None or quantity is None or quantity <= 1:
+        declared, quantity = self.days or 0, self.quantity
+        if quantity is None or quantity <= 1:
+            return declared
+        part = (self.way.measured or self._measured()).part_of_pack
+        if part is None:
             return declared
         if self.once or not part[0]:
             return _EVER if quantity > (self.packs_for(1) or 1) else declared
@@ -414,6 +433,10 @@ class Case:
         """Days of supply of the line that lasts longest."""
         return max([line.lasts for line in self.lines], default=0)
 
+    def exceeding(self, days: int) -> list[Line]:
+        """The lines with more than `days` of supply."""
+        return [line for line in self.lines if line.lasts > days]
+
     @lazy
     def known(self) -> tuple[Line, ...]:
         """The lines whose drug the catalogue knows."""
@@ -427,7 +450,7 @@ class Case:
 
     def has_diagnosis(self, prefixes: tuple[str, ...]) -> bool:
         """Whether an ICD-10 code of the sheet or a known condition begins with one of these."""
-        return any(code.startswith(prefixes) for code in self.diagnosis_codes)
+        return begins(self.diagnosis_codes, prefixes)
 
 
 class Hit(NamedTuple):
@@ -445,6 +468,12 @@ class Hit(NamedTuple):
     standing: str = ""
     source: str = ""
     inputs: tuple[tuple[str, str], ...] = ()
+
+
+def of_line(line: Line, en: str, zh: str) -> Hit:
+    """The usual word on one line."""
+    # Past the constructor, in the order of the fields: a prescription has some ten of them.
+    return tuple.__new__(Hit, (en, zh, (line.number,), False, None, "", "", ()))
 
 
 def unknown(en: str, zh: str, *lines: int) -> Hit:

@@ -1,6 +1,6 @@
 """Apply a pack to one case."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -106,62 +106,70 @@ class Engine:
         found: list[Finding] = []
         for rule, ask, figures in self.pack.plan(case.now).asked_of(subject):
             if scopes is None or rule.scope in scopes:
-                before = len(found)
-                for hit in ask(subject, figures):
-                    found.append(finding_of(rule, hit, case))
-                if len(found) > before + 1:
-                    found[before:] = _in_place(found[before:])
+                hits = [*ask(subject, figures)]
+                if hits:
+                    found += findings_of(rule, hits, case)
         # Rules come in the order of their ids, so only the severities are left to sort by.
         found.sort(key=_rank)
         kind = KINDS[found[0].severity] if found else _PASS
         return Verdict(kind, tuple(found), self.pack.id, self.drugs.catalogue.version)
 
 
-def _in_place(found: list[Finding]) -> list[Finding]:
-    """What one rule says, in a fixed order, and everything once."""
-    found.sort(key=lambda finding: (RANK[finding.severity], finding.lines, finding.en))
-    return [each for n, each in enumerate(found) if n == 0 or each != found[n - 1]]
-
-
 def _rank(finding: Finding) -> int:
     return RANK[finding.severity]
 
 
-def judge_rule(rule: Rule, subject: Subject) -> Iterator[Finding]:
+def judge_rule(rule: Rule, subject: Subject) -> list[Finding]:
     """What one rule says."""
-    for hit in CHECKS[rule.check].ask(subject, rule.figures):
-        yield finding_of(rule, hit, subject.case)
+    return findings_of(rule, [*CHECKS[rule.check].ask(subject, rule.figures)], subject.case)
 
 
-def finding_of(rule: Rule, hit: Hit, case: Case) -> Finding:
-    """A hit with all that stands to it."""
-    rule_id, version, code, own, unsure, source, standing = rule.spoken
-    severity = hit.severity or (unsure if hit.unverified else own)
-    en, zh = hit.en, hit.zh
-    if severity is _PRESCRIBER and case.signed_again and not hit.unverified:
-        reason = case.signed_again.get(rule_id) or case.signed_again.get(code)
-        if reason and reason.strip():
-            # The law leaves it to the prescriber; that he has signed for it a pharmacist reads.
-            severity = Severity.PHARMACIST
-            en = f"{en} (the prescriber signed again: {reason.strip()})"
-            zh = f"{zh}（医师已再次签名确认：{reason.strip()}）"
-    # In the order of the fields, past the constructor: some fifteen are made a prescription.
-    return tuple.__new__(
-        Finding,
-        (
-            rule_id,
-            version,
-            severity,
-            code,
-            hit.lines,
-            en,
-            zh,
-            hit.source or source,
-            hit.standing or standing,
-            hit.unverified,
-            hit.inputs,
-        ),
+def findings_of(rule: Rule, hits: Sequence[Hit], case: Case) -> list[Finding]:
+    """The hits of one rule with all that stands to them, in a fixed order, and everything once."""
+    rule_id, version, code, own, unsure, rule_source, rule_standing = rule.spoken
+    if case.signed_again:
+        hits = [_signed_again(rule, hit, case) for hit in hits]
+    found = [
+        # In the order of the fields, past the constructor: some fifteen are made a prescription.
+        tuple.__new__(
+            Finding,
+            (
+                rule_id,
+                version,
+                severity or (unsure if unverified else own),
+                code,
+                lines,
+                en,
+                zh,
+                source or rule_source,
+                standing or rule_standing,
+                unverified,
+                inputs,
+            ),
+        )
+        for en, zh, lines, unverified, severity, standing, source, inputs in hits
+    ]
+    if len(found) == 1:
+        return found
+    found.sort(key=_order)
+    return [each for n, each in enumerate(found) if n == 0 or each != found[n - 1]]
+
+
+def _signed_again(rule: Rule, hit: Hit, case: Case) -> Hit:
+    """The law leaves it to the prescriber; that he has signed for it a pharmacist reads."""
+    reason = case.signed_again.get(rule.id) or case.signed_again.get(rule.code)
+    signed = (reason or "").strip()
+    if not signed or hit.unverified or (hit.severity or rule.severity) is not _PRESCRIBER:
+        return hit
+    return hit._replace(
+        severity=Severity.PHARMACIST,
+        en=f"{hit.en} (the prescriber signed again: {signed})",
+        zh=f"{hit.zh}（医师已再次签名确认：{signed}）",
     )
+
+
+def _order(finding: Finding) -> tuple[int, tuple[int, ...], str]:
+    return RANK[finding.severity], finding.lines, finding.en
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from services.review.rules.traits import traits_of
 if TYPE_CHECKING:
     from services.review.rules.pack import Rule
 
-# What a plan keeps by drug, and how many choices of rules.
+# What a plan keeps by drug, and how many sets of traits and choices of rules.
 _DRUGS_MAX, _CHOICES_MAX = 50_000, 20_000
 
 
@@ -45,6 +45,7 @@ class Plan:
         self._known: dict[Drug, _About] = {}
         self._asked: dict[int, tuple[Asked, ...]] = {}
         self._by_trait: dict[int, int] = {}
+        self._of_traits: dict[int, int] = {}
         self._by_days: list[tuple[int, int]] = []
         for number, asked in enumerate(self.all):
             self._place(number, asked.figures, CHECKS[asked.rule.check])
@@ -72,26 +73,34 @@ class Plan:
 
     def asked_of(self, subject: Subject) -> tuple[Asked, ...]:
         """Those that may have something to say, in the order of their ids."""
-        known = self._known
+        case, known = subject.case, self._known
         about = [known.get(drug) or self._learnt(drug) for drug in subject.drugs]
         present = 0
         for each in about:
             present |= each.paired
-        asked = self._always
-        traits, lasts = traits_of(subject), subject.case.lasts
-        for needed, rules in self._by_trait.items():
-            if needed & traits:
-                asked |= rules
+        traits, lasts = traits_of(subject), case.lasts
+        asked = self._of_traits.get(traits) or self._traited(traits)
         for days, rule in self._by_days:
             if lasts > days:
                 asked |= rule
-        for of_line in about[: len(subject.case.lines)]:
+        for of_line in about[: len(case.lines)]:
             asked |= of_line.rules
             if of_line.wanted & present:
                 for partner, rules in of_line.partners.items():
                     if partner & present:
                         asked |= rules
         return self._asked.get(asked) or self._listed(asked)
+
+    def _traited(self, traits: int) -> int:
+        """The rules that every case is asked, and those of its traits."""
+        found = self._always
+        for needed, rules in self._by_trait.items():
+            if needed & traits:
+                found |= rules
+        if len(self._of_traits) >= _CHOICES_MAX:
+            self._of_traits.clear()
+        self._of_traits[traits] = found
+        return found
 
     def _listed(self, asked: int) -> tuple[Asked, ...]:
         found = tuple(rule for number, rule in enumerate(self.all) if asked >> number & 1)

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 
 from schemas.prescription import (
     ClinicalPatient,
@@ -26,11 +24,15 @@ from services.review.rules.case import (
     Proofs,
     Sign,
     Supplied,
+    Way,
     exact,
 )
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import Engine
 from services.review.rules.pack import Pack
+
+# Ways to take one drug that are kept reckoned.
+_WAYS_MAX = 64
 
 
 def case_of(
@@ -84,34 +86,42 @@ def _besides(
     )
 
 
-@lru_cache(10_000)
-def _dose(value: Decimal) -> Amount:
-    return Amount(exact(value), COUNT)
-
-
 def _line(drugs: Drugs, pack: Pack, number: int, line: PrescribedLine) -> Line:
     drug = drugs.by_code(line.product_code, line.generic_name)
-    rate = pack.rates.get(line.frequency)
-    if rate is None and line.max_per_day is not None and line.frequency in pack.as_needed:
-        rate = Fraction(line.max_per_day)
+    written = line.dose, line.frequency, line.max_per_day, line.units_per_pack
+    way = drug.ways.get(written) or _way(drug, pack, line, written)
     return Line(
         number=number,
         drug=drug,
         name=line.generic_name,
         form=drug.form,
         route=line.route,
-        dose=_dose(line.dose),
+        dose=way.dose,
         frequency=line.frequency,
-        rate=rate,
-        once=line.frequency in pack.once,
+        rate=way.rate,
+        once=way.once,
         days=line.days,
         quantity=line.quantity,
-        units_per_pack=exact(line.units_per_pack),
+        units_per_pack=way.units_per_pack,
         skin_test=line.skin_test,
         usage=line.usage,
-        written=(line.dose, line.frequency, line.max_per_day, line.units_per_pack),
+        way=way,
         code=line.product_code,
     )
+
+
+def _way(drug: Drug, pack: Pack, line: PrescribedLine, written: tuple[object, ...]) -> Way:
+    """Kept with the drug, for all lines that are written alike."""
+    frequency = line.frequency
+    rate = pack.rates.get(frequency)
+    if rate is None and line.max_per_day is not None and frequency in pack.as_needed:
+        rate = Fraction(line.max_per_day)
+    once, units = frequency in pack.once, exact(line.units_per_pack)
+    found = Way(Amount(exact(line.dose), COUNT), rate, once, units)
+    if len(drug.ways) >= _WAYS_MAX:
+        drug.ways.clear()
+    drug.ways[written] = found
+    return found
 
 
 def _person(patient: ClinicalPatient, at: datetime) -> Person:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
-from services.review.rules.case import Case, Drug, Line
+from services.review.rules.case import Case, Drug, Line, bit_of
 from services.review.rules.lazy import lazy
 
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{0,2}\d{0,2}\*?")
@@ -104,17 +105,25 @@ class Subject:
         return (*[line.drug for line in case.lines], *case.beside, *(case.current or ()))
 
     @lazy
+    def twice(self) -> int:
+        """The bits of the marks which a line has in common with something else."""
+        once = twice = own = 0
+        for drug in self.drugs:
+            bits = drug.bits
+            twice |= once & bits
+            once |= bits
+        for line in self.case.lines:
+            own |= line.drug.bits
+        return own & twice
+
+    @lazy
     def shared(self) -> frozenset[str]:
         """The ingredients and groups which a line has in common with something else."""
-        once: set[str] = set()
-        twice: set[str] = set()
-        for drug in self.drugs:
-            if not once.isdisjoint(drug.marks):
-                twice |= once & drug.marks
-            once |= drug.marks
+        twice = self.twice
         if not twice:
             return frozenset()
-        return frozenset().union(*[line.drug.marks for line in self.case.lines]) & twice
+        marks = chain.from_iterable([line.drug.marks for line in self.case.lines])
+        return frozenset([mark for mark in marks if twice & bit_of(mark)])
 
     def taken(self, number: int) -> Taken:
         """One of the drugs with its line, if it has one."""

@@ -14,21 +14,24 @@ from services.review.rules.subject import Subject
     MINOR,
     EXTENDED,
     UNKNOWN_CURRENT,
-    SEVERAL,
     USAGE,
     UNMEASURED,
     UNSTATED,
     RENAMED,
     SHARED,
-) = (1 << number for number in range(17))
+    CROWDED,
+    MAYBE_FIRST,
+) = (1 << number for number in range(18))
 ADULT_YEARS = 18
 # Days for which a prescription may be in force without anybody having to look.
 VALID_DAYS = 3
+# Lines that nobody minds on one prescription.
+FEW_LINES = 5
 
 
 def traits_of(subject: Subject) -> int:
     """The traits of one case, as bits. One that is there too often costs a question, no more."""
-    return _of_sheet(subject) | _of_lines(subject) | (SHARED if subject.shared else 0)
+    return _of_sheet(subject) | _of_lines(subject) | (SHARED if subject.twice else 0)
 
 
 def _of_sheet(subject: Subject) -> int:
@@ -54,15 +57,16 @@ def _of_sheet(subject: Subject) -> int:
         found |= MINOR
     if case.valid_days is not None and not 1 <= case.valid_days <= VALID_DAYS:
         found |= EXTENDED
-    for drug in case.current or ():
-        if not drug.known:
-            found |= UNKNOWN_CURRENT
+    if case.first_visit is not False:
+        found |= MAYBE_FIRST
+    if case.current and [drug for drug in case.current if not drug.known]:
+        found |= UNKNOWN_CURRENT
     return found
 
 
 def _of_lines(subject: Subject) -> int:
     lines = subject.case.lines
-    found = SEVERAL if len(lines) > 1 else 0
+    found = CROWDED if len(lines) > FEW_LINES else 0
     for line in lines:
         if line.usage:
             found |= USAGE

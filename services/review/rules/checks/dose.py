@@ -1,6 +1,6 @@
 """How much: the label's maximum, the plausibility band, the form against the route."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from services.review.rules.case import (
     Line,
     Person,
     Severity,
+    Way,
     times,
     unknown,
 )
@@ -21,10 +22,13 @@ from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 
 _ONCE = Fraction(1)
+_NOBODY = Person()
 # Ways to take drugs that are kept reckoned.
 _RECKONED_MAX = 50_000
 # Whether too high, a day's amount and the usual one, in words.
 _Outside = tuple[bool, str, str]
+# Full months: from, and below.
+_Ages = tuple[int, int | None]
 
 
 class Routes(Figures):
@@ -46,6 +50,14 @@ class DoseRow(Figures):
     source: str
     standing: str = "verified"
 
+    @property
+    def limit(self) -> Limit:
+        """As the catalogue has its own."""
+        return Limit(
+            self.route, self.from_months, self.below_months, self.daily, None, None,
+            self.unit, self.source, self.standing == "verified",
+        )  # fmt: skip
+
 
 class DailyMaxima(Routes):
     """The pack's maxima; they come before the catalogue's."""
@@ -53,12 +65,17 @@ class DailyMaxima(Routes):
     rows: tuple[DoseRow, ...]
 
     @cached_property
-    def by_inn(self) -> dict[str, tuple[DoseRow, ...]]:
+    def by_inn(self) -> dict[str, tuple[Limit, ...]]:
         """The rows of each substance, so that nothing is scanned."""
-        found: dict[str, tuple[DoseRow, ...]] = {}
+        found: dict[str, tuple[Limit, ...]] = {}
         for row in self.rows:
-            found[row.inn] = (*found.get(row.inn, ()), row)
+            found[row.inn] = (*found.get(row.inn, ()), row.limit)
         return found
+
+    @cached_property
+    def beyond(self) -> dict[tuple[Way, str | None], tuple[_Ages, ...]]:
+        """The ages whose maxima each way to take a drug does not keep by itself."""
+        return {}
 
 
 class _Dose(NamedTuple):
@@ -75,22 +92,48 @@ def _limited(drug: Drug, figures: DailyMaxima) -> bool:
 
 def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
     """All lines of one ingredient and route together, so that no dose hides in a compound."""
-    person = subject.case.patient
+    known, person = subject.case.known, subject.case.patient
     months = person.age_months
     if months is None:
         months = figures.adult_months
-    for (inn, route), doses in _by_ingredient(subject, figures.routes).items():
-        limit = _limit(inn, route, months, figures.by_inn.get(inn, ()), doses)
-        if limit is None:
-            continue
-        yield from _over(inn, limit, doses, person)
+    if not (subject.twice or _beyond(known, months, figures)):
+        return
+    for (inn, route), doses in _by_ingredient(known, figures.routes).items():
+        limits = _limits(inn, route, figures, doses[0].line.drug)
+        mine = (each for each in limits if _within(months, each.from_months, each.below_months))
+        limit = next(mine, None)
+        if limit is not None:
+            yield from _over(inn, limit, doses, person)
+
+
+def _beyond(lines: Iterable[Line], months: int, figures: DailyMaxima) -> bool:
+    """Whether one of the lines may be too much at this age, as far as each stands alone."""
+    for line in lines:
+        key = line.way, line.route
+        ages = figures.beyond.get(key)
+        if ages is None:
+            ages = tuple(_ages_beyond(line, figures))
+            if len(figures.beyond) >= _RECKONED_MAX:
+                figures.beyond.clear()
+            figures.beyond[key] = ages
+        for first, below in ages:
+            if _within(months, first, below):
+                return True
+    return False
+
+
+def _ages_beyond(line: Line, figures: DailyMaxima) -> Iterator[_Ages]:
+    for (inn, route), doses in _by_ingredient((line,), figures.routes).items():
+        for limit in _limits(inn, route, figures, line.drug):
+            if limit.daily_per_kg is not None or any(_over(inn, limit, doses, _NOBODY)):
+                yield limit.from_months, limit.below_months
 
 
 def _by_ingredient(
-    subject: Subject, routes: Mapping[str, str]
+    lines: Iterable[Line], routes: Mapping[str, str]
 ) -> dict[tuple[str, str], list[_Dose]]:
     found: dict[tuple[str, str], list[_Dose]] = {}
-    for line in subject.case.known:
+    for line in lines:
         if line.drug.herbal or line.drug.topical:
             continue
         route = routes.get(line.route or "", "oral" if line.drug.oral else "")
@@ -100,20 +143,11 @@ def _by_ingredient(
     return found
 
 
-def _limit(
-    inn: str, route: str, months: int, rows: tuple[DoseRow, ...], doses: list[_Dose]
-) -> Limit | None:
-    for row in rows:
-        if row.route in ("", route) and _within(months, row.from_months, row.below_months):
-            verified = row.standing == "verified"
-            return Limit(
-                row.route, row.from_months, row.below_months, row.daily, None, None,
-                row.unit, row.source, verified,
-            )  # fmt: skip
-    for limit in doses[0].line.drug.limits.get(inn, ()):
-        if limit.route in ("", route) and _within(months, limit.from_months, limit.below_months):
-            return limit
-    return None
+def _limits(inn: str, route: str, figures: DailyMaxima, drug: Drug) -> Iterator[Limit]:
+    """Those of all ages by one route; the pack's before the catalogue's."""
+    for limit in (*figures.by_inn.get(inn, ()), *drug.limits.get(inn, ())):
+        if limit.route in ("", route):
+            yield limit
 
 
 def _within(months: int, first: int, below: int | None) -> bool:
@@ -202,7 +236,7 @@ class Band(Routes):
     except_inn: frozenset[str] = frozenset()
 
     @cached_property
-    def reckoned(self) -> dict[tuple[Drug, object, str | None], tuple[_Outside, ...]]:
+    def reckoned(self) -> dict[tuple[Way, str | None], tuple[_Outside, ...]]:
         """What was found for each way to take a drug."""
         return {}
 
@@ -233,8 +267,8 @@ def within_band(subject: Subject, figures: Band) -> Hits:
 
 def _outside(line: Line, figures: Band) -> tuple[_Outside, ...]:
     """Reckoned once for all lines of a drug that are written alike."""
-    key = (line.drug, line.written, line.route)
-    known = figures.reckoned.get(key) if line.written is not None else None
+    key = line.way, line.route
+    known = figures.reckoned.get(key)
     if known is not None:
         return known
     route = figures.routes.get(line.route or "", "oral" if line.drug.oral else "")
@@ -242,10 +276,9 @@ def _outside(line: Line, figures: Band) -> tuple[_Outside, ...]:
     for part, single, _ in line.amounts:
         if single is not None and part.inn not in figures.except_inn:
             found += _beside(line, part.inn, single, route, figures)
-    if line.written is not None:
-        if len(figures.reckoned) >= _RECKONED_MAX:
-            figures.reckoned.clear()
-        figures.reckoned[key] = tuple(found)
+    if len(figures.reckoned) >= _RECKONED_MAX:
+        figures.reckoned.clear()
+    figures.reckoned[key] = tuple(found)
     return tuple(found)
 
 

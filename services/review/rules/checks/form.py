@@ -12,11 +12,12 @@ from services.review.rules.subject import Subject
 from services.review.rules.traits import (
     ADULT_YEARS,
     COUNTERSIGNED,
+    CROWDED,
     EXTENDED,
+    FEW_LINES,
     MINOR,
     PROBLEMS,
     RENAMED,
-    SEVERAL,
     UNKNOWN_CURRENT,
     USAGE,
     VALID_DAYS,
@@ -29,18 +30,22 @@ def readable(subject: Subject, figures: Figures) -> Hits:
         yield unknown(en, zh)
 
 
-def _of_several(figures: Maximum) -> int:
-    return SEVERAL if figures.maximum >= 1 else 0
+def _of_crowded(figures: Maximum) -> int:
+    return CROWDED if figures.maximum >= FEW_LINES else 0
 
 
 def too_many_drugs(subject: Subject, figures: Maximum) -> Hits:
     """Herbal pieces make one prescription together and are not counted."""
-    count = sum(1 for line in subject.case.lines if not line.drug.herbal)
+    count = len([line for line in subject.case.lines if not line.drug.herbal])
     if count > figures.maximum:
         yield Hit(
             f"{count} drugs, at most {figures.maximum}",
             f"开具{count}种药品，每张处方不得超过{figures.maximum}种",
         )
+
+
+def _is_herbal(drug: Drug, figures: Figures) -> bool:
+    return drug.herbal
 
 
 def herbal_apart(subject: Subject, figures: Figures) -> Hits:
@@ -175,11 +180,13 @@ class Tolerance(Figures):
 def in_force(subject: Subject, figures: Tolerance) -> Hits:
     """Valid up to and including the same clock time of the last day."""
     case = subject.case
-    if case.issued_at is None or case.ends_at is None:
+    if case.issued_at is None or case.valid_days is None:
         yield unknown("when it was issued is not given", "未提供开具时间")
-    elif case.now > case.ends_at:
+        return
+    age = case.now - case.issued_at
+    if age > timedelta(days=case.valid_days):
         yield Hit("no longer in force", "处方已超过有效期")
-    elif case.issued_at > case.now + figures.ahead:
+    elif age < -figures.ahead:
         yield Hit("issued in the future", "开具时间晚于当前时间")
 
 
@@ -331,8 +338,8 @@ def two_persons(subject: Subject, figures: Figures) -> Hits:
 
 CHECKS = {
     "readable": Check(Figures, readable, needs=PROBLEMS),
-    "too_many_drugs": Check(Maximum, too_many_drugs, needs=_of_several),
-    "herbal_apart": Check(Figures, herbal_apart, needs=SEVERAL),
+    "too_many_drugs": Check(Maximum, too_many_drugs, needs=_of_crowded),
+    "herbal_apart": Check(Figures, herbal_apart, _is_herbal),
     "diagnosis_present": Check(EmptyTexts, diagnosis_present),
     "drug_is_known": Check(Figures, drug_is_known, _is_unknown),
     "current_drug_is_known": Check(Figures, current_drug_is_known, needs=UNKNOWN_CURRENT),

@@ -5,7 +5,7 @@ from functools import cached_property
 from services.review.rules.case import Case, Drug, Hit, Severity, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
-from services.review.rules.traits import ADULT_YEARS, MINOR, ONLINE
+from services.review.rules.traits import ADULT_YEARS, MAYBE_FIRST, MINOR, ONLINE
 
 
 class ByLaw(Figures):
@@ -132,12 +132,12 @@ class NameList(Figures):
     names: tuple[Named, ...]
 
     @cached_property
-    def by_key(self) -> dict[str, tuple[Named, ...]]:
-        """The names by INN and by ATC code, so that nothing is scanned."""
-        found: dict[str, tuple[Named, ...]] = {}
-        for name in self.names:
+    def by_key(self) -> dict[str, tuple[int, ...]]:
+        """The names' numbers by INN and by ATC code, so that nothing is scanned."""
+        found: dict[str, tuple[int, ...]] = {}
+        for number, name in enumerate(self.names):
             for key in {name.inn, *name.atc}:
-                found[key] = (*found.get(key, ()), name)
+                found[key] = (*found.get(key, ()), number)
         return found
 
 
@@ -149,8 +149,10 @@ def banned_by_name(subject: Subject, figures: NameList) -> Hits:
     """Single drugs only, unless a compound is listed itself; antibacterials not on the skin."""
     for line in subject.case.known:
         drug = line.drug
-        listed = [name for key in (drug.inn, *drug.atcs) for name in figures.by_key.get(key, ())]
-        for name in dict.fromkeys(item for item in listed if item.compound is drug.compound):
+        listed = [n for key in (drug.inn, *drug.atcs) for n in figures.by_key.get(key, ())]
+        for name in [figures.names[number] for number in dict.fromkeys(listed)]:
+            if name.compound is not drug.compound:
+                continue
             if name.antibacterial and drug.topical is None:
                 yield unknown(
                     f"{line.name}: only topical forms may be sold online, the form is not given",
@@ -294,7 +296,7 @@ CHECKS = {
     "banned_ingredient": Check(Contains, banned_ingredient, _may_contain),
     "banned_doping": Check(Doping, banned_doping, _on_the_list),
     "banned_by_name": Check(NameList, banned_by_name, _named),
-    "follow_up_only": Check(Figures, follow_up_only, needs=ONLINE),
+    "follow_up_only": Check(Figures, follow_up_only, needs=MAYBE_FIRST),
     "same_diagnosis": Check(SameDiagnosis, same_diagnosis, needs=ONLINE),
     "uncontrolled_online": Check(OnlineControls, uncontrolled_online, needs=ONLINE),
     "child_is_accompanied": Check(ChildAge, child_is_accompanied, needs=_of_minors),

@@ -5,7 +5,16 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from services.review.rules.case import Caution, Drug, Hit, Line, Severity, unknown
+from services.review.rules.case import (
+    Caution,
+    Drug,
+    Hit,
+    Line,
+    Severity,
+    begins,
+    of_line,
+    unknown,
+)
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 from services.review.rules.traits import ALLERGIES, NO_ALLERGIES_GIVEN
@@ -111,6 +120,8 @@ _LABELLED = {
     "warn": Severity.NOTE,
     "monitor": Severity.NOTE,
 }
+# Sets of classes whose rows are kept.
+_CLASSES_MAX = 50_000
 _FIRM = frozenset({"contraindicated", "avoid", "do_not_start"})
 
 
@@ -128,6 +139,20 @@ class Cautions(Figures):
         """All classes named."""
         return frozenset(row.drugs for row in self.rows)
 
+    def about(self, classes: frozenset[str]) -> tuple[CautionRow, ...]:
+        """The rows on a drug of these classes."""
+        found = self.by_classes.get(classes)
+        if found is None:
+            found = tuple(row for row in self.rows if row.drugs in classes)
+            if len(self.by_classes) < _CLASSES_MAX:
+                self.by_classes[classes] = found
+        return found
+
+    @cached_property
+    def by_classes(self) -> dict[frozenset[str], tuple[CautionRow, ...]]:
+        """The rows on each set of classes that was met."""
+        return {}
+
 
 def _speaks(row: CautionRow, line: Line) -> Hit:
     return Hit(
@@ -142,8 +167,8 @@ def _speaks(row: CautionRow, line: Line) -> Hit:
 
 def _banded(subject: Subject, figures: Cautions, value: Fraction | None, what: Hit) -> Hits:
     """The pack's rows; where they are silent on a drug, the catalogue's own cautions."""
-    for line, classes in zip(subject.case.lines, subject.classes, strict=False):
-        rows = [row for row in figures.rows if row.drugs in classes]
+    for line in subject.case.lines:
+        rows = figures.about(subject.sets.of(line.drug))
         for row in rows:
             if value is None:
                 yield _about(line, what)
@@ -328,9 +353,9 @@ def hepatic(subject: Subject, figures: Hepatic) -> Hits:
 def disease(subject: Subject, figures: Cautions) -> Hits:
     """A diagnosis or known condition that forbids a class."""
     case = subject.case
-    for line, classes in zip(case.lines, subject.classes, strict=False):
-        for row in figures.rows:
-            if row.drugs in classes and case.has_diagnosis(row.conditions):
+    for line in case.lines:
+        for row in figures.about(subject.sets.of(line.drug)):
+            if case.has_diagnosis(row.conditions):
                 yield _speaks(row, line)
         for caution in line.drug.cautions if line.drug.known else ():
             if caution.icd and case.has_diagnosis(caution.icd):
@@ -392,7 +417,7 @@ def indicated(subject: Subject, figures: Indications) -> Hits:
     if case.diagnoses is None:
         return
     codes = sorted(set(case.diagnosis_codes))
-    excused = _begin(codes, figures.always)
+    excused = begins(codes, figures.always)
     en, zh = ", ".join(codes), "、".join(codes)
     for line in case.known:
         drug = line.drug
@@ -402,16 +427,12 @@ def indicated(subject: Subject, figures: Indications) -> Hits:
             yield unknown(
                 f"{line.name}: whether the diagnosis fits", f"{line.name}：适应证", line.number
             )
-        elif not (excused or _begin(codes, drug.indications)):
-            yield Hit(
+        elif not (excused or begins(codes, drug.indications)):
+            yield of_line(
+                line,
                 f"{line.name}: none of the diagnoses {en} calls for it",
                 f"{line.name}：临床诊断（{zh}）与药品适应证不符",
-                (line.number,),
             )
-
-
-def _begin(codes: list[str], prefixes: tuple[str, ...]) -> bool:
-    return any(code.startswith(prefixes) for code in codes)
 
 
 class Graded(Figures):

@@ -1,10 +1,8 @@
 """How much may be supplied, for how long, and whether the packs fit what is taken."""
 
-from collections.abc import Iterator
-
 from pydantic import Field
 
-from services.review.rules.case import Case, Drug, Hit, Line, Severity, unknown
+from services.review.rules.case import Case, Drug, Hit, Line, Severity, of_line, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 from services.review.rules.traits import LONG, UNMEASURED, UNSTATED
@@ -27,21 +25,21 @@ def supply_has_reason(subject: Subject, figures: SupplyDays) -> Hits:
     if case.long_term and case.has_diagnosis(figures.chronic):
         return
     limit = figures.emergency if case.rx_class in figures.emergency_classes else figures.ordinary
-    for line in _exceeding(case, limit):
-        yield Hit(
+    for line in case.exceeding(limit):
+        yield of_line(
+            line,
             f"{line.name}: over {limit} days without a reason",
             f"{line.name}：超过{limit}日用量且未注明理由",
-            (line.number,),
         )
 
 
 def supply_at_most(subject: Subject, figures: Maximum) -> Hits:
     """No reason lengthens this."""
-    for line in _exceeding(subject.case, figures.maximum):
-        yield Hit(
+    for line in subject.case.exceeding(figures.maximum):
+        yield of_line(
+            line,
             f"{line.name}: over {figures.maximum} days",
             f"{line.name}：超过{figures.maximum}日用量",
-            (line.number,),
         )
 
 
@@ -54,11 +52,11 @@ def long_supply_is_declared(subject: Subject, figures: Maximum) -> Hits:
         en, zh = "the patient's confirmation", "患者签字确认"
     else:
         en, zh = "the mark of a long prescription", "长期处方标识"
-    for line in _exceeding(case, figures.maximum):
-        yield Hit(
+    for line in case.exceeding(figures.maximum):
+        yield of_line(
+            line,
             f"{line.name}: over {figures.maximum} days without {en}",
             f"{line.name}：超过{figures.maximum}日用量且无{zh}",
-            (line.number,),
         )
 
 
@@ -68,10 +66,6 @@ def _ordinary(figures: SupplyDays) -> int:
 
 def _most(figures: Maximum) -> int:
     return figures.maximum
-
-
-def _exceeding(case: Case, days: int) -> Iterator[Line]:
-    return (line for line in case.lines if line.exceeds(days))
 
 
 class Excuse(Figures):
@@ -284,16 +278,17 @@ def quantity_fits(subject: Subject, figures: Figures) -> Hits:
                 (line.number,),
             )
             continue
-        if line.quantity is None:
+        quantity, days = line.quantity, line.days
+        if quantity is None:
             yield unknown(f"{line.name}: the quantity", f"{line.name}：数量", line.number)
-        if line.quantity is None or line.days is None:
+        if quantity is None or days is None:
             continue
-        packs = line.packs_for(line.days)
-        if packs is not None and line.quantity != packs:
-            yield Hit(
-                f"{line.name}: {line.quantity} packs, {packs} last {line.days} days",
-                f"{line.name}：开具{line.quantity}盒，{line.days}日用量为{packs}盒",
-                (line.number,),
+        packs = line.packs_for(days)
+        if packs is not None and quantity != packs:
+            yield of_line(
+                line,
+                f"{line.name}: {quantity} packs, {packs} last {days} days",
+                f"{line.name}：开具{quantity}盒，{days}日用量为{packs}盒",
             )
 
 
