@@ -100,6 +100,14 @@ class Commitment:
         return int(self.at_s // SLOT_S)
 
 
+@dataclass(slots=True)
+class Standing:
+    """An offer that waits for its answer."""
+
+    made: Commitment
+    answer: bool | None
+
+
 class Policy(Protocol):
     """Which waiting orders are offered to whom, now. Bring your own: `--policy module:Class`."""
 
@@ -109,6 +117,8 @@ class Policy(Protocol):
     def offers(self, board: "Board") -> Iterable[tuple[Case, int]]:
         """(order, pharmacy number) pairs to offer at once; the others go on waiting.
 
+        An order that is named twice is offered to both: who accepts first has it, the other offer
+        is withdrawn and gives its place and packs back. Until then it holds both.
         A policy that wants to be asked again without news sets `board.wake_s`.
         """
 
@@ -184,9 +194,11 @@ class Engine:
         self.decide_s: list[float] = []
         self._timed = timed
         self._heap: list[tuple[float, int, int, int, float | None]] = []
-        self._sequence = 0
+        self._sequence = self._offers = 0
         self._tick_at: float | None = None
-        self._open: dict[int, tuple[Commitment, bool | None]] = {}
+        # By order, then by the number of the offer, which is what an answer must carry.
+        self._open: dict[int, dict[int, Standing]] = {}
+        self._held: dict[int, Commitment] = {}
         self._cases: dict[int, Case] = {}
 
     def run(self) -> Result:
@@ -307,11 +319,16 @@ class Engine:
 
     def _offer(self, case: Case, pharmacy: int) -> None:
         number, now, board = case.number, self.board.now_s, self.board
+        beside = self._open.get(number, {})
+        if number not in board.pending and not beside:
+            # What a policy named before has ended the search.
+            return
         if not self.city.in_stock(case.asked, pharmacy):
             case.options = None
-            self._seek(case)
+            if not beside:
+                self._seek(case)
             return
-        del board.pending[number]
+        board.pending.pop(number, None)
         slot = board.slot
         used = board.used.setdefault(slot, np.zeros(len(self.city.index), np.int64))
         full = used[pharmacy] >= self.city.capacity[pharmacy]
@@ -326,34 +343,44 @@ class Engine:
             answer, after_s = None, stands
         used[pharmacy] += 1
         self.city.take(case.asked, pharmacy, 1)
-        self._open[number] = made, answer
+        self._offers += 1
+        self._open[number] = {**beside, self._offers: Standing(made, answer)}
         self._cases[number] = case
-        self._push(now + after_s, Kind.ANSWERED, number)
+        self._push(now + after_s, Kind.ANSWERED, number, self._offers)
 
-    def _let_go(self, case: Case) -> None:
-        made = self._open[case.number][0]
+    def _let_go(self, made: Commitment) -> None:
+        """The place and the packs are there for others again."""
         self.log.append((-1, made))
-        pharmacy = made.pharmacy
-        self.board.used[made.slot][pharmacy] -= 1
-        self.city.take(case.asked, pharmacy, -1)
+        self.board.used[made.slot][made.pharmacy] -= 1
+        self.city.take(self._cases[made.order].asked, made.pharmacy, -1)
+
+    def _never_again(self, case: Case, pharmacy: int) -> None:
         case.out.add(pharmacy)
         if case.options is not None:
             case.options = _without(case.options, {pharmacy})
 
-    def _answered(self, number: int, _detail: float | None) -> None:
-        made, answer = self._open[number]
-        case, outcome = self._cases[number], self.outcomes[number]
-        if answer:
-            pharmacy = made.pharmacy
+    def _answered(self, number: int, offer: float | None) -> None:
+        standing = self._open[number].pop(int(offer or 0), None)
+        if standing is None:
+            # It was withdrawn: the answer comes too late.
+            return
+        case, outcome, made = self._cases[number], self.outcomes[number], standing.made
+        if standing.answer:
+            for beside in self._open[number].values():
+                self._let_go(beside.made)
+            self._open[number].clear()
+            self._held[number] = made
             case.attempt += 1
-            outcome.accepted, outcome.pharmacy = True, pharmacy
+            outcome.accepted, outcome.pharmacy = True, made.pharmacy
             outcome.accepted_s = self.board.now_s
-            confirms, after_s = self.scenario.chance.confirms(number, pharmacy, case.attempt)
+            confirms, after_s = self.scenario.chance.confirms(number, made.pharmacy, case.attempt)
             self._push(self.board.now_s + after_s, Kind.CONFIRMED, number, confirms)
             return
         outcome.refusals += 1
-        self._let_go(case)
-        self._again(case)
+        self._let_go(made)
+        self._never_again(case, made.pharmacy)
+        if not self._open[number]:
+            self._again(case)
 
     def _again(self, case: Case) -> None:
         """The original clock goes on; what it can no longer keep falls."""
@@ -369,7 +396,7 @@ class Engine:
 
     def _confirmed(self, number: int, confirms: float | None) -> None:
         case, now = self._cases[number], self.board.now_s
-        pharmacy = self._open[number][0].pharmacy
+        pharmacy = self._held[number].pharmacy
         chance = self.scenario.chance
         picking_s = chance.picking_s(number, pharmacy, case.attempt)
         if not confirms:
@@ -385,11 +412,13 @@ class Engine:
         outcome.given_back += 1
         outcome.accepted = False
         case.offers = 0
-        self._let_go(case)
+        made = self._held.pop(number)
+        self._let_go(made)
+        self._never_again(case, made.pharmacy)
         self._again(case)
 
     def _called(self, number: int, ready_s: float | None) -> None:
-        pharmacy = self._open[number][0].pharmacy
+        pharmacy = self._held[number].pharmacy
         shop = self.city.index.pharmacies[pharmacy].point
         case, outcome = self._cases[number], self.outcomes[number]
         metres = int(self.city.index.distances(case.asked.point)[pharmacy])

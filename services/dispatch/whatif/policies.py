@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from services.dispatch.domain import ahead
+from services.dispatch.domain.parallel import SLACK_S
 from services.dispatch.domain.plan import Row, plan
 from services.dispatch.domain.scoring import Clock
 from services.dispatch.whatif.engine import Board, Case
@@ -117,6 +118,32 @@ class Ours:
             fixed = self._clock.fixed_s(len(case.asked.lines), case.asked.cold)
             self._fixed[case.number] = fixed
         return ahead.Known(options.numbers, options.metres, case.asked.tier, fixed)
+
+
+class InParallel(Ours):
+    """Ours, and a second pharmacy asked at once where there is no time left to be refused.
+
+    The live rule (`parallel.py`) but for one thing: it does not ask how often the first accepts,
+    which people who are drawn alike would answer alike.
+    """
+
+    name = "ours_parallel"
+
+    def offers(self, board: Board) -> Iterator[tuple[Case, int]]:
+        """Second ones get what no first one wants, those with the least time before others."""
+        firsts = list(super().offers(board))
+        yield from firsts
+        left = board.left(board.slot).copy()
+        for _, pharmacy in firsts:
+            left[pharmacy] -= 1
+        for case, first in sorted(firsts, key=lambda pair: (pair[0].latest_s, pair[0].number)):
+            if case.rung or case.latest_s - board.now_s >= SLACK_S:
+                continue
+            numbers = board.options(case).numbers
+            free = numbers[(left[numbers] > 0) & (numbers != first)]
+            if len(free):
+                left[free[0]] -= 1
+                yield case, int(free[0])
 
 
 class WithoutForecast(Ours):

@@ -1,22 +1,36 @@
 """Days of a few orders, followed to the end."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.dispatch.whatif.engine import Engine, Policy, Result, measured
+from services.dispatch.whatif.engine import Board, Case, Engine, Policy, Result, measured
 from services.dispatch.whatif.facts import Scenario
 from services.dispatch.whatif.metrics import assigned, figures, interval, on_time
 from services.dispatch.whatif.oracle import Oracle
-from services.dispatch.whatif.policies import GreedyCapacity, GreedyNearest, Ours
+from services.dispatch.whatif.policies import GreedyCapacity, GreedyNearest, InParallel, Ours
 from services.dispatch.whatif.referee import violations
 from tests.unit.dispatch.whatif.tiny import People, asked, east, scenario, shop
 
 ALL = (GreedyNearest, GreedyCapacity, Ours)
 FIRST = frozenset({(0, 0)})
-CAREFUL = (GreedyCapacity, Ours)
+BOTH = frozenset({(0, 0), (0, 1)})
+CAREFUL = (GreedyCapacity, Ours, InParallel)
+
+
+class AskBoth:
+    """Everybody who passes, at once."""
+
+    name = "both"
+    checks_capacity = True
+
+    def offers(self, board: Board) -> Iterator[tuple[Case, int]]:
+        for case in list(board.pending.values()):
+            for number in board.options(case).numbers.tolist():
+                yield case, number
 
 
 def run(day: Scenario, policy: Policy) -> Result:
@@ -42,6 +56,43 @@ def test_who_does_not_keep_it_is_followed_by_the_next(policy: type[Policy], peop
     outcome = run(day, policy()).outcomes[0]
     assert (outcome.pharmacy, outcome.accepted) == (1, True)
     assert outcome.refusals + outcome.given_back == 1
+
+
+@pytest.mark.parametrize(
+    ("people", "taken", "refusals"),
+    [
+        (People(), 0, 0),
+        (People(refuses=FIRST), 1, 1),
+        (People(silent=FIRST), 1, 0),
+        (People(gives_back=FIRST), 1, 0),
+        (People(refuses=BOTH), -1, 2),
+    ],
+)
+def test_of_two_who_are_asked_at_once_one_keeps_it(
+    people: People, taken: int, refusals: int
+) -> None:
+    day = scenario([shop(0, east(300)), shop(1, east(900))], [asked(0, east(0), 5.0)], people)
+    engine = Engine(day, AskBoth())
+    result = engine.run()
+    (outcome,) = result.outcomes
+    assert (outcome.pharmacy, outcome.refusals) == (taken, refusals)
+    assert outcome.accepted == (taken >= 0)
+    assert violations(day, result) == []
+    # The first two are made together; whatever is not kept gives its place back.
+    assert [sign for sign, _ in result.log][:2] == [1, 1]
+    assert sum(sign for sign, _ in result.log) == outcome.accepted
+    assert sum(int(used.sum()) for used in engine.board.used.values()) == outcome.accepted
+    assert all(made.pharmacy == taken for made in engine._held.values())
+
+
+def test_with_little_time_left_ours_may_ask_two() -> None:
+    shops = [shop(0, east(300)), shop(1, east(900))]
+    # The third waits ten minutes for a place; two minutes are left until it would be too late.
+    day = scenario(shops, [asked(n, east(0), 5.0 + n) for n in range(3)])
+    one, two = run(day, Ours()), run(day, InParallel())
+    late = [made.order for sign, made in two.log if sign > 0 and made.at_s >= 600]
+    assert len(late) > len([made for sign, made in one.log if sign > 0 and made.at_s >= 600])
+    assert violations(day, two) == []
 
 
 @pytest.mark.parametrize("policy", CAREFUL)
