@@ -13,10 +13,10 @@ from services.local.paths import CLONE
 
 # What needs no core for itself runs beside what waits for brokers most of the time.
 BESIDE, ALONE = "not live or alongside", "live and not alongside"
+TYPES = ["-m", "mypy"]
 CHECKS: dict[str, list[str]] = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
-    "types": ["-m", "mypy"],
     "imports": ["-c", "from importlinter.cli import lint_imports_command as run; run()"],
 }
 
@@ -27,12 +27,15 @@ def run(arguments: list[str], long: bool) -> int:
     if arguments:
         return _run([*tests, *arguments])
     # A fault of style must not hide what the tests have to say.
-    with _beside([*tests, "-p", "no:cacheprovider", "-m", BESIDE]) as others:
-        failed = [name for name, command in CHECKS.items() if not _step(name, command)]
-        if not _step("live tests", [*tests, "-m", ALONE]):
-            failed.append("live tests")
-        if not _step("all other tests", others):
-            failed.append("all other tests")
+    beside = [*tests, "-p", "no:cacheprovider", "-m", BESIDE]
+    with _beside(TYPES) as types, _beside(beside) as others:
+        steps: dict[str, list[str] | Callable[[], int]] = {
+            **CHECKS,
+            "live tests": [*tests, "-m", ALONE],
+            "types": types,
+            "all other tests": others,
+        }
+        failed = [name for name, work in steps.items() if not _step(name, work)]
     print(f"yaoda test: {'failed: ' + ', '.join(failed) if failed else 'all passed'}", flush=True)
     return 1 if failed else 0
 

@@ -18,7 +18,7 @@ from services.local.paths import CLONE
 from services.local.processes import DEMO
 
 # Twice a start of everything, on whatever machine this is.
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.timeout(600)]
 
 PATIENCE_SECONDS = 240
 

@@ -24,7 +24,7 @@ from services.local.processes import Process
 from services.local.supervisor import System, running
 
 # Each test starts a broker and a database of its own; on a busy machine that takes its time.
-pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.timeout(400)]
 
 PATIENCE_SECONDS = 180
 STOP_SECONDS = 60
