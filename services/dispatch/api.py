@@ -60,15 +60,20 @@ async def pressures(
 async def why(
     order_id: UUID, gate: Annotated[Door, Depends(door("operator"))], lang: str = "en"
 ) -> dict[str, object]:
-    """Why each offer of an order went where it went: candidates, gates, score, in words too."""
+    """Why each offer went where it went, and why a tier was left or nobody found; in words too."""
     if lang not in reasons.GATES:
         raise Problem(422, "unknown_language", "zh or en", "lang")
     async with gate.pool.acquire() as conn:
         offers = await store.offers_of(conn, order_id)
-    if not offers:
-        raise Problem(404, "not_found", "no offer was made for such an order", "order_id")
-    told = [offer.model_dump(mode="json") for offer in offers]
-    return {"order_id": str(order_id), "offers": told, "words": reasons.words(offers, lang)}
+        falls = await store.falls_of(conn, order_id)
+    if not offers and not falls:
+        raise Problem(404, "not_found", "nobody was sought for such an order", "order_id")
+    return {
+        "order_id": str(order_id),
+        "offers": [offer.model_dump(mode="json") for offer in offers],
+        "falls": [fell.model_dump(mode="json") for fell in falls],
+        "words": reasons.words(offers, lang, falls),
+    }
 
 
 @router.post("/v1/asks/answer")

@@ -1,19 +1,25 @@
 """From applied changes to rows of the ledger. Pure; the store writes them in bulk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from math import cos, hypot, radians
+from typing import NamedTuple
 from uuid import UUID
+
+from pydantic import TypeAdapter
 
 from schemas.claim import OrderClosed
 from schemas.dispatch import (
     DeclineCode,
+    DispatchExhausted,
+    GateCount,
     OfferDeclined,
     OfferExpired,
     OfferMade,
     OfferWithdrawn,
     PharmacyAssigned,
+    PromiseChanged,
 )
 from schemas.message import Event
 from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
@@ -41,6 +47,7 @@ OPEN_ENDS: dict[type[Event], str] = {
     OfferWithdrawn: "withdrawn",
 }
 RELEASED, SEALED = "released", "sealed"
+COUNTS: TypeAdapter[tuple[GateCount, ...]] = TypeAdapter(tuple[GateCount, ...])
 
 
 def in_order(pair: Pair) -> tuple[bytes, str]:
@@ -79,6 +86,16 @@ class TripRow:
     cold: bool
 
 
+class FallRow(NamedTuple):
+    """A tier that was left or ended on, in the order of the columns."""
+
+    order_id: UUID
+    tier: str
+    below: str | None
+    reason: str
+    removed: str
+
+
 @dataclass(slots=True)
 class Plan:
     """What one transaction writes."""
@@ -93,6 +110,7 @@ class Plan:
     lacking: set[Pair] = field(default_factory=set)
     foreseen: dict[UUID, tuple[str, Issued]] = field(default_factory=dict)
     no_longer_foreseen: set[UUID] = field(default_factory=set)
+    falls: list[FallRow] = field(default_factory=list)
     trips: dict[UUID, TripRow] = field(default_factory=dict)
     ended: dict[UUID, bool] = field(default_factory=dict)
 
@@ -111,6 +129,7 @@ def plan_of(changes: Iterable[Change]) -> Plan:
     for change in changes:
         _add_reference(plan, change)
         _add_foreseen(plan, change)
+        plan.falls += _falls(change)
         _add_order(plan, change.before, change.events)
         _add_trip(plan, change)
     return plan
@@ -128,6 +147,19 @@ def _add_reference(plan: Plan, change: Change) -> None:
                 known = plan.counts.get(pair)
                 if known is None or known[1] < event.counted_at:
                     plan.counts[pair] = count.count, event.counted_at, count.expires_on
+
+
+def _falls(change: Change) -> Iterator[FallRow]:
+    below: str | None
+    for event in change.events:
+        if isinstance(event, PromiseChanged):
+            tier, below = event.tier_from.value, event.tier_to.value
+        elif isinstance(event, DispatchExhausted):
+            tier, below = change.after.tier.value, None
+        else:
+            continue
+        removed = COUNTS.dump_json(event.evidence).decode()
+        yield FallRow(event.order_id, tier, below, event.reason.value, removed)
 
 
 def _add_foreseen(plan: Plan, change: Change) -> None:

@@ -181,6 +181,19 @@ FROM offer
 WHERE order_id = $1
 ORDER BY number;
 
+-- name: add_falls
+INSERT INTO fall (order_id, tier, below, at, reason, removed)
+SELECT fell.order_id, fell.tier, fell.below, $6, fell.reason, fell.removed
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
+    AS fell (order_id, tier, below, reason, removed)
+ON CONFLICT (order_id, tier) DO NOTHING;
+
+-- name: falls_of
+SELECT tier, below, at, reason, removed
+FROM fall
+WHERE order_id = $1
+ORDER BY at, below IS NULL, tier;
+
 -- name: add_reservations
 INSERT INTO reservation (offer_id, product_code, order_id, pharmacy_id, qty, slot, state)
 SELECT made.offer_id, made.product_code, offer.order_id, offer.pharmacy_id, made.qty, offer.slot,

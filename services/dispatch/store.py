@@ -28,12 +28,12 @@ from services.dispatch.domain.found import Matched, NotOurs, Opened, Recounted
 from services.dispatch.domain.matching import MATCH, RECHECK, required, wanted
 from services.dispatch.domain.parallel import Beside, besides
 from services.dispatch.domain.plan import Row
-from services.dispatch.domain.reasons import Reasons, Told
+from services.dispatch.domain.reasons import Fell, Reasons, Told
 from services.dispatch.domain.recheck import OpenPacks, still_short
 from services.dispatch.domain.state import Phase, State
 from services.dispatch.foreseen import EXPECTED_FOR, Issued
 from services.dispatch.foreseen import ROWS_MAX as AHEAD_MAX
-from services.dispatch.ledger import Plan, in_order, plan_of
+from services.dispatch.ledger import COUNTS, Plan, in_order, plan_of
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
 from services.kit.service import Incoming, LookupContext, ProjectContext
@@ -82,6 +82,8 @@ async def project(context: ProjectContext) -> None:
     await _count(conn, plan, context.now)
     await shortages.project(conn, moves, context.now)
     await _put_trips(conn, plan, context.now)
+    if plan.falls:
+        await conn.execute(SQL["add_falls"], *_columns(plan.falls, 5), context.now)
     for change in context.changes:
         for event in change.events:
             context.extras.answers.see(event, context.now)
@@ -397,6 +399,20 @@ async def offers_of(conn: Connection, order_id: UUID) -> list[Told]:
             reasons=Reasons.model_validate_json(row["reasons"]) if row["reasons"] else None,
         )
         for row in await conn.fetch(SQL["offers_of"], order_id)
+    ]
+
+
+async def falls_of(conn: Connection, order_id: UUID) -> list[Fell]:
+    """The tiers that an order left, and the one on which nobody was found."""
+    return [
+        Fell(
+            tier=Tier(row["tier"]),
+            below=Tier(row["below"]) if row["below"] else None,
+            at=row["at"],
+            reason=GateCode(row["reason"]),
+            removed=COUNTS.validate_json(row["removed"]),
+        )
+        for row in await conn.fetch(SQL["falls_of"], order_id)
     ]
 
 

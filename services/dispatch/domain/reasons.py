@@ -71,6 +71,16 @@ class Told(_Part):
     reasons: Reasons | None
 
 
+class Fell(_Part):
+    """A tier that an order left for the one below, or ended on; why, and what each gate removed."""
+
+    tier: Tier
+    below: Tier | None
+    at: datetime
+    reason: GateCode
+    removed: tuple[GateCount, ...]
+
+
 def reasons_of(
     why: Why, removed: Sequence[GateCount], beside: Beside | None = None, foreseen: int = 0
 ) -> Reasons:
@@ -143,6 +153,8 @@ STATES: Mapping[str, Mapping[str, str]] = {
 SENTENCES: Mapping[str, Mapping[str, str]] = {
     "en": {
         "offer": "Offer {number}, tier {tier}, to {pharmacy}: {state}.",
+        "left": "Tier {tier} was left for tier {below}: nobody remained behind {gate}.",
+        "ended": "The search ended on tier {tier}: nobody remained behind {gate}.",
         "unknown": "  Why was not kept: the offer is older than this record.",
         "gate": "  {removed} pharmacies {gate}.",
         "away": "  {pharmacy}, {metres} m away, was removed by {gate}.",
@@ -157,6 +169,8 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "offer": "第{number}次派单（{tier}档）→ {pharmacy}：{state}。",
+        "left": "{tier}档改为{below}档：经条件{gate}后已无药店。",
+        "ended": "{tier}档派单结束：经条件{gate}后已无药店。",
         "unknown": "  该派单早于本记录，未保存原因。",
         "gate": "  {removed}{gate}。",
         "away": "  {pharmacy}（{metres}米）被条件{gate}排除。",
@@ -171,9 +185,25 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def words(offers: Sequence[Told], language: str) -> list[str]:
-    """Sentences, offer by offer; zh or en."""
-    return [line for told in offers for line in _told(told, "zh" if language == "zh" else "en")]
+def words(offers: Sequence[Told], language: str, falls: Sequence[Fell] = ()) -> list[str]:
+    """Sentences, in the order in which it happened; zh or en."""
+    language = "zh" if language == "zh" else "en"
+    parts = [(fell.at, 0, _fell(fell, language)) for fell in falls]
+    parts += [(told.made_at, 1, _told(told, language)) for told in offers]
+    return [line for _, _, part in sorted(parts, key=lambda part: part[:2]) for line in part]
+
+
+def _fell(fell: Fell, language: str) -> Iterator[str]:
+    below = fell.below.value if fell.below else ""
+    sentence = SENTENCES[language]["left" if below else "ended"]
+    yield sentence.format(tier=fell.tier.value, below=below, gate=fell.reason.value)
+    yield from _removed(fell.removed, language)
+
+
+def _removed(counts: Sequence[GateCount], language: str) -> Iterator[str]:
+    for count in counts:
+        gate = GATES[language].get(count.gate, count.gate.value)
+        yield SENTENCES[language]["gate"].format(removed=count.removed, gate=gate)
 
 
 def _told(told: Told, language: str) -> Iterator[str]:
@@ -188,9 +218,7 @@ def _told(told: Told, language: str) -> Iterator[str]:
     if (second := reasons.beside) is not None:
         percent, minutes = second.accepts_ppm / 10_000, second.slack_s / 60
         yield say["beside"].format(percent=percent, minutes=minutes)
-    for count in reasons.removed:
-        gate = GATES[language].get(count.gate, count.gate.value)
-        yield say["gate"].format(removed=count.removed, gate=gate)
+    yield from _removed(reasons.removed, language)
     for turned in reasons.turned_away[:3]:
         yield say["away"].format(
             pharmacy=turned.pharmacy_id, metres=turned.metres, gate=turned.gate.value

@@ -159,4 +159,10 @@ async def test_who_pays_it_all_is_offered_to_nobody_above_the_ceiling(worker: Di
             sql = "SELECT version, body FROM outbox WHERE key = $1 ORDER BY id DESC LIMIT 1"
             end = await worker.one(sql, order_id)
             assert (end["version"], b'"reason":"SHARE"' in end["body"]) == (2, True)
+            headers = {"Authorization": f"Bearer {worker.tokens['operations']}"}
+            why = await worker.client.get(f"/v1/orders/{order_id}/why", headers=headers)
+            told = why.json()
+            assert [fell["reason"] for fell in told["falls"]] == ["SHARE"] * 3
+            assert [fell["below"] for fell in told["falls"]] == ["60", "citywide", None]
+            assert "  2 pharmacies cost more than the patient accepts to pay." in told["words"]
     assert found == [[dear.pharmacy_id], [cheap.pharmacy_id], [], [dear.pharmacy_id]]

@@ -1,13 +1,24 @@
 """Why an order went where it went, in words."""
 
+from datetime import timedelta
+
 import pytest
 
 from schemas.dispatch import GateCount
 from schemas.values import GateCode, Tier
 from services.dispatch.domain.choose import Candidate, TurnedAway, Why
-from services.dispatch.domain.reasons import GATES, SENTENCES, STATES, Told, reasons_of, words
+from services.dispatch.domain.parallel import Beside
+from services.dispatch.domain.reasons import (
+    GATES,
+    SENTENCES,
+    STATES,
+    Fell,
+    Told,
+    reasons_of,
+    words,
+)
 from services.kit.spec import NOW
-from tests.unit.dispatch.samples import uid
+from tests.unit.dispatch.samples import choice, uid
 
 NEAR, FAR = uid(1), uid(2)
 WHY = Why(
@@ -64,6 +75,26 @@ def test_every_gate_and_state_has_words_in_both_languages(language: str) -> None
     assert STATES[language].keys() == STATES["en"].keys()
     assert SENTENCES[language].keys() == SENTENCES["en"].keys()
     assert len(words([told(reasons=None)], language)) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_second_offer_orders_to_come_and_fallen_tiers_are_told_in_their_turn(
+    language: str,
+) -> None:
+    second = reasons_of(WHY, REMOVED, Beside(choice(3), 0.55, 300), foreseen=4)
+    offers = [told(), told(number=2, reasons=second)]
+    before = Fell(
+        tier=Tier.MIN_30, below=Tier.MIN_60, at=NOW, reason=GateCode.SHARE, removed=REMOVED
+    )
+    after = before.model_copy(update={"below": None, "at": NOW + timedelta(minutes=9)})
+    lines = words(offers, language, [after, before])
+    assert [n for n, line in enumerate(lines) if "SHARE" in line] == [0, len(lines) - 2]
+    assert all(word in lines[0] for word in ("30", "60"))
+    text = "\n".join(lines)
+    assert text.count(SENTENCES[language]["beside"].format(percent=55, minutes=5)) == 1
+    assert text.count(SENTENCES[language]["foreseen"].format(count=4)) == 1
+    # Whom greedy would have taken is said of the first of two.
+    assert text.count(SENTENCES[language]["other"].format(pharmacy=NEAR)) == 1
 
 
 def test_many_candidates_are_kept_compactly() -> None:
