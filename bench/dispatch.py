@@ -11,7 +11,6 @@ the ordered tier's promise; an order that fell to a later tier is not kept).
 import argparse
 import json
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import outside
 from services import __version__
 from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.engine import Engine, Policy, Result
@@ -31,13 +31,14 @@ from services.dispatch.whatif.oracle import Oracle, OracleOfOrders
 from services.dispatch.whatif.policies import (
     GreedyCapacity,
     GreedyNearest,
+    InParallel,
     Ours,
     WithoutForecast,
     WithoutLookahead,
 )
 from services.dispatch.whatif.referee import violations
-from services.sandbox.days import DayError, read_day
-from services.sandbox.profile import PROFILES, ProfileError, load
+from services.sandbox.days import Day, DayError, read_day
+from services.sandbox.profile import PROFILES, Profile, ProfileError, load
 
 Maker = Callable[[Scenario], Policy]
 
@@ -47,11 +48,11 @@ MAKERS: dict[str, Maker] = {
     WithoutLookahead.name: lambda _scenario: WithoutLookahead(),
     WithoutForecast.name: lambda _scenario: WithoutForecast(),
     Ours.name: lambda _scenario: Ours(),
+    InParallel.name: lambda _scenario: InParallel(),
     OracleOfOrders.name: OracleOfOrders,
     Oracle.name: Oracle,
 }
 RIVAL, BOUND, BOUND_OF_ORDERS = GreedyCapacity.name, Oracle.name, OracleOfOrders.name
-OUTSIDE = {"postgis": "psql", "redis": "redis-server"}
 JUDGED = ("assigned", "on_time", "worst_tenth_assigned", "worst_tenth_on_time")
 
 
@@ -61,10 +62,21 @@ def main(argv: Sequence[str]) -> int:
     try:
         days = [read_day(folder) for folder in options.orders]
         profile = load(options.profile)
-        makers = _makers(options)
-    except (DayError, ProfileError, ImportError, AttributeError) as error:
+    except (DayError, ProfileError) as error:
         print(f"yaoda: {error}", file=sys.stderr)
         return 2
+    with outside.Outside() as others:
+        try:
+            makers = _makers(options, MAKERS | others.makers())
+        except (ImportError, AttributeError) as error:
+            print(f"yaoda: {error}", file=sys.stderr)
+            return 2
+        return _run(options, days, profile, makers)
+
+
+def _run(
+    options: argparse.Namespace, days: Sequence[Day], profile: Profile, makers: dict[str, Maker]
+) -> int:
     cells: list[dict[str, Any]] = []
     for day in days:
         for at_load in options.load:
@@ -105,12 +117,13 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
-def _makers(options: argparse.Namespace) -> dict[str, Maker]:
+def _makers(options: argparse.Namespace, there: dict[str, Maker]) -> dict[str, Maker]:
     """The policies to run. Raises ImportError or AttributeError for what is not there."""
-    names = options.policies.split(",") if options.policies else list(MAKERS)
-    if unknown := [name for name in names if name not in MAKERS]:
-        raise AttributeError(f"no policy {unknown[0]}; there is {', '.join(MAKERS)}")
-    chosen = {name: MAKERS[name] for name in names}
+    names = options.policies.split(",") if options.policies else list(there)
+    missing = outside.absent()
+    if unknown := [name for name in names if name not in there and name not in missing]:
+        raise AttributeError(f"no policy {unknown[0]}; there is {', '.join(there)}")
+    chosen = {name: there[name] for name in names if name in there}
     for path in options.policy:
         module, _, name = path.partition(":")
         made = getattr(import_module(module), name)
@@ -205,8 +218,6 @@ def _line(about: dict[str, Any], seed: int, name: str, found: dict[str, float]) 
 def _report(
     options: argparse.Namespace, profile: str, cells: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    absent = {name: "not installed" for name, tool in OUTSIDE.items() if not shutil.which(tool)}
-    not_run = dict.fromkeys(OUTSIDE, "not_offered_yet") | absent
     return {
         "benchmark": "dispatch",
         "drawn": "order times, places and couriers are real; drugs, stock and insurers are drawn",
@@ -217,5 +228,5 @@ def _report(
         "machine": {"python": platform.python_version(), "cpu": platform.machine()},
         "runs": list(cells),
         "violations": sum(sum(cell["violations"].values()) for cell in cells),
-        "not_run": not_run,
+        "not_run": outside.absent(),
     }

@@ -35,7 +35,8 @@ OPTIONS = {
     "random_page_cost": "1.1",
 }
 SCHEMA = """
-CREATE EXTENSION postgis;
+CREATE EXTENSION IF NOT EXISTS postgis;
+DROP TABLE IF EXISTS raw, pharmacy;
 CREATE TABLE raw (city int, number int, lon float8, lat float8, area bytea, opens float8,
     duty float8, designated bool, cold bool, places int, packs int2[]);
 """
@@ -157,6 +158,18 @@ class PostGis:
         self._server.wait(START_S_MAX)
         self._loop.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def renew(self) -> None:
+        """Empty again, to be filled and built anew."""
+        self._run(self._conn.execute(SCHEMA))
+
+    def value(self, query: str, *values: Any) -> Any:
+        """The one value that a query finds, None when there is none."""
+        return self._run(self._conn.fetchval(query, *values))
+
+    def run(self, query: str, *values: Any) -> None:
+        """A statement that finds nothing."""
+        self._run(self._conn.execute(query, *values))
 
     def version(self) -> str:
         """Of the extension."""

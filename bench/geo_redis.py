@@ -52,10 +52,23 @@ class Redis:
         self._socket.sendall(_packed(words))
         self._answer()
 
-    def near(self, city: int, points: Sequence[tuple[float, float]], km: float) -> list[list[int]]:
-        """For each point the numbers within the radius; one pipeline."""
+    def forget(self, city: int) -> None:
+        """Nobody is there any more."""
+        self._socket.sendall(_packed(["DEL", f"city{city}"]))
+        self._answer()
+
+    def near(
+        self,
+        city: int,
+        points: Sequence[tuple[float, float]],
+        km: float,
+        most: int | None = None,
+    ) -> list[list[int]]:
+        """For each point the numbers within the radius, or the nearest so many; one pipeline."""
+        nearest = [] if most is None else ["ASC", "COUNT", most]
+        key = f"city{city}"
         asked = b"".join(
-            _packed(["GEOSEARCH", f"city{city}", "FROMLONLAT", lon, lat, "BYRADIUS", km, "km"])
+            _packed(["GEOSEARCH", key, "FROMLONLAT", lon, lat, "BYRADIUS", km, "km", *nearest])
             for lon, lat in points
         )
         self._socket.sendall(asked)
