@@ -9,6 +9,7 @@ from pydantic import Field
 from schemas import message
 from schemas.claim import Basis
 from schemas.message import Command, OrderEvent
+from schemas.network import PressureStep
 from schemas.values import (
     CancelCause,
     CityCode,
@@ -192,6 +193,19 @@ class ShortageEnded(OrderEvent):
     city: CityCode
     products: tuple[ProductCode, ...]
     why: ShortageEnd
+
+
+class PressureChanged(OrderEvent):
+    """With this order, on its way or at its end, a city holds back more or less than before."""
+
+    TYPE: ClassVar[str] = "dispatch.PressureChanged"
+
+    city: CityCode
+    since: Instant
+    under_way: int = Field(ge=0, description="assigned orders not yet at the door")
+    step: PressureStep | None = Field(
+        default=None, description="of the city's pack, for orders authorised from now on; none: all"
+    )
 
 
 class DispatchCancelled(OrderEvent):

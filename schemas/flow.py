@@ -109,6 +109,7 @@ ROUTES: tuple[Route, ...] = (
             dispatch.DispatchExhausted: ("claim",),
             dispatch.ShortageRegistered: (),
             dispatch.ShortageEnded: (),
+            dispatch.PressureChanged: (),
             dispatch.DispatchCancelled: ("claim",),
             dispatch.CancelForwarded: ("delivery",),
             dispatch.CancelAnswered: (),

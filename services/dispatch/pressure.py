@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from schemas.network import PressureStep
 from services.dispatch.domain.candidates import Wanted
-from services.dispatch.domain.pressure import EASY, Pressure, bound, step_at
+from services.dispatch.domain.pressure import EASY, TELL, Pressure, bound, step_at
 from services.dispatch.ledger import Plan
 from services.kit import queries, telemetry
 from services.kit.db import Connection
@@ -21,9 +22,11 @@ log = telemetry.logger(__name__)
 
 async def note(conn: Connection, plan: Plan, now: datetime) -> None:
     """After orders set out or ended: write down in which cities another step holds from now on."""
-    cities = {trip.city for trip in plan.trips.values()}
+    cities: dict[str, UUID] = {}
     if plan.ended:
-        cities |= {row["city"] for row in await conn.fetch(SQL["cities_of"], list(plan.ended))}
+        rows = await conn.fetch(SQL["cities_of"], list(plan.ended))
+        cities = {row["city"]: row["order_id"] for row in rows}
+    cities |= {trip.city: trip.order_id for trip in plan.trips.values()}
     if not cities:
         return
     steps = {
@@ -40,10 +43,13 @@ async def note(conn: Connection, plan: Plan, now: datetime) -> None:
         count, before = under_way.get(city, 0), held.get(city, EASY).step
         step = step_at(steps[city], count, before)
         if step != before:
-            changed.append((city, now, count, step.model_dump_json() if step else None))
+            step_json = step.model_dump_json() if step else None
+            changed.append((city, now, count, step_json, cities[city]))
             log.info("city_pressure", city=city, count=count, step=step.under_way if step else 0)
     if changed:
-        await conn.execute(SQL["note"], *[list(column) for column in zip(*changed, strict=True)])
+        columns = [list(column) for column in zip(*changed, strict=True)]
+        await conn.execute(SQL["note"], *columns[:4])
+        await conn.execute(SQL["tell"], *columns, TELL)
 
 
 async def bounded(

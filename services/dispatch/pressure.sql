@@ -4,7 +4,10 @@ FROM city
 WHERE city = ANY ($1::text[]) AND jsonb_array_length(rules -> 'pressure') > 0;
 
 -- name: cities_of
-SELECT DISTINCT city FROM trip WHERE order_id = ANY ($1::uuid[]);
+SELECT DISTINCT ON (city) city, order_id
+FROM trip
+WHERE order_id = ANY ($1::uuid[])
+ORDER BY city, order_id;
 
 -- name: under_way
 SELECT city, count(*) AS orders
@@ -27,6 +30,17 @@ CROSS JOIN LATERAL (
 INSERT INTO pressure (city, since, under_way, step)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::jsonb[])
 ON CONFLICT (city, since) DO UPDATE SET under_way = excluded.under_way, step = excluded.step;
+
+-- name: tell
+-- Published by the order that made it so; each step under a name of its own.
+INSERT INTO timer (order_id, kind, ref, due_at, data)
+SELECT order_id, $6, city || ' ' || since, since, jsonb_build_object(
+    'city', city, 'since', since, 'under_way', under_way, 'step', step
+)
+FROM unnest($1::text[], $2::timestamptz[], $3::int[], $4::jsonb[], $5::uuid[])
+    AS noted (city, since, under_way, step, order_id)
+ORDER BY order_id
+ON CONFLICT (order_id, kind, ref) DO UPDATE SET data = excluded.data;
 
 -- name: pressure_at
 -- What held at each of these moments.

@@ -117,9 +117,10 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.PatientAsked,
             dispatch.PatientAnswered,
             dispatch.DispatchCancelled,
+            dispatch.PressureChanged,
         },
         claim.ClaimDeclined: {dispatch.OfferWithdrawn},
-        claim.OrderClosed: {dispatch.OfferWithdrawn},
+        claim.OrderClosed: {dispatch.OfferWithdrawn, dispatch.PressureChanged},
         claim.CancelForwarded: {
             dispatch.CancelForwarded,
             dispatch.CancelAnswered,

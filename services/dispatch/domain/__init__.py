@@ -9,7 +9,7 @@ from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
 from schemas.network import CityConfigured, PharmacyChanged, StockCounted
 from schemas.prescription import PrescriptionIssued
-from services.dispatch.domain import asks, matching, offers, road, shortage
+from services.dispatch.domain import asks, matching, offers, pressure, road, shortage
 from services.dispatch.domain.state import State, evolve, initial
 from services.kit.decision import (
     ASK_TIMER,
@@ -68,4 +68,5 @@ TIMERS: dict[str, Handler] = {
     ASK_TIMER: asks.ask_fired,
     shortage.LOOK: shortage.look_fired,
     shortage.KEEP: shortage.keep_fired,
+    pressure.TELL: pressure.told,
 }

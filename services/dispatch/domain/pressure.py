@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from schemas.dispatch import PressureChanged
 from schemas.network import PressureStep
 from schemas.values import Tier
 from services.dispatch.domain.candidates import Rung, Wanted
+from services.dispatch.domain.state import State
+from services.kit.decision import Decision, Facts, TimerFired, applied
 
+TELL = "pressure"
 # A step is left when less than this share of what it begins with is under way.
 EASES_AT = 0.9
 
@@ -36,6 +40,11 @@ class Pressure:
 
 
 EASY = Pressure()
+
+
+def told(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
+    """Another step holds since this order: said to all who wonder why a city promises less."""
+    return applied(PressureChanged.model_validate({**timer.data, "order_id": facts.order_id}))
 
 
 def step_at(

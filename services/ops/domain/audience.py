@@ -97,6 +97,7 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     dispatch.DispatchExhausted: _HOSPITAL,
     dispatch.ShortageRegistered: _HOSPITAL,
     dispatch.ShortageEnded: _HOSPITAL,
+    dispatch.PressureChanged: _OPERATOR,
     dispatch.DispatchCancelled: _HOSPITAL,
     dispatch.CancelForwarded: _HOSPITAL,
     dispatch.CancelAnswered: _PHARMACY,

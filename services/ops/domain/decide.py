@@ -215,6 +215,7 @@ HANDLERS: dict[type[Event], Handler] = {
     dispatch.DispatchExhausted: _says("dispatch", "exhausted", Ending()),
     dispatch.ShortageRegistered: _only_told,
     dispatch.ShortageEnded: _only_told,
+    dispatch.PressureChanged: _only_told,
     dispatch.DispatchCancelled: _says("dispatch", "cancelled", Ending()),
     dispatch.CancelForwarded: _only_told,
     dispatch.CancelAnswered: _only_told,

@@ -59,7 +59,9 @@ async def likely_ppm(worker: Dispatch) -> int:
     """By the score of its offer: the chance that a new order is in time."""
     order_id = await worker.authorise()
     await worker.tick()
-    (row,) = await worker.shell.pool.fetch("SELECT reasons FROM offer WHERE order_id = $1", order_id)
+    (row,) = await worker.shell.pool.fetch(
+        "SELECT reasons FROM offer WHERE order_id = $1", order_id
+    )
     ppm: int = json.loads(row["reasons"])["candidates"][0]["on_time_ppm"]
     return ppm
 
@@ -102,6 +104,16 @@ async def test_new_orders_are_promised_less_until_it_eases(worker: Dispatch) -> 
     told = await worker.client.get(f"/v1/quotes/pressure?city={samples.CITY}", headers=headers)
     steps = [row["step"] and row["step"]["under_way"] for row in told.json()["steps"]]
     assert steps == [None, 1]
+    # Each step is a fact too, of the order that made it so.
+    await worker.pass_time(timedelta(seconds=1))
+    sql = "SELECT key, body FROM outbox WHERE type = 'dispatch.PressureChanged' ORDER BY id"
+    facts = [(row["key"], json.loads(row["body"])) for row in await worker.shell.pool.fetch(sql)]
+    assert [key for key, _ in facts] == [first, first]
+    assert [(fact["city"], fact["under_way"]) for _, fact in facts] == [
+        (samples.CITY, 1),
+        (samples.CITY, 0),
+    ]
+    assert [fact.get("step", {}).get("reach_m") for _, fact in facts] == [100, None]
 
 
 async def test_a_storm_slows_quotes_and_withdraws_a_tier_for_its_hour(worker: Dispatch) -> None:

@@ -3,13 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.dispatch import PressureChanged
 from schemas.network import PressureStep
 from schemas.values import Tier
+from services.dispatch import domain
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import CityIndex, Finder, Rung, Supply, Wanted
-from services.dispatch.domain.pressure import EASES_AT, EASY, Pressure, bound, step_at
-from services.kit.spec import NOW
-from tests.unit.dispatch.samples import LINES, pharmacy, uid
+from services.dispatch.domain.pressure import EASES_AT, EASY, TELL, Pressure, bound, step_at
+from services.kit.decision import TimerFired
+from services.kit.spec import NOW, ORDER_ID
+from services.kit.spec import given as given_a
+from tests.unit.dispatch.samples import CITY, LINES, pharmacy, uid
 from tests.unit.dispatch.test_candidates import CENTRE
 
 STEPS = (
@@ -56,3 +60,14 @@ def test_only_the_thirty_minute_tier_of_a_new_order_shrinks() -> None:
     assert found(EASY) == found(Pressure(NOW, 100, STEPS[0])) == [1, 1]
     assert found(Pressure(NOW, 200, STEPS[1])) == [0, 1]
     assert Pressure(NOW, 200, STEPS[1]).extra_s == 480
+
+
+def test_a_step_is_told_as_a_fact_of_the_order_that_made_it_so() -> None:
+    step = STEPS[0].model_dump(mode="json")
+    data = {"city": CITY, "since": NOW.isoformat(), "under_way": 100, "step": step}
+    for found in (data, {**data, "step": None}):
+        fired = TimerFired(TELL, f"{CITY} now", NOW, found)
+        (event,) = given_a(domain).when(fired).then_types(PressureChanged).decision.events
+        assert isinstance(event, PressureChanged)
+        assert (event.key(), event.since, event.under_way) == (ORDER_ID, NOW, 100)
+        assert event.step == (STEPS[0] if found["step"] else None)
