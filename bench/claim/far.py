@@ -22,7 +22,7 @@ WHO = Insured("310", "11", arithmetic.ZERO, Used(deductible={"ordinary": arithme
 
 
 class Side:
-    """Everybody is the same person, whose year never moves on."""
+    """Everybody has the same year, and nobody's ever moves on."""
 
     def __init__(self, latency_s: float) -> None:
         self.latency_s = latency_s
@@ -32,7 +32,8 @@ class Side:
         await asyncio.sleep(self.latency_s)
         body = json.loads(content)
         if kind == "eligibility":
-            told_of = {"psn_no": "P-1", "insutype": WHO.insutype, "psn_type": WHO.psn_type}
+            number = f"P-{body['certificate_number']}"
+            told_of = {"psn_no": number, "insutype": WHO.insutype, "psn_type": WHO.psn_type}
             return {"result": "done", **told_of, "balance_fen": 0}
         at = datetime.fromisoformat(body["fee_at"])
         lines = [Line.model_validate(row) for row in body["lines"]]
