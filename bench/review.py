@@ -8,7 +8,6 @@ how many clean prescriptions are sent to a person (`bench.clinic`).
 """
 
 import argparse
-import json
 import resource
 import sys
 import threading
@@ -26,6 +25,7 @@ from bench import clinic
 from schemas.prescription import ClinicalPatient, PrescriptionSheet
 from services.catalogue import Kind, Product, catalogue
 from services.catalogue.generator import INSTRUCTIONS, generated
+from services.commands.files import tell
 from services.kit.collector import keep_also, keep_for_good
 from services.review.rules import Engine, pack
 from services.review.rules.drugs import Drugs
@@ -46,18 +46,19 @@ Ask = Callable[[PrescriptionSheet, ClinicalPatient], object]
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 when every bound is kept, 1 when one is not; the report stands on the standard output."""
+    """0 when every bound is kept, 1 when one is not."""
     parser = argparse.ArgumentParser(prog="yaoda bench review", description=__doc__)
     parser.add_argument("--rows", type=int, default=INSTRUCTIONS, help="products of the catalogue")
     parser.add_argument("--verdicts", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--alerts", action="store_true", help="how many clean ones a person sees")
+    parser.add_argument("--report", type=Path, metavar="FILE")
     options = parser.parse_args(list(argv))
     if options.alerts:
         report = clinic.alerts(options.verdicts, options.seed)
     else:
         report = measure(options.rows, options.verdicts, options.seed)
-    print(json.dumps(report, indent=2, ensure_ascii=False))
+    tell(report, options.report)
     for said in report["missed"]:
         print(f"yaoda: {said}", file=sys.stderr)
     return 1 if report["missed"] else 0

@@ -1,5 +1,6 @@
 """What a case has that whole rules are about: where it has none of it, they are not asked."""
 
+from services.review.rules.case import Sign
 from services.review.rules.subject import Subject
 
 (
@@ -21,7 +22,9 @@ from services.review.rules.subject import Subject
     SHARED,
     CROWDED,
     MAYBE_FIRST,
-) = (1 << number for number in range(18))
+    NO_CURRENT,
+    UNSIGNED,
+) = (1 << number for number in range(20))
 ADULT_YEARS = 18
 # Days for which a prescription may be in force without anybody having to look.
 VALID_DAYS = 3
@@ -32,6 +35,11 @@ FEW_LINES = 5
 def traits_of(subject: Subject) -> int:
     """The traits of one case, as bits. One that is there too often costs a question, no more."""
     return _of_sheet(subject) | _of_lines(subject) | (SHARED if subject.twice else 0)
+
+
+def unsigned(sign: Sign) -> bool:
+    """Not signed by a person."""
+    return sign.automatic or not sign.signer.strip() or not sign.value.strip()
 
 
 def _of_sheet(subject: Subject) -> int:
@@ -59,7 +67,11 @@ def _of_sheet(subject: Subject) -> int:
         found |= EXTENDED
     if case.first_visit is not False:
         found |= MAYBE_FIRST
-    if case.current and [drug for drug in case.current if not drug.known]:
+    if case.prescriber is None or unsigned(case.prescriber):
+        found |= UNSIGNED
+    if case.current is None:
+        found |= NO_CURRENT
+    elif [drug for drug in case.current if not drug.known]:
         found |= UNKNOWN_CURRENT
     return found
 

@@ -96,7 +96,7 @@ def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
     months = person.age_months
     if months is None:
         months = figures.adult_months
-    if not (subject.twice or _beyond(known, months, figures)):
+    if not _beyond(known, months, figures):
         return
     for (inn, route), doses in _by_ingredient(known, figures.routes).items():
         limits = _limits(inn, route, figures, doses[0].line.drug)
@@ -107,8 +107,13 @@ def daily_maximum(subject: Subject, figures: DailyMaxima) -> Hits:
 
 
 def _beyond(lines: Iterable[Line], months: int, figures: DailyMaxima) -> bool:
-    """Whether one of the lines may be too much at this age, as far as each stands alone."""
+    """Whether a line may be too much at this age, by itself or together with another."""
+    once = 0
     for line in lines:
+        bits = line.drug.bits
+        if once & bits:
+            return True
+        once |= bits
         key = line.way, line.route
         ages = figures.beyond.get(key)
         if ages is None:

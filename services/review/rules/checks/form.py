@@ -16,11 +16,14 @@ from services.review.rules.traits import (
     EXTENDED,
     FEW_LINES,
     MINOR,
+    NO_CURRENT,
     PROBLEMS,
     RENAMED,
     UNKNOWN_CURRENT,
+    UNSIGNED,
     USAGE,
     VALID_DAYS,
+    unsigned,
 )
 
 
@@ -209,14 +212,10 @@ def signed_by_a_person(subject: Subject, figures: Figures) -> Hits:
     case = subject.case
     if case.prescriber is None:
         yield unknown("the prescriber's signature is not given", "未提供处方医师签名")
-    elif _unsigned(case.prescriber):
+    elif unsigned(case.prescriber):
         yield Hit("not signed by the prescriber in person", "处方未经医师本人签名（禁止自动生成）")
-    if case.pharmacist is not None and _unsigned(case.pharmacist):
+    if case.pharmacist is not None and unsigned(case.pharmacist):
         yield Hit("the hospital pharmacist's signature is no person's", "药师签名非本人")
-
-
-def _unsigned(sign: Sign) -> bool:
-    return sign.automatic or not sign.signer.strip() or not sign.value.strip()
 
 
 # Why a signature proves nothing, or the contrary of what it should.
@@ -343,14 +342,14 @@ CHECKS = {
     "diagnosis_present": Check(EmptyTexts, diagnosis_present),
     "drug_is_known": Check(Figures, drug_is_known, _is_unknown),
     "current_drug_is_known": Check(Figures, current_drug_is_known, needs=UNKNOWN_CURRENT),
-    "current_is_given": Check(Figures, current_is_given),
+    "current_is_given": Check(Figures, current_is_given, needs=NO_CURRENT),
     "named_as_catalogued": Check(Figures, named_as_catalogued, needs=RENAMED),
     "usage_is_clear": Check(VagueWords, usage_is_clear, needs=USAGE),
     "age_is_stated": Check(Infant, age_is_stated, needs=_of_minors),
     "infant_weight": Check(Infant, infant_weight, needs=_of_minors),
     "in_force": Check(Tolerance, in_force),
     "validity_in_bounds": Check(Maximum, validity_in_bounds, needs=_of_extended),
-    "signed_by_a_person": Check(Figures, signed_by_a_person),
+    "signed_by_a_person": Check(Figures, signed_by_a_person, needs=UNSIGNED | COUNTERSIGNED),
     "signature_genuine": Check(Signed, signature_genuine, needs=_of_signer),
     "signer_licensed": Check(Signed, signer_licensed, needs=_of_signer),
     "prescriber_has_right": Check(RightsNeeded, prescriber_has_right, _needs_right),

@@ -195,7 +195,7 @@ def same_diagnosis(subject: Subject, figures: SameDiagnosis) -> Hits:
     case = subject.case
     if not case.internet_hospital:
         return
-    codes = tuple(item.code for item in case.diagnoses or () if item.code)
+    codes = [item.code for item in case.diagnoses or () if item.code]
     if case.earlier_diagnoses is None or not codes:
         yield unknown("the earlier diagnosis of a physical institution", "实体医疗机构的既往诊断")
         return
@@ -218,14 +218,14 @@ class OnlineControls(Figures):
 def uncontrolled_online(subject: Subject, figures: OnlineControls) -> Hits:
     """No narcotics, psychotropics and other specially controlled drugs."""
     case = subject.case
+    controlled = [line for line in case.known if line.drug.control in figures.controls]
     if case.internet_hospital is None:
-        for line in case.known:
-            if line.drug.control in figures.controls:
-                yield unknown(
-                    f"{line.name}: whether an internet hospital issued it",
-                    f"{line.name}：是否由互联网医院开具",
-                    line.number,
-                )
+        for line in controlled:
+            yield unknown(
+                f"{line.name}: whether an internet hospital issued it",
+                f"{line.name}：是否由互联网医院开具",
+                line.number,
+            )
     if not case.internet_hospital:
         return
     if case.rx_class in figures.classes:
@@ -233,14 +233,13 @@ def uncontrolled_online(subject: Subject, figures: OnlineControls) -> Hits:
             "a prescription class that an internet hospital may not issue",
             "互联网医院不得开具该类处方",
         )
-    for line in case.known:
-        if line.drug.control in figures.controls:
-            yield Hit(
-                f"{line.name}: {line.drug.control} from an internet hospital",
-                f"{line.name}：互联网医院不得开具特殊管理药品",
-                (line.number,),
-                standing=line.drug.class_standing,
-            )
+    for line in controlled:
+        yield Hit(
+            f"{line.name}: {line.drug.control} from an internet hospital",
+            f"{line.name}：互联网医院不得开具特殊管理药品",
+            (line.number,),
+            standing=line.drug.class_standing,
+        )
 
 
 class ChildAge(Figures):
