@@ -332,9 +332,7 @@ class _Whys(Mapping[UUID, Why]):
         sizes = [len(row.numbers) for row in rows]
         numbers = np.concatenate([NOTHING, *(row.numbers for row in rows)])
         metres = np.concatenate([NOTHING, *(row.metres for row in rows)])
-        times = [
-            (row.due_s - row.fixed_s, row.latest_s, row.ride_m_s or USUAL_M_S) for row in rows
-        ]
+        times = [(row.due_s - row.fixed_s, row.latest_s, row.ride_m_s or USUAL_M_S) for row in rows]
         due, latest, ride = np.repeat(np.array(times).reshape(-1, 3), sizes, axis=0).T
         left = due - metres / ride
         chance = np.rint(1e6 * CLOCK.on_time(left)).astype(np.int64)
