@@ -57,6 +57,20 @@ def _ends(world: World, profile: Profile) -> Counter[str]:
     return Counter(Expectation(world, fates).count(scripts))
 
 
+def test_an_expired_voucher_is_replaced_paid_for_or_the_end(
+    world: World, standard: Profile
+) -> None:
+    declined = [
+        _ends(world, _with(standard, "payer", token_expired=share, declines=0.0))["declined"]
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert declined == sorted(set(declined))
+    # With a new one every time most go on, as long as it is good.
+    ready = _with(standard, "patient", answers_at_all=1.0, says_yes=1.0)
+    half = _ends(world, _with(ready, "payer", token_expired=0.5, declines=0.0))
+    assert half["declined"] < declined[1]
+
+
 def test_when_nobody_accepts_all_are_exhausted_that_come_so_far(
     world: World, standard: Profile
 ) -> None:
