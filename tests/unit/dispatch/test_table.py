@@ -28,6 +28,9 @@ NAMES = tuple(PHASES)
 PLAIN = facts_for()
 DUE = s.seeking().state.due_at or NOW
 
+EASED = {"city": s.CITY, "since": NOW.isoformat(), "under_way": 9}
+STEP_TOLD = TimerFired("pressure", s.CITY, NOW, EASED)
+
 # One letter a phase, in the order above: applied, stale, early, invalid.
 TABLE: dict[str, tuple[Message, Facts, str]] = {
     "issued": (s.issued(), PLAIN, "AS SSS SSS SS"),
@@ -59,6 +62,7 @@ TABLE: dict[str, tuple[Message, Facts, str]] = {
     "ask timer": (s.timer("ask", "nobody's"), PLAIN, "SS SSS SSS SS"),
     "look at the line": (s.timer("shortage"), PLAIN, "SS SSS SSS SS"),
     "place": (s.timer("place"), PLAIN, "SS SSS SSS SS"),
+    "another step": (STEP_TOLD, PLAIN, "AA AAA AAA AA"),
 }
 CASES = [
     pytest.param(name, message, facts, letter, id=f"{title} / {name}")
