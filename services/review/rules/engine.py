@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
 
 # Members of an enumeration are dear to look up where it is done for every finding.
+_made = tuple.__new__
 _PRESCRIBER, _PASS = Severity.PRESCRIBER, Kind.PASS
 KINDS = {
     Severity.PROHIBITED: Kind.REJECT,
@@ -131,7 +132,7 @@ def findings_of(rule: Rule, hits: Sequence[Hit], case: Case) -> list[Finding]:
         hits = [_signed_again(rule, hit, case) for hit in hits]
     found = [
         # In the order of the fields, past the constructor: some fifteen are made a prescription.
-        tuple.__new__(
+        _made(
             Finding,
             (
                 rule_id,

@@ -135,11 +135,8 @@ class Subject:
     @lazy
     def sharing(self) -> tuple[Taken, ...]:
         """Those that have something of `shared`."""
-        shared = self.shared
-        if not shared:
-            return ()
-        drugs = enumerate(self.drugs)
-        return tuple([self.taken(n) for n, drug in drugs if not shared.isdisjoint(drug.marks)])
+        twice = self.twice
+        return tuple([self.taken(n) for n, drug in enumerate(self.drugs) if drug.bits & twice])
 
     @lazy
     def classes(self) -> tuple[frozenset[str], ...]:

@@ -43,6 +43,8 @@ def _pairs(subject: Subject, left: str, right: str) -> list[tuple[Taken, Taken]]
     first, second = subject.members(left), subject.members(right)
     drugs, lines = subject.drugs, len(subject.case.lines)
     found: list[tuple[Taken, Taken]] = []
+    if not first or not second or min(first[0], second[0]) >= lines:
+        return found
     seen: set[tuple[int, int]] = set()
     for one, other in product(first, second):
         key = (one, other) if one < other else (other, one)
