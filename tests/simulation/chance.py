@@ -8,7 +8,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 from services.dispatch import desk
-from services.kit import calls, fault, ids
+from services.kit import calls, fault, gather, ids
 from services.kit.spec import NOW
 
 FOR_EVER_S = 1_000_000.0
@@ -57,5 +57,9 @@ def seeded(rng: Random) -> Iterator[Reaper]:
         # Leases run in real time, which a run must not depend on: it ends them itself.
         patch.object(calls, "LEASE_S", FOR_EVER_S),
         patch.object(desk, "LEASE_S", FOR_EVER_S),
+        # Nobody waits in real time for what else may come.
+        patch.object(gather, "FURTHER_S", 0.0),
+        patch.object(gather, "BUSY_S", 0.0),
+        patch.object(gather, "SHORT_S", 0.0),
     ):
         yield reaper

@@ -23,17 +23,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
+from schemas import flow
 from tests.simulation.chance import Killed, Reaper, seeded
 from tests.simulation.people import Road, founding, recount, submitted
 from tests.simulation.roster import SERVICES
 from tests.simulation.verdict import judge
-from tests.simulation.world import Stand, Wires, World
+from tests.simulation.world import ROWS_MAX, Stand, Wires, World
 
+# What a run of a hundred orders has; one of more orders has more of each, so that as much happens
+# to one order in as many steps, whatever the size of the run.
+ORDERS, STEPS = 100, 800
 PHARMACIES, PACKS = 5, 60
+BATCH_MAX, MOVES_MAX, CALLS_MAX, RELAYED, AGAIN_MAX, ACCEPTED_MAX = 20, 16, 10, (3, 20), 12, 6
 # With few pharmacies many a search ends without one: the end overtakes what led to it.
 SCARCE = (1, 2, PHARMACIES)
-BATCH_MAX, MOVES_MAX, CALLS_MAX = 20, 16, 10
 ROUNDS_MAX = 3000
+# When all is healed a timer may fire so much late, with all that are due by then.
+LATE_MAX_S = 60
 # While things go wrong nobody waits for days, or every order would end by its expiry.
 JUMP_MAX = timedelta(minutes=15)
 POINTS = {
@@ -56,6 +62,8 @@ class Disturbance:
     again: float = 0.02
     zombie: float = 0.03
     half_sent: float = 0.05
+    # A service begins to leave one of its topics unread, or reads all of them again.
+    lag: float = 0.04
     sideways: float = 0.15
     breaks: float = 0.15
     # Several transactions of one service at once. The database decides who is first, so such a
@@ -63,7 +71,7 @@ class Disturbance:
     together: float = 0.0
 
 
-CALM = Disturbance(0, 0, 0, 0, 0, 0, 0, 0)
+CALM = Disturbance(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass
@@ -71,6 +79,8 @@ class Outcome:
     """What became of one run; `violations` is empty when all is well."""
 
     seed: int
+    # What the command needs beside the seed.
+    words: str = ""
     violations: list[str] = field(default_factory=list)
     examined: dict[str, int] = field(default_factory=dict)
     closed: Counter[str] = field(default_factory=Counter)
@@ -78,12 +88,11 @@ class Outcome:
     # Schedules that no other order of the run had: what was read, asked and answered, in order.
     interleavings: int = 0
     seconds: float = 0.0
-    cpu_s: float = 0.0
     trace: list[str] = field(default_factory=list)
 
     def report(self) -> str:
         """For a failed test: the seed that repeats it, and what was wrong."""
-        again = f"python -m tests.simulation --seed {self.seed}"
+        again = f"python -m tests.simulation --seed {self.seed} {self.words}"
         return "\n".join([f"SEED={self.seed}; again with: {again}", *self.violations[:20]])
 
 
@@ -91,8 +100,8 @@ async def simulate(
     stand: Stand,
     seed: int,
     *,
-    orders: int = 100,
-    steps: int = 800,
+    orders: int = ORDERS,
+    steps: int = STEPS,
     disturbance: Disturbance | None = None,
     scarce: bool = False,
 ) -> Outcome:
@@ -100,13 +109,15 @@ async def simulate(
 
     `scarce` draws how many pharmacies there are, often too few.
     """
-    began, cpu_began = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     rng = Random(seed)
     chosen = disturbance or Disturbance()
-    outcome = Outcome(seed)
+    words = f"--orders {orders} --steps {steps}" + (" --scarce" if scarce else "")
+    words += f" --lag {chosen.lag} --sideways {chosen.sideways}"
+    outcome = Outcome(seed, words)
     with seeded(rng) as reaper:
         world = World(stand, rng, Wires(chosen.breaks))
-        run = Run(world, reaper, chosen, outcome)
+        run = Run(world, reaper, chosen, outcome, max(1.0, orders / ORDERS))
         await run.found(orders, scarce=scarce)
         try:
             await run.disturbed(steps)
@@ -118,7 +129,6 @@ async def simulate(
     outcome.closed = Counter(str(road.outcome) for road in world.roads)
     outcome.interleavings = len({tuple(taken) for taken in world.schedules.values()})
     outcome.seconds = time.perf_counter() - began
-    outcome.cpu_s = time.process_time() - cpu_began
     return outcome
 
 
@@ -131,13 +141,21 @@ class Run:
     """One seeded run."""
 
     def __init__(
-        self, world: World, reaper: Reaper, disturbance: Disturbance, outcome: Outcome
+        self,
+        world: World,
+        reaper: Reaper,
+        disturbance: Disturbance,
+        outcome: Outcome,
+        size: float,
     ) -> None:
+        """`size` is how many times a hundred orders there are."""
         self._world = world
+        self._size = size
         self._rng = world.rng
         self._reaper = reaper
         self._bad = disturbance
         self._outcome = outcome
+        self._unread: dict[str, str] = {}
         steps: dict[str, tuple[int, Callable[[], Awaitable[object]]]] = {
             "relay": (20, self._relay),
             "read": (50, self._read),
@@ -161,7 +179,7 @@ class Run:
         await world.open()
         now = await world.now()
         pharmacies = self._rng.choice(SCARCE) if scarce else PHARMACIES
-        moves = founding(world.actors, pharmacies, PACKS, now)
+        moves = founding(world.actors, pharmacies, self._many(PACKS), now)
         self._shops = [
             move.command.pharmacy_id  # type: ignore[attr-defined]
             for move in moves
@@ -203,7 +221,8 @@ class Run:
                 continue
             if all(road.outcome for road in world.roads) and not world.in_hand:
                 return
-            if not await world.to_next_due():
+            late = timedelta(seconds=self._rng.randrange(LATE_MAX_S))
+            if not await world.to_next_due(late=late):
                 return
 
     async def _round(self) -> bool:
@@ -221,8 +240,7 @@ class Run:
                 moved += 1
             moved += await world.sweep(name, park=True)
         moved += await world.lease_calls()
-        while world.calling:
-            await world.settle_call()
+        await world.settle_calls(len(world.calling))
         await world.lapse()
         moved += await world.tick()
         return moved > 0
@@ -230,10 +248,11 @@ class Run:
     async def _relay(self) -> None:
         world, name = self._world, self._rng.choice(list(SERVICES))
         if self._happens(self._bad.again):
-            await world.publish_again(name, self._rng.randrange(1, 12))
+            await world.publish_again(name, self._some(AGAIN_MAX))
             return
-        accepted = self._rng.randrange(6) if self._happens(self._bad.half_sent) else None
-        limit = self._rng.choice((3, 20, 1000))
+        half = self._happens(self._bad.half_sent)
+        accepted = self._some(ACCEPTED_MAX) - 1 if half else None
+        limit = self._rng.choice((*map(self._many, RELAYED), ROWS_MAX))
         await world.relay(name, limit, accepted)
 
     async def _read(self) -> None:
@@ -247,16 +266,16 @@ class Run:
         world, name = self._world, self._rng.choice(list(SERVICES))
         work: list[Awaitable[object]] = [world.sweep(name)]
         for worker in world.workers[name]:
-            if batch := world.fetch(name, 4, BATCH_MAX):
+            if batch := world.fetch(name, 4, self._many(BATCH_MAX)):
                 work.append(world.apply(name, worker, batch))
         moves = [move for road in world.roads for move in road.forward() if move.service == name]
         if moves:
-            work.append(world.send(moves[:MOVES_MAX]))
+            work.append(world.send(moves[: self._many(MOVES_MAX)]))
         if name == "dispatch":
             work.append(world.tick())
         if name == "claim":
             await world.lease_calls()
-            work += [world.settle_call() for _ in range(4)]
+            work += [world.settle_calls(self._some(4)) for _ in range(4)]
         world.counts["together"] += len(work)
         # Whoever is killed, the others come to their end before the next step.
         ended = await asyncio.gather(*work, return_exceptions=True)
@@ -274,7 +293,10 @@ class Run:
             place = self._rng.choice(places)
             reader.seek(place, reader.fetched[place] + 1)
         worker = world.one_of(name)
-        batch = world.fetch(name, self._rng.randrange(1, 8), self._rng.randrange(1, BATCH_MAX))
+        if self._happens(self._bad.lag):
+            self._unread[name] = self._rng.choice(("", *sorted(flow.inputs(name))))
+        parts, limit = self._rng.randrange(1, 8), self._some(BATCH_MAX)
+        batch = world.fetch(name, parts, limit, but=self._unread.get(name, ""))
         if not batch:
             return
         if self._happens(self._bad.zombie):
@@ -289,9 +311,7 @@ class Run:
 
     async def _send(self) -> None:
         world = self._world
-        chosen = self._rng.sample(
-            world.roads, min(len(world.roads), self._rng.randrange(1, MOVES_MAX))
-        )
+        chosen = self._rng.sample(world.roads, min(len(world.roads), self._some(MOVES_MAX)))
         moves = []
         for road in chosen:
             aside = self._happens(self._bad.sideways)
@@ -307,8 +327,7 @@ class Run:
         world = self._world
         if not world.calling or self._happens(0.5):
             await world.lease_calls()
-        for _ in range(self._rng.randrange(1, CALLS_MAX)):
-            await world.settle_call()
+        await world.settle_calls(self._some(CALLS_MAX))
 
     async def _pass_time(self) -> None:
         world = self._world
@@ -331,6 +350,12 @@ class Run:
         world = self._world
         move = recount(self._rng.choice(self._shops), self._rng, world.actors, await world.now())
         await world.send([move])
+
+    def _many(self, of_a_hundred: int) -> int:
+        return max(1, round(of_a_hundred * self._size))
+
+    def _some(self, of_a_hundred: int) -> int:
+        return self._rng.randrange(1, self._many(of_a_hundred) + 1)
 
     def _happens(self, share: float) -> bool:
         return self._rng.random() < share

@@ -25,7 +25,7 @@ from schemas import flow, registry
 from schemas.envelope import Attributes, attributes_of, body_of, headers_of
 from schemas.message import CommandAnswered, OrderEvent
 from services.dispatch import tick
-from services.kit import clock, db, guard
+from services.kit import clock, db, gather, guard
 from services.kit.calls import CallRow, Calls
 from services.kit.config import Settings
 from services.kit.handler import GapFound, Shell
@@ -251,10 +251,10 @@ class World:
         self.counts["published again"] += len(rows)
         self._hear()
 
-    def fetch(self, name: str, parts: int, limit: int) -> list[Record]:
-        """The next records of some partitions, as one batch."""
+    def fetch(self, name: str, parts: int, limit: int, but: str = "") -> list[Record]:
+        """The next records of some partitions as one batch, but of one topic none."""
         reader = self.readers[name]
-        places = sorted(reader.behind())
+        places = sorted(place for place in reader.behind() if place[0] != but)
         chosen = self.rng.sample(places, min(parts, len(places)))
         return [record for place in chosen for record in reader.fetch(place, limit)]
 
@@ -311,15 +311,26 @@ class World:
             await self.stand.conn.execute(CALL_AGAIN, kept)
             self.counts["lease lost"] += 1
 
-    async def settle_call(self) -> None:
-        """One call is made, or asked after, and its answer is taken in."""
-        if not self.calling:
-            return
-        worker, row = self.calling.pop(self.rng.randrange(len(self.calling)))
-        self.acting = "claim", worker
+    async def settle_calls(self, count: int) -> None:
+        """Some calls are made, or asked after; what is answered together is taken in together."""
+        together: dict[int, tuple[Worker, list[CallRow]]] = {}
+        for _ in range(min(count, len(self.calling))):
+            worker, row = self.calling.pop(self.rng.randrange(len(self.calling)))
+            together.setdefault(id(worker), (worker, []))[1].append(row)
+            self._note(str(row.order_id).encode(), f"call {row.kind} {row.ref} {row.epoch}")
+        for worker, rows in together.values():
+            self.acting = "claim", worker
+            for first in range(0, len(rows), gather.SIZE_MAX):
+                await self._settle(worker, rows[first : first + gather.SIZE_MAX])
+
+    async def _settle(self, worker: Worker, rows: Sequence[CallRow]) -> None:
+        """At most one batch, so that chance alone decides who is first."""
         assert worker.calls is not None
-        self._note(str(row.order_id).encode(), f"call {row.kind} {row.ref} {row.epoch}")
-        await worker.calls._settle(row)
+        settling = [worker.calls._settle(row) for row in rows]
+        # Whoever is killed, the others come to their end before the next step.
+        for ended in await asyncio.gather(*settling, return_exceptions=True):
+            if ended is not None:
+                raise ended
 
     async def send(self, moves: Sequence[Move], *, http: bool = False) -> None:
         """People's commands, gathered by service, over HTTP or the intake topic."""
@@ -391,13 +402,15 @@ class World:
         """The clock of all services."""
         return await clock.now(self.stand.conn)
 
-    async def to_next_due(self, within: timedelta = timedelta.max) -> bool:
-        """Jump to the next timer or deadline; False when none is due by then."""
+    async def to_next_due(
+        self, within: timedelta = timedelta.max, late: timedelta = timedelta()
+    ) -> bool:
+        """Jump to the next timer or deadline, or a little past; False when none is due by then."""
         rows = await self.stand.conn.fetch(NEXT_DUE)
         moments = [row["at"] for row in rows if row["at"] is not None]
         if not moments or min(moments) - await self.now() > within:
             return False
-        await clock.step(self.stand.conn, min(moments))
+        await clock.step(self.stand.conn, min(moments) + late)
         return True
 
     async def die(self) -> None:
@@ -412,9 +425,9 @@ class World:
 
     def _hear(self) -> None:
         for record in self.log.take_fresh():
-            attributes = attributes_of(record.headers)
             if record.topic.startswith("partner.") or record.topic.endswith(".intake"):
                 continue
+            attributes = attributes_of(record.headers)
             event = registry.parse(attributes.type, attributes.version, record.value or b"")
             if isinstance(event, CommandAnswered):
                 road = self._sent.get(event.command_id)
