@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
@@ -14,9 +14,11 @@ from services.catalogue.model import (
     Dosing,
     Fact,
     Guidance,
+    Kind,
     Product,
     Substance,
 )
+from services.catalogue.spelling import Spellings
 from services.catalogue.uses import SYSTEMIC_WAYS, codes_for, is_local
 
 __all__ = ["Catalogue", "Named"]
@@ -57,6 +59,7 @@ class Catalogue:
     products: Mapping[str, Product]
     substances: Mapping[str, Substance]
     diagnoses: Mapping[str, Diagnosis]
+    spellings: Spellings = field(default_factory=Spellings, compare=False)
     _made_of: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -68,6 +71,7 @@ class Catalogue:
         products: Iterable[Product],
         substances: Iterable[Substance],
         diagnoses: Iterable[Diagnosis] = (),
+        spellings: Spellings | None = None,
     ) -> "Catalogue":
         """A catalogue of these rows. Raises ValueError when a key stands twice."""
         by_code: dict[str, Product] = {}
@@ -79,7 +83,8 @@ class Catalogue:
             if by_key.setdefault(substance.key, substance) is not substance:
                 raise ValueError(f"substance {substance.key} stands twice")
         by_icd = MappingProxyType({item.icd: item for item in diagnoses})
-        return cls(version, MappingProxyType(by_code), MappingProxyType(by_key), by_icd)
+        known = (MappingProxyType(by_code), MappingProxyType(by_key), by_icd)
+        return cls(version, *known, spellings or Spellings())
 
     def product(self, code: str) -> Product | None:
         """By product code (NHSA shape), 本位码 or 批准文号; None when unknown."""
@@ -210,6 +215,20 @@ class Catalogue:
             return None
         # A generic name says what is in it, not which maker's pack or strength it is.
         return Named(text, None, self.ingredients(generic), self.atc_codes(generic))
+
+    def understood(self, text: str) -> Named | None:
+        """As `named`, also where it was written with its salt, its form, or how it was prepared."""
+        found = self.named(text)
+        if found is not None:
+            return found
+        for spelt in self.spellings.plainer(text.strip()):
+            plain = self.named(spelt.name)
+            pieces = plain and all(item.kind is Kind.HERBAL for item in plain.substances)
+            if plain is not None and (pieces or not spelt.piece):
+                every = {code for item in plain.substances for code in item.atc} or plain.atc
+                codes = codes_for(spelt.way, tuple(sorted(every)))
+                return replace(plain, text=text, atc=frozenset(codes))
+        return None
 
     def called(self, name: str) -> tuple[Product, ...]:
         """The products of one generic name (also without its form), INN or ATC code, whatever the

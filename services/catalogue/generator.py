@@ -26,7 +26,8 @@ def generated(base: Catalogue, rows: int = INSTRUCTIONS, seed: int = 1) -> Catal
     """The base and invented packs on top, `rows` products in all; same seed, same rows."""
     version = f"{base.version}.generated-{rows}-{seed}"
     packs = _rows(base, rows, seed)
-    return Catalogue.of(version, packs, base.substances.values(), base.diagnoses.values())
+    facts = (base.substances.values(), base.diagnoses.values(), base.spellings)
+    return Catalogue.of(version, packs, *facts)
 
 
 def products_file(products: Catalogue) -> bytes:

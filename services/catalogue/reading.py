@@ -35,12 +35,13 @@ from services.catalogue.model import (
     Storage,
     Substance,
 )
+from services.catalogue.spelling import Place, Spelling, Spellings
 from services.catalogue.table import Flaw, Row, Table
 
 __all__ = ["Reading", "WrongCatalogue", "read", "read_folder"]
 
 PRODUCTS, SUBSTANCES, SOURCES = "products.csv", "substances.csv", "sources.csv"
-DIAGNOSES = "diagnoses.csv"
+DIAGNOSES, SPELLINGS = "diagnoses.csv", "spellings.csv"
 GROUP = "ATC:"
 FLAWS_SHOWN = 20
 HASH_DIGITS = 12
@@ -72,7 +73,7 @@ def read_folder(folder: Traversable, partial: bool = False) -> Reading:
 def contents(folder: Traversable) -> dict[str, bytes]:
     """The files of a catalogue that a folder holds, by name."""
     files = {}
-    for name in ("catalogue.toml", SOURCES, SUBSTANCES, PRODUCTS, DIAGNOSES, *_FACTS):
+    for name in ("catalogue.toml", SOURCES, SUBSTANCES, PRODUCTS, DIAGNOSES, SPELLINGS, *_FACTS):
         path = folder.joinpath(name)
         if path.is_file():
             files[name] = path.read_bytes()
@@ -97,6 +98,15 @@ def read(files: Mapping[str, bytes], partial: bool = False) -> Reading:
 _origin, _standing = cells.choice(Origin), cells.choice(Standing)
 _optional = cells.maybe(cells.number)
 _SOURCES = Table({"id": cells.text, "title": cells.text})
+_SPELLINGS = Table(
+    {
+        "word": cells.text,
+        "place": cells.choice(Place),
+        "way": cells.maybe(cells.text, ""),
+        "source": cells.text,
+        "standing": _standing,
+    }
+)
 _SUBSTANCES = Table(
     {
         "key": cells.text,
@@ -283,7 +293,8 @@ class _Reader:
         substances = [_with_facts(item, facts[key]) for key, item in bare.items()]
         products = list(self._products(bare))
         diagnoses = list(self._diagnoses(sources))
-        return Catalogue.of(self._version(), products, substances, diagnoses)
+        words = Spellings(self._spellings(sources))
+        return Catalogue.of(self._version(), products, substances, diagnoses, words)
 
     def _rows(self, name: str, table: Table) -> Iterator[Row]:
         if name not in self.files:
@@ -347,6 +358,19 @@ class _Reader:
             else:
                 seen.add(values["icd"])
                 yield Diagnosis(source=source, scope="", **values)
+
+    def _spellings(self, sources: Mapping[str, Source]) -> Iterator[Spelling]:
+        seen: set[tuple[str, Place]] = set()
+        for row in self._rows(SPELLINGS, _SPELLINGS) if SPELLINGS in self.files else ():
+            values = dict(row.values)
+            source, place = sources.get(values.pop("source")), (values["word"], values["place"])
+            if source is None:
+                self._wrong(SPELLINGS, row.line, "source", "no such source")
+            elif place in seen:
+                self._wrong(SPELLINGS, row.line, "word", f"{values['word']!r} stands twice")
+            else:
+                seen.add(place)
+                yield Spelling(source=source, **values)
 
     def _products(self, substances: Mapping[str, Substance]) -> Iterator[Product]:
         seen: dict[str, set[str]] = {name: set() for name in _UNIQUE}

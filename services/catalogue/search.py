@@ -116,7 +116,7 @@ def _plain(text: str) -> str:
 
 
 def _names(catalogue: Catalogue, item: Product) -> list[str]:
-    names = [item.generic_name, item.name_en, item.inn]
+    names = [item.generic_name, item.name_en, item.inn, item.form.value]
     for substance in catalogue.ingredients(item):
         names += [substance.zh, substance.inn, *substance.aliases, *substance.atc]
     return [_plain(name) for name in dict.fromkeys(names) if name]

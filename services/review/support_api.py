@@ -133,7 +133,7 @@ async def dosing(
     lactation: bool | None = None,
 ) -> Response:
     """Usual doses, maxima and cautions for this person. What is missing could not be verified."""
-    found = catalogue().named(code)
+    found = catalogue().understood(code)
     if found is None:
         raise Problem(404, "unknown_drug", "nobody knows a drug of this name", "code")
     if isinstance(pregnancy, int) and not 0 <= pregnancy <= _WEEKS_MAX:

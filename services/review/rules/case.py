@@ -1,5 +1,6 @@
 """What the rules look at: one prescription as far as it is known. `None` always means unknown."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -26,6 +27,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
+_CODE = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 # Days that no supply lasts.
 _EVER = 1_000_000
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
@@ -151,6 +153,8 @@ class Drug:
     # Packs that differ in nothing but their maker are one drug, under many product codes.
     codes: set[str] = field(default_factory=set)
     groups: tuple[str, ...] = field(init=False)
+    # Of its ingredients too: what a compound or a patent medicine hides.
+    inner_groups: tuple[str, ...] = field(init=False)
     acts: bool = field(init=False)
     marks: frozenset[str] = field(init=False)
     bits: int = field(init=False)
@@ -160,9 +164,11 @@ class Drug:
         self.ways = {}
         groups = (code[:5] for code in self.atcs if len(code) == 7)
         self.groups = tuple(dict.fromkeys(groups))
+        hidden = (key[:5] for key in sorted(self.keys) if self.compound and _CODE.fullmatch(key))
+        self.inner_groups = tuple(dict.fromkeys((*self.groups, *hidden)))
         # In the whole body, decoctions apart; by `marks` such drugs know what they share.
         self.acts = self.known and not self.topical and not self.herbal
-        self.marks = self.ingredients.union(self.groups) if self.acts else frozenset()
+        self.marks = self.ingredients.union(self.inner_groups) if self.acts else frozenset()
         # The same as bits of a number, by which many drugs are compared at once.
         self.bits = sum(bit_of(mark) for mark in self.marks)
 
@@ -239,6 +245,8 @@ class Person:
     lactating: bool | None = None
     hepatic: str | None = None
     allergies: tuple[str, ...] | None = None
+    # What each of the allergies names, as far as anybody knows.
+    allergens: tuple[Drug, ...] = ()
     conditions: tuple[str, ...] = ()
     guardian_present: bool | None = None
     specialist_present: bool | None = None

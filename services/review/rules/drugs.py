@@ -216,7 +216,8 @@ class Drugs:
         names = tuple(item.key for item in substances)
         first = substances[0]
         # A code that was written out says which use is meant; a name may mean any.
-        own = tuple(sorted(codes)) if len(codes) == 1 else codes_for(way, tuple(sorted(codes)))
+        every = codes if _ATC.fullmatch(text) else {c for item in substances for c in item.atc}
+        own = codes_for(way, tuple(sorted(every)))
         local = bool(own) and all(is_local(code) for code in own)
         topical = way == "topical" if way else (True if local else None)
         if first.kind is Kind.HERBAL:

@@ -19,6 +19,7 @@ from services.review.rules.case import (
 )
 from services.review.rules.engine import Engine
 from services.review.rules.fields import UNKNOWN, Fields
+from services.review.rules.naming import called
 from services.review.rules.reading import age_at
 from services.review.rules.words import CLASSES, HEPATIC, LISTED_MAX, SEXES, TEXT_MAX, way_of
 
@@ -168,7 +169,7 @@ class Reader(Fields):
             return Drug(name="?", ingredients=frozenset({"?"})), "?"
         spoken = texts.get("generic_name") or texts.get("name") or texts.get("drug") or names[0]
         for text in names:
-            found = self.engine.drugs.by_name(text, way)
+            found = called(self.engine.drugs, text, way)
             if found.known:
                 return found, spoken.strip()
         return self.engine.drugs.by_name(names[0], way), spoken.strip()
@@ -200,6 +201,7 @@ class Reader(Fields):
     def _person(self, patient: Mapping[str, Any], sheet: Mapping[str, Any], at: datetime) -> Person:
         born = self.day(patient, "birth_date")
         years, days = age_at(born, at)
+        allergies, drugs = self.texts(patient, "allergies"), self.engine.drugs
         if born is not None and years is None:
             self.say("patient.birth_date", "lies after the day of issue")
         if born is None:
@@ -214,7 +216,8 @@ class Reader(Fields):
             pregnant_weeks=self._weeks(patient),
             lactating=self.flag(patient, "lactating"),
             hepatic=self.word(patient, "hepatic", HEPATIC),
-            allergies=self.texts(patient, "allergies"),
+            allergies=allergies,
+            allergens=tuple(called(drugs, text) for text in allergies or ()),
             conditions=self.texts(patient, "conditions") or (),
             guardian_present=self.flag(patient, "guardian_present"),
             specialist_present=self.flag(patient, "specialist_present"),

@@ -29,6 +29,7 @@ from services.review.rules.case import (
 )
 from services.review.rules.drugs import Drugs
 from services.review.rules.engine import Engine
+from services.review.rules.naming import called
 from services.review.rules.pack import Pack
 
 # Ways to take one drug that are kept reckoned.
@@ -52,7 +53,7 @@ def case_of(
     return Case(
         id=str(sheet.prescription_id),
         lines=tuple([_line(drugs, pack, n, line) for n, line in enumerate(sheet.lines)]),
-        patient=_person(patient, sheet.issued_at),
+        patient=_person(drugs, patient, sheet.issued_at),
         now=now,
         issued_at=sheet.issued_at,
         valid_days=sheet.valid_days,
@@ -67,7 +68,7 @@ def case_of(
         diagnoses=tuple([Diagnosed(found.code, found.text) for found in sheet.diagnoses]),
         prescriber=_sign(sheet.prescriber, proved.prescriber),
         pharmacist=_sign(sheet.pharmacist, proved.pharmacist) if sheet.pharmacist else None,
-        current=None if current is None else tuple([drugs.by_name(text) for text in current]),
+        current=None if current is None else tuple([called(drugs, text) for text in current]),
         beside=_besides(drugs, sheet, beside) if beside else (),
         history=history,
         hospital=hospital,
@@ -124,7 +125,7 @@ def _way(drug: Drug, pack: Pack, line: PrescribedLine, written: tuple[object, ..
     return found
 
 
-def _person(patient: ClinicalPatient, at: datetime) -> Person:
+def _person(drugs: Drugs, patient: ClinicalPatient, at: datetime) -> Person:
     try:
         born: date | None = date.fromisoformat(patient.birth_date)
     except ValueError:
@@ -141,6 +142,7 @@ def _person(patient: ClinicalPatient, at: datetime) -> Person:
         lactating=patient.lactating,
         hepatic=patient.hepatic,
         allergies=patient.allergies,
+        allergens=tuple([called(drugs, text) for text in patient.allergies or ()]),
         conditions=patient.conditions,
         guardian_present=patient.guardian_present,
         specialist_present=patient.specialist_present,

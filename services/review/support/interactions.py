@@ -52,7 +52,7 @@ def ask(rules: Pack, drugs: Sequence[Named | None]) -> list[Answer]:
 
 def answered(rules: Pack, catalogue: Catalogue, names: Sequence[str]) -> dict[str, Any]:
     """The answer to a question of names, as it goes out."""
-    drugs = [catalogue.named(name) for name in names]
+    drugs = [catalogue.understood(name) for name in names]
     return {
         "catalogue": catalogue.version,
         "rule_pack": rules.id,

@@ -133,3 +133,11 @@ def test_two_low_priority_pairs_lie_in_the_high_list() -> None:
         if frozenset(pair) in high_priority() and "sotalol" in pair
     }
     assert both == {frozenset({"citalopram", "sotalol"}), frozenset({"escitalopram", "sotalol"})}
+
+
+def test_every_rule_speaks_in_some_case_and_is_silent_in_another() -> None:
+    said = {(rule, bool(word)) for _, case in CASES for rule, word in case["expect"].items()}
+    rules = {rule.id for rule in pack().rules}
+    assert {rule for rule, _ in said} <= rules
+    assert sorted(rules - {r for r, spoke in said if spoke}) == []
+    assert sorted(rules - {r for r, spoke in said if not spoke}) == []

@@ -141,7 +141,9 @@ def _by_ingredient(
     for line in lines:
         if line.drug.herbal or line.drug.topical:
             continue
-        route = routes.get(line.route or "", "oral" if line.drug.oral else "")
+        # Where neither route nor form is known, what is swallowed is meant.
+        unsaid = line.route is None and line.drug.oral is None and not line.drug.injection
+        route = routes.get(line.route or "", "oral" if line.drug.oral or unsaid else "")
         for part, single, day in line.amounts:
             if day is not None and single is not None:
                 found.setdefault((part.inn, route), []).append(_Dose(line, single, day))

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import zip_longest
 from typing import Literal
+
+from pydantic import Field
 
 from services.review.rules.case import (
     Caution,
@@ -34,6 +37,7 @@ class Allergies(Figures):
     classes: tuple[AllergyClass, ...]
     none_words: frozenset[str]
     not_drugs: frozenset[str]
+    by_substance: bool = Field(default=False, description="what a word names, not the word alone")
 
 
 def allergies_avoided(subject: Subject, figures: Allergies) -> Hits:
@@ -41,10 +45,10 @@ def allergies_avoided(subject: Subject, figures: Allergies) -> Hits:
     case = subject.case
     if case.patient.allergies is None:
         yield unknown("allergies are not given", "未提供过敏史")
-    for allergy, word in _stated(subject, figures):
-        groups = _groups(word, figures)
+    for allergy, word, allergen in _stated(subject, figures):
+        groups = _groups(word, allergen, figures)
         for line in case.known:
-            how = _allergic(word, line.drug, groups)
+            how = _allergic(word, allergen, line.drug, groups)
             if how is not None:
                 yield Hit(
                     f"{line.name}: an allergy to {allergy} is recorded",
@@ -57,36 +61,52 @@ def allergies_avoided(subject: Subject, figures: Allergies) -> Hits:
 
 def allergy_is_known(subject: Subject, figures: Allergies) -> Hits:
     """A word that cannot be matched to any drug or class may mean any line."""
-    for allergy, word in _stated(subject, figures):
-        touches = any(_allergic(word, line.drug, []) for line in subject.case.known)
-        if not (touches or _groups(word, figures) or word in subject.words):
+    for allergy, word, allergen in _stated(subject, figures):
+        touches = any(_allergic(word, allergen, line.drug, []) for line in subject.case.known)
+        known = allergen is not None or word in subject.words
+        if not (touches or known or _groups(word, allergen, figures)):
             yield unknown(
                 f"the allergy {allergy} names no known drug", f"过敏史“{allergy}”无法对应药品"
             )
 
 
-def _stated(subject: Subject, figures: Allergies) -> Iterator[tuple[str, str]]:
-    for allergy in subject.case.patient.allergies or ():
+def _stated(subject: Subject, figures: Allergies) -> Iterator[tuple[str, str, Drug | None]]:
+    """Each allergy as it was written, as a word, and what it names where somebody knows."""
+    person = subject.case.patient
+    for allergy, named in zip_longest(person.allergies or (), person.allergens):
         word = allergy.strip().lower()
         if word and word not in figures.none_words and word not in figures.not_drugs:
-            yield allergy, word
+            known = figures.by_substance and named is not None and named.known
+            yield allergy, word, named if known else None
 
 
-def _groups(word: str, figures: Allergies) -> list[AllergyClass]:
-    return [group for group in figures.classes if any(w in word for w in group.words)]
+def _groups(word: str, allergen: Drug | None, figures: Allergies) -> list[AllergyClass]:
+    codes = () if allergen is None else allergen.atcs
+    return [
+        group
+        for group in figures.classes
+        if any(w in word for w in group.words)
+        or any(code.startswith(group.atc) for code in codes if group.atc)
+    ]
 
 
-def _allergic(word: str, drug: Drug, groups: list[AllergyClass]) -> Severity | None:
+def _allergic(
+    word: str, allergen: Drug | None, drug: Drug, groups: list[AllergyClass]
+) -> Severity | None:
     named = any(part in word or word in part for part in drug.ingredients)
     if named or (drug.zh and (word in drug.zh or drug.zh in word)):
         return Severity.PRESCRIBER
+    shared = allergen is not None and not allergen.ingredients.isdisjoint(drug.ingredients)
+    if shared and allergen is not None and not allergen.compound:
+        return Severity.PRESCRIBER
     codes = drug.atcs + tuple(code for part in drug.parts for code in part.atcs)
+    found = Severity.PHARMACIST if shared else None
     for group in groups:
         if any(code.startswith(group.atc) for code in codes):
             return Severity.PRESCRIBER
         if group.cross and any(code.startswith(group.cross) for code in codes):
-            return Severity.PHARMACIST
-    return None
+            found = Severity.PHARMACIST
+    return found
 
 
 class CautionRow(Figures):

@@ -2,7 +2,9 @@
 
 from itertools import combinations, product
 
-from services.review.rules.case import Hit, Severity
+from pydantic import Field
+
+from services.review.rules.case import Drug, Hit, Severity
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject, Taken
 from services.review.rules.traits import SHARED
@@ -90,6 +92,7 @@ class Same(Figures):
     except_inn: frozenset[str] = frozenset()
     except_groups: tuple[str, ...] = ()
     logged: tuple[tuple[str, str], ...] = ()
+    inside: bool = Field(default=False, description="also the groups of a compound's ingredients")
 
     def sets(self) -> frozenset[str]:
         """All classes named."""
@@ -125,11 +128,15 @@ def same_ingredient(subject: Subject, figures: Same) -> Hits:
 
 def same_group(subject: Subject, figures: Same) -> Hits:
     """Two drugs of one chemical subgroup (ATC, fourth level) that share no ingredient."""
-    for group in subject.shared:
+    said: set[tuple[Taken, Taken]] = set()
+    for group in sorted(subject.shared) if figures.inside else subject.shared:
         if group.startswith(figures.except_groups or ("-",)):
             continue
-        members = [taken for taken in subject.sharing if group in taken.drug.groups]
+        members = [t for t in subject.sharing if group in _groups(t.drug, figures)]
         for one, other in combinations(members, 2):
+            if figures.inside and (one, other) in said:
+                continue
+            said.add((one, other))
             if not (one.line or other.line) or one.drug.ingredients & other.drug.ingredients:
                 continue
             first, second = sorted((one.name, other.name))
@@ -141,6 +148,10 @@ def same_group(subject: Subject, figures: Same) -> Hits:
                 severity=Severity.NOTE if quiet else None,
                 inputs=(("group", group),),
             )
+
+
+def _groups(drug: Drug, figures: Same) -> tuple[str, ...]:
+    return drug.inner_groups if figures.inside else drug.groups
 
 
 def _logged(subject: Subject, figures: Same, one: Taken, other: Taken) -> bool:
