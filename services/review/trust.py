@@ -1,7 +1,8 @@
 """Whose signatures count here: authorities, what they revoked, and the register of professionals.
 
-An instance's folder `trust` has `anchors.pem`, `revoked.pem` and `register.json`. Without it nobody
-looks at chains, and the rules say so.
+An instance's folder `trust` has `anchors.pem`, `revoked.pem` and `register.json`, or `profile`
+that names another way to prove signatures, of an installed package. Without it nobody looks
+at chains, and the rules say so.
 """
 
 import base64
@@ -9,6 +10,7 @@ import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -26,6 +28,8 @@ from services.review.rules.case import UNPROVED, Proof, Proofs
 
 T = TypeVar("T")
 FOLDER, ANCHORS, REVOKED, REGISTER = "trust", "anchors.pem", "revoked.pem", "register.json"
+# Other profiles: entry points of this group, called with the folder; the file names one of them.
+PROFILES, CHOSEN, OURS = "yaoda.signatures", "profile", "x509"
 CHAIN_MAX = 4
 _CHAINS_MAX = 5_000
 PRESCRIBER, PHARMACIST = "prescriber", "pharmacist"
@@ -268,8 +272,27 @@ def stand(profile: Profile | None) -> None:
     _STANDING[:] = [] if profile is None else [profile]
 
 
-def read(folder: Path) -> X509Profile:
+def read(folder: Path) -> Profile:
     """The profile of a folder. Raises TrustError with the file that is wrong."""
+    chosen = folder / CHOSEN
+    if not chosen.is_file():
+        return x509_profile(folder)
+    (name,) = _loaded(chosen, lambda data: [data.decode().strip()])
+    if name == OURS:
+        return x509_profile(folder)
+    offered = {entry.name: entry for entry in entry_points(group=PROFILES)}
+    if name not in offered:
+        known = ", ".join(sorted({OURS, *offered}))
+        raise TrustError(f"{CHOSEN}: no profile {name!r} is installed; there is {known}")
+    try:
+        made: Profile = offered[name].load()(folder)
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        raise TrustError(f"{CHOSEN}: {name}: {error}") from error
+    return made
+
+
+def x509_profile(folder: Path) -> X509Profile:
+    """Ours. Raises TrustError with the file that is wrong."""
     return X509Profile(
         {cert.subject.public_bytes(): cert for cert in _loaded(folder / ANCHORS, _anchors)},
         {crl.issuer.public_bytes(): crl for crl in _loaded(folder / REVOKED, _crls)},
@@ -312,7 +335,9 @@ class TrustWatch:
     def version(self) -> str:
         """What stands, for the log."""
         profile = standing()
-        return f"{len(profile.anchors)} anchors" if isinstance(profile, X509Profile) else "none"
+        if isinstance(profile, X509Profile):
+            return f"{len(profile.anchors)} anchors"
+        return "none" if profile is None else type(profile).__name__
 
 
 def _loaded(path: Path, load: Callable[[bytes], Sequence[T]]) -> Sequence[T]:

@@ -3,20 +3,26 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
 
-from schemas.prescription import ClinicalOrder, CorrectPrescription, SheetInput, SubmitOrder
+from schemas.prescription import (
+    ClinicalOrder,
+    CorrectPrescription,
+    SheetInput,
+    Signature,
+    SubmitOrder,
+)
 from services.kit.ids import new_id
 from services.kit.spec import NOW, facts_for, given
 from services.review import domain, trust
 from services.review.domain.reading import Known
 from services.review.domain.state import Step
 from services.review.rules.case import Proof
-from services.review.trust import TrustError, TrustWatch, X509Profile, proofs_of, read
+from services.review.trust import TrustError, TrustWatch, X509Profile, proofs_of, x509_profile
 from services.sandbox import authority
 from services.sandbox.days import read_day, write_day
 from services.sandbox.fates import Fates
@@ -47,7 +53,7 @@ def folder(where: Path, **files: bytes) -> Path:
 
 @pytest.fixture
 def profile(tmp_path: Path) -> X509Profile:
-    return read(folder(tmp_path / "trust"))
+    return x509_profile(folder(tmp_path / "trust"))
 
 
 def written(**changes: Any) -> ClinicalOrder:
@@ -147,7 +153,7 @@ def test_revoked(tmp_path: Path, at: datetime, reason: ReasonFlags, flaw: str) -
     serial = authority.person(DOCTOR).chain[0].serial_number
     lists = authority.revoked_list(authority.root())
     lists += authority.revoked_list(authority.hospitals(), {serial: (at, reason)})
-    found = proof(read(folder(tmp_path / "trust", revoked_pem=lists)), written())
+    found = proof(x509_profile(folder(tmp_path / "trust", revoked_pem=lists)), written())
     assert found.flaw == flaw
 
 
@@ -156,13 +162,13 @@ def test_a_revoked_authority_certifies_nobody(tmp_path: Path) -> None:
     taken = {serial: (AT - DAY, ReasonFlags.superseded)}
     lists = authority.revoked_list(authority.root(), taken)
     lists += authority.revoked_list(authority.hospitals())
-    found = proof(read(folder(tmp_path / "trust", revoked_pem=lists)), written())
+    found = proof(x509_profile(folder(tmp_path / "trust", revoked_pem=lists)), written())
     assert (found.genuine, found.flaw) == (False, "certificate_revoked")
 
 
 def test_without_a_list_in_force_nothing_is_proved(tmp_path: Path, profile: X509Profile) -> None:
     lists = authority.revoked_list(authority.root())
-    bare = read(folder(tmp_path / "trust", revoked_pem=lists))
+    bare = x509_profile(folder(tmp_path / "trust", revoked_pem=lists))
     assert proof(bare, written()).genuine is None
     assert proof(bare, written()).flaw == "revocation_unknown"
     assert proof(profile, written(), authority.ENDS + DAY).flaw == "revocation_unknown"
@@ -170,7 +176,7 @@ def test_without_a_list_in_force_nothing_is_proved(tmp_path: Path, profile: X509
 
 def test_whom_nobody_trusts(tmp_path: Path, profile: X509Profile) -> None:
     another = authority.hospitals().chain[0].public_bytes(Encoding.PEM)
-    stranger = read(folder(tmp_path / "trust", anchors_pem=another))
+    stranger = x509_profile(folder(tmp_path / "trust", anchors_pem=another))
     assert proof(stranger, written()).flaw == "chain_untrusted"
     certificates = authority.person(DOCTOR).certificates
     assert proof(profile, written(certificates=certificates[:1])).flaw == "chain_untrusted"
@@ -206,7 +212,7 @@ def test_the_licence_when_signing(tmp_path: Path, entry: dict[str, Any], flaw: s
     since = authority.BORN.isoformat()
     row = {"licence": DOCTOR, "role": "prescriber", "since": since, **entry}
     found = proof(
-        read(folder(tmp_path / "trust", register_json=authority.register([row]))), written()
+        x509_profile(folder(tmp_path / "trust", register_json=authority.register([row]))), written()
     )
     assert (found.licensed, found.licence_flaw) == (not flaw, flaw)
     assert found.genuine is True
@@ -219,7 +225,7 @@ def test_a_right_lasts_as_long_as_it_was_granted(tmp_path: Path) -> None:
         granted = [{"right": right, "since": since, "until": until.isoformat()}]
         row = {"licence": DOCTOR, "role": "prescriber", "since": since, "rights": granted}
         files = folder(tmp_path / "trust", register_json=authority.register([row]))
-        assert proof(read(files), written()).rights == rights
+        assert proof(x509_profile(files), written()).rights == rights
 
 
 @pytest.mark.parametrize(
@@ -285,7 +291,7 @@ def test_the_instance_of_the_sandbox_trusts_it() -> None:
 )
 def test_a_wrong_file_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     with pytest.raises(TrustError, match=said):
-        read(folder(tmp_path / "trust", **{name: data}))
+        x509_profile(folder(tmp_path / "trust", **{name: data}))
 
 
 def test_a_folder_is_read_anew_and_a_wrong_one_changes_nothing(tmp_path: Path) -> None:
@@ -309,3 +315,48 @@ def test_where_nothing_stood_a_wrong_folder_proves_nothing(tmp_path: Path) -> No
     order = written()
     (found,) = proofs_of(profile, order, order.prescriptions, NOW).values()
     assert found.prescriber == Proof(None, "trust_unreadable")
+
+
+class Elsewhere:
+    """Another way to prove signatures, as a package of its own offers it."""
+
+    def __init__(self, where: Path) -> None:
+        self.word = (where / "word").read_text("utf-8")
+
+    def prove(self, signature: Signature, text: bytes, role: str, now: datetime) -> Proof:
+        """Whoever signs with the word of the folder."""
+        return Proof(signature.value == self.word)
+
+
+class Offered(NamedTuple):
+    """As an installed package's entry point."""
+
+    name: str
+
+    def load(self) -> type[Elsewhere]:
+        """What it names."""
+        return Elsewhere
+
+
+def test_a_profile_of_another_package_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "entry_points", lambda group: [Offered(f"{group}-elsewhere")])
+    where = folder(tmp_path / "trust", profile=b"yaoda.signatures-elsewhere\n")
+    watch = TrustWatch(where)
+    assert not watch.look()
+    assert "word" in watch.refused
+    (where / "word").write_text("c29tZXRoaW5n", "utf-8")
+    assert watch.look()
+    assert watch.version == "Elsewhere"
+    order, found = written(value="c29tZXRoaW5n"), trust.standing()
+    assert found is not None
+    (proved,) = proofs_of(found, order, order.prescriptions, NOW).values()
+    assert (proved.prescriber, proved.pharmacist) == (Proof(True), Proof(False))
+    (where / "profile").write_bytes(b"nobody offers this")
+    assert not watch.look()
+    assert "no profile 'nobody offers this' is installed; there is x509" in watch.refused
+    assert trust.standing() is found
+    (where / "profile").write_bytes(b"x509")
+    assert watch.look()
+    assert isinstance(trust.standing(), X509Profile)
