@@ -183,6 +183,32 @@ async def test_back_to_the_doctor_and_corrected(road: Road) -> None:
     assert await road.desk.shell.pool.fetchval("SELECT count(*) FROM timer") == 0
 
 
+async def test_what_no_pharmacist_may_pass(road: Road) -> None:
+    """One is cleared, one is the doctor's alone, one is nobody's; then the doctor corrects his."""
+    too_much = fresh(sheet(1, line("amlodipine", frequency="13")))
+    clearable, never = fresh(doubtful(2)), fresh(banned(3))
+    order_id = await road.submit(too_much, clearable, never)
+    assert (await road.take(order_id, "P-6")).json()["code"] == "title_not_allowed"
+    shown = (await road.desk.get(f"/v1/reviews/{order_id}", "reviewers")).json()["prescriptions"]
+    case = {one["prescription_id"]: one for one in shown}
+    assert [one["step"] for one in shown] == ["returned", "person", "rejected"]
+    for stopped in (too_much, never):
+        found = case[stopped["prescription_id"]]
+        name = {"prescription_id": stopped["prescription_id"], "seen": found["seen"]}
+        refused = await road.decide(order_id, "approve", **name)
+        assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_decide")
+    assert (await road.decide(order_id, "approve")).status_code == 200
+    assert "ReviewApproved" not in await road.desk.events(order_id)
+    fixed = fresh(clear())
+    fixed |= {"prescription_id": too_much["prescription_id"], "version": 2}
+    command = CorrectPrescription(order_id=order_id, prescription=SheetInput.model_validate(fixed))
+    await road.hospital.post("/v1/prescriptions/correct", command, "hospital-a")
+    await road.desk.follow(road.hospital)
+    (event,) = await road.desk.bodies("review.ReviewApproved")
+    assert event["approved"] == [too_much["prescription_id"], clearable["prescription_id"]]
+    assert [one["prescription_id"] for one in event["rejected"]] == [never["prescription_id"]]
+
+
 async def test_a_corrected_case_shows_the_corrected_text(road: Road) -> None:
     one = fresh(doubtful())
     order_id = await road.submit(one)
