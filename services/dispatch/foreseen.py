@@ -4,7 +4,7 @@ Their rows stand in a table, so that who takes a city over knows them at once. A
 lets the order through or ends it; of one that hears neither for half an hour nothing is expected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -65,11 +65,11 @@ class Foreseen:
     def __init__(self) -> None:
         self._cities: dict[str, dict[UUID, Seen]] = {}
 
-    def unknown(self, city: str, rows: Mapping[UUID, Issued]) -> dict[UUID, Issued]:
+    def unknown(self, city: str, coming: Sequence[UUID]) -> list[UUID]:
         """Whose pharmacies were not looked for yet; who came through or ended is forgotten."""
         before = self._cities.get(city, {})
-        kept = self._cities[city] = {key: before[key] for key in rows if key in before}
-        return {key: issued for key, issued in rows.items() if key not in kept}
+        kept = self._cities[city] = {key: before[key] for key in coming if key in before}
+        return [key for key in coming if key not in kept]
 
     def look(
         self,

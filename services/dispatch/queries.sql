@@ -38,11 +38,14 @@ WHERE city = $1 AND slot = $2 AND state IN ('open', 'accepted')
 GROUP BY pharmacy_id;
 
 -- name: foreseen
-SELECT order_id, body
+SELECT order_id
 FROM foreseen
 WHERE city = $1 AND issued_at > $2
 ORDER BY issued_at DESC, order_id
 LIMIT $3;
+
+-- name: foreseen_bodies
+SELECT order_id, body FROM foreseen WHERE order_id = ANY($1::uuid[]);
 
 -- name: put_foreseen
 INSERT INTO foreseen (order_id, city, issued_at, body)

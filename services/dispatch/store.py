@@ -224,11 +224,12 @@ async def _coming(
     """The orders that are still in review or claim, each with who could fill it."""
     since = now - EXPECTED_FOR
     found = await conn.fetch(SQL["foreseen"], city, since, AHEAD_MAX)
-    issued = {row["order_id"]: Issued.model_validate_json(row["body"]) for row in found}
-    if unknown := desk.foreseen.unknown(city, issued):
+    if unknown := desk.foreseen.unknown(city, [row["order_id"] for row in found]):
+        rows = await conn.fetch(SQL["foreseen_bodies"], unknown)
+        issued = {row["order_id"]: Issued.model_validate_json(row["body"]) for row in rows}
         supply = Supply()
         for _ in range(PASSES_MAX):
-            finder = desk.foreseen.look(city, index, unknown, supply, now)
+            finder = desk.foreseen.look(city, index, issued, supply, now)
             if not finder.missing:
                 break
             supply.free |= await free_packs(conn, "read_stock", finder.missing)

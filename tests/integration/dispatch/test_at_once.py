@@ -14,6 +14,7 @@ from schemas.network import Pharmacy
 from schemas.values import Consent
 from services.dispatch.desk import LEASE_S
 from services.dispatch.domain.answers import Answers
+from services.dispatch.domain.city_index import CityIndex
 from services.dispatch.domain.state import Phase
 from services.kit.spec import NOW
 from tests.databases import Database
@@ -22,6 +23,7 @@ from tests.unit.dispatch import samples
 
 pytestmark = pytest.mark.live
 LATE = timedelta(minutes=6)
+RUN_OUT = "UPDATE city_lease SET until = clock_timestamp() - make_interval(secs => $1)"
 
 
 @pytest.fixture
@@ -104,9 +106,7 @@ async def test_who_takes_the_city_over_finds_both_offers_standing_and_makes_no_t
 ) -> None:
     shops = [await worker.open_pharmacy(n, **near(n)) for n in (1, 2, 3)]
     order_id, made = await two_offers(worker, *shops)
-    await worker.shell.pool.execute(
-        "UPDATE city_lease SET until = clock_timestamp() - make_interval(secs => $1)", LEASE_S
-    )
+    await worker.shell.pool.execute(RUN_OUT, LEASE_S)
     async with dispatch_on(database, prepare=False) as second:
         assert await second.desk.leases.hold(second.shell.pool, samples.CITY)
         assert await second.tick() == await worker.tick() == 0
@@ -166,3 +166,42 @@ async def test_who_pays_it_all_is_offered_to_nobody_above_the_ceiling(worker: Di
             assert [fell["below"] for fell in told["falls"]] == ["60", "citywide", None]
             assert "  2 pharmacies cost more than the patient accepts to pay." in told["words"]
     assert found == [[dear.pharmacy_id], [cheap.pharmacy_id], [], [dear.pharmacy_id]]
+
+
+@pytest.mark.parametrize("fate", ["goes on", "dies"])
+async def test_a_worker_that_stands_still_in_a_tick_offers_nothing_twice_and_loses_no_order(
+    worker: Dispatch, database: Database, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    await worker.open_pharmacy(1, **near(1))
+    orders = [await worker.authorise() for _ in range(2)]
+    stands, may_go_on = asyncio.Event(), asyncio.Event()
+    of = worker.desk.indexes.of
+
+    async def stand_still(*args: Any) -> CityIndex:
+        stands.set()
+        await may_go_on.wait()
+        return await of(*args)
+
+    monkeypatch.setattr(worker.desk.indexes, "of", stand_still)
+    async with dispatch_on(database, prepare=False) as second:
+        ticking = asyncio.create_task(worker.tick())
+        await asyncio.wait_for(stands.wait(), 10)
+        # Who wants the city waits until its transaction ends, run out or not.
+        taking = asyncio.create_task(second.desk.leases.hold(second.shell.pool, samples.CITY))
+        await asyncio.sleep(0.2)
+        assert not taking.done()
+        if fate == "dies":
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+        else:
+            may_go_on.set()
+            assert await ticking == 2
+        monkeypatch.undo()
+        await second.shell.pool.execute(RUN_OUT, LEASE_S)
+        await asyncio.wait_for(taking, 10)
+        assert await second.desk.leases.hold(second.shell.pool, samples.CITY)
+        assert await second.tick() == (2 if fate == "dies" else 0)
+        assert await worker.tick() == 0
+        for order_id in orders:
+            assert len(await offers(second, order_id)) == 1
+        await second.desk.leases.let_go(second.shell.pool)

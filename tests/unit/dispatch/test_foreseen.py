@@ -61,18 +61,18 @@ def test_its_row_is_never_firm_and_is_found_again_in_another_index() -> None:
     pairs = [(one.pharmacy_id, line.product_code) for one in there for line in s.LINES]
     memory, issued = Foreseen(), {ORDER_ID: Issued.of(s.order())}
     index = CityIndex(there)
-    assert memory.unknown(s.CITY, issued) == issued
+    assert memory.unknown(s.CITY, [ORDER_ID]) == [ORDER_ID]
     assert memory.look(s.CITY, index, issued, Supply(), NOW).missing == set(pairs)
     assert memory.rows(s.CITY, index, NOW) == []
     assert not memory.look(s.CITY, index, issued, Supply(dict.fromkeys(pairs, 3)), NOW).missing
     (row,) = memory.rows(s.CITY, index, NOW)
     assert (row.firm, row.at_s, row.worth) == (False, ahead.BY_PERSON_S, ahead.RELEASED_SHARE)
-    assert memory.unknown(s.CITY, issued) == {}
+    assert memory.unknown(s.CITY, [ORDER_ID]) == []
     fewer = CityIndex(there[1:])
     (row,) = memory.rows(s.CITY, fewer, NOW + timedelta(seconds=1))
     names = [fewer.pharmacies[int(n)].pharmacy_id for n in row.numbers]
     assert names == [one.pharmacy_id for one in there[1:]]
     assert np.all(np.diff(row.metres) >= 0)
     # What came through or ended is forgotten with its row.
-    assert memory.unknown(s.CITY, {}) == {}
+    assert memory.unknown(s.CITY, []) == []
     assert memory.rows(s.CITY, fewer, NOW) == []
