@@ -211,7 +211,13 @@ async def match_city(
             apart = await _apart(conn, city, orders, matches)
             recent.learn(city, index, orders, found.rows, now)
             return {
-                key: Matched(match, whys[key], key in apart, second.get(key), len(ahead))
+                key: Matched(
+                    match,
+                    whys[key] if match.choice else None,
+                    key in apart,
+                    second.get(key),
+                    len(ahead),
+                )
                 for key, match in matches.items()
             }
         supply.free |= locked

@@ -158,7 +158,7 @@ class Expectation:
         start = reviewed.seconds + CLAIM_S
         if insured is None:
             return self._or_cancelled(script, start, {Outcome.DECLINED: 1.0})
-        if self._too_dear(script, reviewed, insured):
+        if self._too_dear(script, reviewed):
             return self._or_cancelled(script, start, {Outcome.EXHAUSTED: 1.0})
         search = self._search(script, reviewed, insured, start + TICK_S)
         ends = self._paid(script, reviewed, insured) if search.sealed else {Outcome.EXHAUSTED: 1.0}
@@ -167,12 +167,12 @@ class Expectation:
             ends = {Outcome.CANCELLED: 1.0}
         return self._or_cancelled(script, search.open_until_s, ends)
 
-    def _too_dear(self, script: Script, reviewed: Reviewed, insured: bool) -> bool:
-        """Who pays it all and named a ceiling is offered to nobody above it."""
+    def _too_dear(self, script: Script, reviewed: Reviewed) -> bool:
+        """Who came to pay it all and named a ceiling is offered to nobody above it."""
         limit = script.submit.consent.share_max_fen
-        if insured or limit is None:
+        if script.submit.voucher is not None or limit is None:
             return False
-        return self._share_fen(script, reviewed, insured)[0] > limit
+        return self._share_fen(script, reviewed, insured=False)[0] > limit
 
     def _paid(self, script: Script, reviewed: Reviewed, insured: bool) -> Shares:
         """Once a pharmacy is found: the patient's money, then the door."""

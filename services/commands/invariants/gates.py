@@ -134,11 +134,12 @@ def record_of(data: Mapping[str, Any]) -> tuple[str, bytes]:
 
 def order_of(data: Mapping[str, Any]) -> bytes:
     """What an offer is held against."""
-    order, basis = data["order"], data["basis"]
+    order = data["order"]
+    accepted_fen = order["consent"].get("share_max_fen")
     kept = {
         "point": order["point"],
         "lines": order["lines"],
-        "insured": basis == Basis.INSURED,
-        "pays_at_most_fen": pays_at_most_fen(Basis(basis), order["consent"].get("share_max_fen")),
+        "insured": data["basis"] == Basis.INSURED,
+        "pays_at_most_fen": pays_at_most_fen(order["insured"], accepted_fen),
     }
     return orjson.dumps(kept)

@@ -53,16 +53,17 @@ def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
             if tier is state.tier or tier in offered
         ),
         out=frozenset(state.out),
-        price_max_fen=_price_max_fen(state, order),
+        price_max_fen=_price_max_fen(order),
     )
 
 
-def _price_max_fen(state: State, order: Order) -> int | None:
+def _price_max_fen(order: Order) -> int | None:
     """What the patient accepts, where it is the whole price; of a fund's part claim alone knows.
 
-    Without a ceiling claim puts any share to the patient, so that no price is too high here.
+    Who came insured named it for a share: should the fund not pay, claim asks whether it may be
+    the whole price. Without a ceiling it puts any share to the patient.
     """
-    return order.consent.share_max_fen if state.basis is Basis.SELF_PAID else None
+    return None if order.insured else order.consent.share_max_fen
 
 
 def _due_on(state: State, tier: Tier, authorised_at: datetime) -> datetime:

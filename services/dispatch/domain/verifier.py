@@ -243,9 +243,9 @@ def _within(openings: Sequence[Opening], timezone: str, moment: datetime) -> boo
     )
 
 
-def pays_at_most_fen(basis: Basis, accepted_fen: int | None) -> int | None:
-    """The ceiling on the whole price: known where nobody else pays, and the patient named one."""
-    return accepted_fen if basis is Basis.SELF_PAID else None
+def pays_at_most_fen(came_insured: bool, accepted_fen: int | None) -> int | None:
+    """The ceiling on the whole price: known where it was named for that, and not for a share."""
+    return None if came_insured else accepted_fen
 
 
 class Referee:
@@ -321,7 +321,7 @@ class Referee:
             frozenset(self._out.get(event.order_id, ())),
             written=told.order.lines,
             price_fen=sum(price.unit_price_fen * price.quantity for price in event.prices),
-            pays_at_most_fen=pays_at_most_fen(told.basis, told.order.consent.share_max_fen),
+            pays_at_most_fen=pays_at_most_fen(told.order.insured, told.order.consent.share_max_fen),
         )
         found = violations([commitment], self._world(at))
         standing = self._of(event.order_id)

@@ -72,19 +72,25 @@ def test_a_full_cheap_one_does_not_make_a_dear_one_cheaper() -> None:
     assert all(fall.reason is not GateCode.SHARE for fall in (*first.falls, *second.falls))
 
 
-def self_paid(consent: Consent, basis: Basis = Basis.SELF_PAID) -> State:
-    told = s.authorised(consent=consent, insured=False)
+def authorised(consent: Consent, basis: Basis, insured: bool) -> State:
+    told = s.authorised(consent=consent, insured=insured)
     share = consent.share_max_fen or 0
     told = told.model_copy(update={"basis": basis, "share_max_fen": share})
     state: State = s.foreseen().when(told).state
     return state
 
 
+def self_paid(consent: Consent) -> State:
+    return authorised(consent, Basis.SELF_PAID, insured=False)
+
+
 def test_only_who_pays_it_all_and_named_a_ceiling_has_one_here() -> None:
     named = Consent(risk_notice_confirmed=True, share_max_fen=1500)
     assert wanted(self_paid(named)).price_max_fen == 1500
     # What a fund pays depends on the policy, so no pharmacy may be left out for it.
-    assert wanted(self_paid(named, Basis.INSURED)).price_max_fen is None
+    assert wanted(authorised(named, Basis.INSURED, insured=True)).price_max_fen is None
+    # The ceiling was named for a share: whether it may be all, claim asks.
+    assert wanted(authorised(named, Basis.SELF_PAID, insured=True)).price_max_fen is None
     # Without a ceiling any share is put to the patient.
     assert wanted(self_paid(Consent(risk_notice_confirmed=True))).price_max_fen is None
     free = Consent(risk_notice_confirmed=True, share_max_fen=0)

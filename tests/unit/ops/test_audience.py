@@ -42,8 +42,10 @@ def test_what_went_wrong_inside_is_for_operators_alone() -> None:
 
 
 def test_the_hospital_sees_every_other_fact_of_its_orders() -> None:
-    inside = ("network.", "dispatch.Offer", "review.ReviewDelayed", "claim.DisputeOverdue")
-    inside += ("dispatch.PressureChanged",)
+    inside = (
+        *("network.", "dispatch.Offer", "dispatch.PressureChanged"),
+        *("review.ReviewDelayed", "claim.DisputeOverdue"),
+    )
     for event in CONSUMED:
         private = event.TYPE.startswith(inside)
         if not private and not issubclass(event, MessageParked | MessageRedriven):
