@@ -62,6 +62,7 @@ OFFER: dict[str, Any] = {
 AUTHORISED: dict[str, Any] = {
     "basis": "insured",
     "order": {
+        "insured": True,
         "consent": {"share_max_fen": 999},
         "point": {"lat": 31.23, "lon": 121.47},
         "lines": [
@@ -75,6 +76,7 @@ AUTHORISED: dict[str, Any] = {
         ],
     },
 }
+SELF_PAID = {"basis": "self_paid", "order": AUTHORISED["order"] | {"insured": False}}
 Change = Callable[[Evidence], None]
 
 
@@ -470,7 +472,7 @@ BROKEN: list[tuple[str, str, Change]] = [
     (
         "I19",
         "dearer than the patient accepts, who pays it all",
-        alter("claim.ClaimAuthorised", order=order_of(AUTHORISED | {"basis": "self_paid"})),
+        alter("claim.ClaimAuthorised", order=order_of(SELF_PAID)),
     ),
     ("I19", "another drug", alter("dispatch.OfferMade", prices=[PRICE | {"product_code": "X"}])),
     ("I19", "a line that nobody fills", alter("dispatch.OfferMade", prices=[])),
