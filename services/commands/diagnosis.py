@@ -44,6 +44,8 @@ class CallsLook:
     doubtful: int = 0
     # Due or with a lapsed lease for long: nobody makes them.
     abandoned: int = 0
+    # Of money that has to come home: refused more than once and never answered otherwise.
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,15 @@ def _calls(service: ServiceLook) -> Iterator[Finding]:
                 service.name,
                 f"{calls.abandoned} calls `{calls.kind}` are due and nobody makes them.",
                 f"Restart {service.name}; its leases have lapsed, so nothing is sent twice.",
+            )
+        if calls.refused:
+            yield Finding(
+                "refused_again",
+                service.name,
+                f"For {calls.refused} orders `{calls.kind}` is refused each time: money that has "
+                "to come home does not.",
+                "Ask the far side why; it is tried again by itself, at most ten minutes apart, and "
+                "the orders stay open until it succeeds.",
             )
 
 

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import flow
+from services.claim.domain.answers import COMES_HOME
 from services.commands.diagnosis import (
     SILENT_S_MAX,
     BlockedLook,
@@ -26,6 +27,7 @@ from services.commands.diagnosis import (
 )
 from services.dispatch.domain.matching import MATCH
 from services.kit.db import FAULTS
+from services.kit.decision import CallOutcome
 from services.local.instance import Instance, holder, read_state
 from services.local.lag import ends_of
 from services.local.processes import BY_NAME
@@ -59,13 +61,13 @@ SELECT kind, count(*) FILTER (WHERE attempts >= $1) AS doubtful,
        ) AS abandoned
 FROM {s}.call WHERE state <> 'answered' GROUP BY kind
 """
-# Answered "unknown" more than once, and never anything else since.
-UNKNOWN = """
+# Answered so more than once, and never anything else since.
+REPEATED = """
 SELECT kind, count(*) AS n FROM (
-    SELECT c.order_id, c.kind FROM {s}.call c WHERE c.outcome = 'unknown' AND NOT EXISTS (
+    SELECT c.order_id, c.kind FROM {s}.call c WHERE c.outcome = $1 AND NOT EXISTS (
         SELECT FROM {s}.call d WHERE d.order_id = c.order_id AND d.kind = c.kind
-           AND d.id > c.id AND d.outcome <> 'unknown')
-    GROUP BY c.order_id, c.kind HAVING count(*) > 1) AS doubtful GROUP BY kind
+           AND d.id > c.id AND d.outcome <> $1)
+    GROUP BY c.order_id, c.kind HAVING count(*) > 1) AS repeated GROUP BY kind
 """
 WORKERS = "SELECT slot, extract(epoch FROM clock_timestamp() - at)::float8 AS age FROM {s}.worker"
 LEASES = """
@@ -213,10 +215,14 @@ async def _calls(conn: asyncpg.Connection, name: str) -> tuple[CallsLook, ...]:
     for row in await conn.fetch(CALLS.format(s=name), UNSURE_TRIES):
         doubtful[row["kind"]] += row["doubtful"]
         abandoned[row["kind"]] += row["abandoned"]
-    for row in await conn.fetch(UNKNOWN.format(s=name)):
+    for row in await conn.fetch(REPEATED.format(s=name), CallOutcome.UNKNOWN):
         doubtful[row["kind"]] += row["n"]
-    kinds = sorted({*doubtful, *abandoned})
-    return tuple(CallsLook(kind, doubtful[kind], abandoned[kind]) for kind in kinds)
+    again = await conn.fetch(REPEATED.format(s=name), CallOutcome.REFUSED)
+    refused = {row["kind"]: row["n"] for row in again if row["kind"] in COMES_HOME}
+    kinds = sorted({*doubtful, *abandoned, *refused})
+    return tuple(
+        CallsLook(kind, doubtful[kind], abandoned[kind], refused.get(kind, 0)) for kind in kinds
+    )
 
 
 async def _processes(instance: Instance) -> tuple[ProcessLook, ...]:

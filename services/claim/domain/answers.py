@@ -48,6 +48,8 @@ QUOTE_TRIES_MAX = 4
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 # What was kept of a parcel is refused this often before a person looks at it.
 KEPT_TRIES_MAX = 3
+# What a refusal does not end: without them, money stays where it must not.
+COMES_HOME = ("reverse", "undo", "release", "refund")
 HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 UNHEARD = CallOutcome.UNKNOWN
@@ -430,10 +432,7 @@ REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
     "hold": _ends(DeclineReason.PAYMENT_FAILED),
     "settle": _settle_refused,
     "capture": _ends(DeclineReason.PAYMENT_FAILED),
-    "reverse": _try_again("reverse"),
-    "undo": _try_again("undo"),
-    "release": _try_again("release"),
-    "refund": _try_again("refund"),
+    **{kind: _try_again(kind) for kind in COMES_HOME},
 }
 UNKNOWN: Mapping[str, Callable[[Work, str], None]] = {
     "eligibility": _unanswered("eligibility"),

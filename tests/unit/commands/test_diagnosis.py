@@ -101,6 +101,7 @@ def test_what_all_services_stand_on_is_looked_at(changes: dict[str, Any], code: 
         ({"overdue": {"expiry": (2, 61.0)}}, "timers_overdue", "2 timers `expiry`"),
         ({"calls": (CallsLook("settle", doubtful=4),)}, "outcome_unknown", "4 calls `settle`"),
         ({"calls": (CallsLook("hold", abandoned=1),)}, "calls_abandoned", "nobody makes them"),
+        ({"calls": (CallsLook("undo", refused=2),)}, "refused_again", "2 orders `undo`"),
         ({"silent_workers": {0: 31.0}}, "worker_silent", "31 s ago"),
     ],
 )
