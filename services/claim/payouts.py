@@ -65,7 +65,7 @@ async def pay_out(pool: asyncpg.Pool, wish: PayOut, now: datetime) -> dict[str, 
 
 
 async def listed(pool: asyncpg.Pool) -> list[dict[str, Any]]:
-    """The latest hundred payouts, and what is owed and in none of them."""
+    """The latest hundred payouts."""
     return [dict(row) for row in await pool.fetch(QUERIES["payouts"])]
 
 

@@ -134,7 +134,8 @@ FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name;
 UPDATE person SET turn = NULL, turn_until = NULL WHERE turn = ANY($1::uuid[]);
 
 -- name: orders_of_day
-SELECT DISTINCT order_id::text AS order_id FROM transfer WHERE at >= $1 AND at < $2;
+SELECT DISTINCT order_id::text AS order_id FROM transfer
+WHERE at >= $1 AND at < $2 AND kind <> 'payout';
 
 -- name: slips_known
 SELECT s.*, u.settlement_id IS NOT NULL AS undone

@@ -145,7 +145,7 @@ async def slips_of_day(conn: Connection, begin: datetime, end: datetime) -> list
 
 
 async def orders_of_day(conn: Connection, begin: datetime, end: datetime) -> list[str]:
-    """The orders whose money moved between two moments."""
+    """The orders whose money moved between two moments; what is only paid out moved before."""
     return [row["order_id"] for row in await conn.fetch(QUERIES["orders_of_day"], begin, end)]
 
 

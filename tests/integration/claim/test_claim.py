@@ -394,7 +394,7 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     assert shown["transfers"]["settlement"]["count"] == 2
     assert (payer["settled"], payer["undone"]) == (1, 1)
     assert (await claim.get("/v1/ledger/summary", "hospital-a")).status_code == 403
-    # And what the courier is owed is paid out once, when its day is over
+    # And what the courier is owed is paid out once, when its day is over, past the provider
     day, fee_fen = await claim.day(), shown["accounts"]["courier"]
     assert (await claim.pay_out("courier", day)).json()["code"] == "not_over"
     await claim.pass_time(timedelta(days=1))
@@ -406,6 +406,7 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     shown = (await claim.get("/v1/ledger/summary", "operations")).json()
     assert (shown["unbalanced"], shown["accounts"]["courier"]) == ([], 0)
     assert shown["accounts"]["paid_out"] == fee_fen == -shown["accounts"]["platform"]
+    assert (await claim.reconcile(await claim.day()))["provider"]["compared"] == 0
 
 
 async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(claim: Claim) -> None:
