@@ -168,7 +168,7 @@ class PayerCall:
             person = await self._persons.of(self._line, request, key, asks=self._kind)
             content = self._content(request, key, person.fields, person.psn_no)
             output = await self._line.ask(area, infno, msgid_for(request, key), content)
-            return await self._done(request, output, key)
+            return self._done(request, output, key, person.fields)
         except Refused as refused:
             return refused.reply
 
@@ -185,7 +185,8 @@ class PayerCall:
             dialect = dialect_of(area)
             okay = "0" if origin.get("infcode") == dialect.ok else str(origin.get("infcode"))
             answered = _output(dialect, {**origin, "infcode": okay})
-            return await self._done(request, answered, key)
+            fields = await self._persons.opened(request) if self._kind == "eligibility" else {}
+            return self._done(request, answered, key, fields)
         except Refused as refused:
             return refused.reply
 
@@ -193,10 +194,10 @@ class PayerCall:
         """Sign out and let go of the connections, which all payer calls share."""
         await self._line.close()
 
-    async def _done(self, request: Request, output: Fields, key: str) -> Reply:
+    def _done(self, request: Request, output: Fields, key: str, fields: Person) -> Reply:
         told = self._take(request["payer_area"], output)
         if self._kind == "eligibility":
-            told = await self._persons.told(request, key, told)
+            told = self._persons.told(fields, key, told)
         elif self._kind == "settle":
             told["msgid"] = msgid_for(request, key)
         return Reply(CallOutcome.DONE, told)
@@ -215,13 +216,13 @@ class Persons:
     """The payer's numbers of persons, by order; in memory only, asked for again when forgotten."""
 
     def __init__(self, opened: Callable[[Request], Any], blind: Callable[[str], str]) -> None:
-        self._opened, self._blind = opened, blind
+        self.opened, self._blind = opened, blind
         self._numbers: OrderedDict[str, str] = OrderedDict()
 
     async def of(self, line: PayerLine, request: Request, key: str, asks: str) -> Known:
         """For one call. Raises Refused or CallUnknown."""
         order_id = key.partition(":")[0]
-        opened = await self._opened(request)
+        opened = await self.opened(request)
         if asks == "eligibility":
             return Known(opened, "")
         if order_id in self._numbers:
@@ -234,10 +235,10 @@ class Persons:
         output = await line.ask(request["payer_area"], INFNO["eligibility"], msgid, content)
         return Known(opened, self._keep(order_id, read(PersonInfo, output).baseinfo.psn_no))
 
-    async def told(self, request: Request, key: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def told(self, fields: Person, key: str, answer: dict[str, Any]) -> dict[str, Any]:
         """Keeps the number and passes on only what it cannot be guessed from. Raises Refused."""
-        certno, opened = answer.pop("certno"), await self._opened(request)
-        if certno and opened and certno != opened["certificate_number"]:
+        certno = answer.pop("certno")
+        if certno and fields and certno != fields["certificate_number"]:
             raise Refused("token_of_another", "the voucher is another person's")
         psn_no = self._keep(key.partition(":")[0], answer.pop("psn_no"))
         return {**answer, "person_ref": self._blind(psn_no)}
