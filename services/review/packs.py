@@ -25,13 +25,11 @@ from services.review.rules.shelf import (
     stand_in_the_dark,
     standing,
 )
-from services.review.trust import TrustWatch
+from services.review.trust import Seen, TrustWatch, seen_of
 
 FOLDER, DARK = "rules", "dark"
 LOOK_EVERY_S = 2.0
 log = telemetry.logger(__name__)
-
-Seen = tuple[tuple[str, int, int], ...]
 
 
 class Watch:
@@ -74,12 +72,7 @@ class Watch:
         stand(packs or installed())
 
     def _files(self) -> Seen:
-        found = []
-        for file in sorted(self._folder.glob("*/*.toml")):
-            with suppress(OSError):
-                state = file.stat()
-                found.append((file.as_posix(), state.st_mtime_ns, state.st_size))
-        return tuple(found)
+        return seen_of(self._folder.glob("*/*.toml"))
 
 
 class DarkWatch(Watch):

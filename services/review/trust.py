@@ -8,6 +8,7 @@ at chains, and the rules say so.
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
@@ -27,6 +28,7 @@ from services.kit.flaws import first_flaw
 from services.review.rules.case import UNPROVED, Proof, Proofs
 
 T = TypeVar("T")
+Seen = tuple[tuple[str, int, int], ...]
 FOLDER, ANCHORS, REVOKED, REGISTER = "trust", "anchors.pem", "revoked.pem", "register.json"
 # Other profiles: entry points of this group, called with the folder; the file names one of them.
 PROFILES, CHOSEN, OURS = "yaoda.signatures", "profile", "x509"
@@ -286,8 +288,9 @@ def read(folder: Path) -> Profile:
         raise TrustError(f"{CHOSEN}: no profile {name!r} is installed; there is {known}")
     try:
         made: Profile = offered[name].load()(folder)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
-        raise TrustError(f"{CHOSEN}: {name}: {error}") from error
+    except Exception as error:
+        # Nobody here knows what another package may raise; whoever looks must go on looking.
+        raise TrustError(f"{CHOSEN}: {name}: {type(error).__name__}: {error}") from error
     return made
 
 
@@ -300,6 +303,16 @@ def x509_profile(folder: Path) -> X509Profile:
     )
 
 
+def seen_of(files: Iterable[Path]) -> Seen:
+    """What tells that a file changed, came or went; one that goes meanwhile is none."""
+    found = []
+    for file in sorted(files):
+        with suppress(OSError):
+            state = file.stat()
+            found.append((file.as_posix(), state.st_mtime_ns, state.st_size))
+    return tuple(found)
+
+
 class TrustWatch:
     """The folder of an instance; read anew, as a whole, when one of its files changes."""
 
@@ -307,17 +320,13 @@ class TrustWatch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._seen: Seen | None = None
         self.refused = ""
 
     def look(self) -> bool:
         """True when another profile stands now. A wrong folder changes nothing, but where nothing
         stood before it proves nothing; `refused` says why."""
-        seen = tuple(
-            (file.name, state.st_mtime_ns, state.st_size)
-            for file in sorted(self._folder.glob("*"))
-            if (state := file.stat())
-        )
+        seen = seen_of(self._folder.glob("*"))
         if seen == self._seen:
             return False
         self._seen = seen

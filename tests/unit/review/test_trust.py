@@ -322,6 +322,8 @@ class Elsewhere:
 
     def __init__(self, where: Path) -> None:
         self.word = (where / "word").read_text("utf-8")
+        if not self.word:
+            raise LookupError("a word that says nothing")
 
     def prove(self, signature: Signature, text: bytes, role: str, now: datetime) -> Proof:
         """Whoever signs with the word of the folder."""
@@ -346,6 +348,12 @@ def test_a_profile_of_another_package_takes_its_place(
     watch = TrustWatch(where)
     assert not watch.look()
     assert "word" in watch.refused
+    (where / "word").write_text("", "utf-8")
+    assert not watch.look()
+    assert (
+        watch.refused
+        == "profile: yaoda.signatures-elsewhere: LookupError: a word that says nothing"
+    )
     (where / "word").write_text("c29tZXRoaW5n", "utf-8")
     assert watch.look()
     assert watch.version == "Elsewhere"
