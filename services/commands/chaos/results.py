@@ -22,6 +22,7 @@ KEPT, DOCUMENT = CLONE / "docs" / "chaos.json", CLONE / "docs" / "reliability.md
 BEGIN, END = "<!-- written by ./yaoda chaos --collect -->", "<!-- end -->"
 HELD, RED, NOT_RUN = "held", "red", "not_run"
 SOAK = "soak"
+UNKNOWN = "unknown"
 
 
 class Held(NamedTuple):
@@ -102,15 +103,14 @@ def spans(seeds: Iterable[int]) -> str:
 
 def stamp() -> dict[str, str]:
     """When and of what state of the product a report is."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"],
-        cwd=CLONE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"at": at, "commit": told.stdout.strip() or "unknown"}
+    command = ["git", "describe", "--always", "--dirty=+"]
+    try:
+        told = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False)
+    except OSError:
+        # Without git hours of faults still have their report.
+        return {"at": at, "commit": UNKNOWN}
+    return {"at": at, "commit": told.stdout.strip() or UNKNOWN}
 
 
 def _of(report: Mapping[str, Any]) -> Iterable[tuple[str, int, Held]]:

@@ -121,3 +121,8 @@ def test_seeds_are_asked_for_and_given_back_as_spans() -> None:
     assert (options.seed, options.seeds) == (1, (1, 2, 3, 7))
     assert len(command.strokes_of(options)) == 4
     assert command.options_of(options.again.split()[2:]) == options
+
+
+def test_a_report_is_made_without_git_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert results.stamp()["commit"] == results.UNKNOWN
