@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 from services.review.rules.lazy import lazy
@@ -104,11 +105,14 @@ class Caution(NamedTuple):
 
 
 _NUMBERS: dict[str, int] = {}
+_FREE = count()
 
 
 def bit_of(mark: str) -> int:
-    """A bit for each ingredient and group of this process."""
-    return 1 << _NUMBERS.setdefault(mark, len(_NUMBERS))
+    """A bit for each ingredient and group of this process, of its own also among threads."""
+    known = _NUMBERS.get(mark)
+    # Each number is given out once, and of two for one mark the first stands.
+    return 1 << (_NUMBERS.setdefault(mark, next(_FREE)) if known is None else known)
 
 
 @dataclass(eq=False, slots=True)
@@ -428,13 +432,6 @@ class Case:
     hospital: str = ""
     signed_again: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[tuple[str, str], ...] = ()
-
-    @lazy
-    def ends_at(self) -> datetime | None:
-        """The last moment in force: the same clock time `valid_days` later."""
-        if self.issued_at is None or self.valid_days is None:
-            return None
-        return self.issued_at + timedelta(days=self.valid_days)
 
     @lazy
     def lasts(self) -> int:
