@@ -59,11 +59,12 @@ class Spellings:
         whole = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
         if len(whole) > _SPOKEN_MAX:
             return
-        said = {text, whole} if text == whole else {text}
+        said = {text}
         if whole not in said:
+            said.add(whole)
             yield Spelt(whole, "", False)
         bare, way = self._formless(whole)
-        for name in dict.fromkeys(self._saltless(bare)):
+        for name in self._saltless(bare):
             if name not in said:
                 said.add(name)
                 yield Spelt(name, way, False)

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from services.review.rules.case import Case, Drug, Hit, Severity, unknown
+from services.review.rules.case import Case, Drug, Hit, Severity, begins, unknown
 from services.review.rules.checks.base import Check, Figures, Hits
 from services.review.rules.subject import Subject
 from services.review.rules.traits import ADULT_YEARS, MAYBE_FIRST, MINOR, ONLINE
@@ -18,7 +18,7 @@ class ByLaw(Figures):
 
 def _by_law(drug: Drug, figures: ByLaw) -> bool:
     listed = drug.control in figures.controls or drug.special in figures.specials
-    return listed or _begins(drug, figures.atc)
+    return listed or begins(drug.atcs, figures.atc)
 
 
 def banned_by_law(subject: Subject, figures: ByLaw) -> Hits:
@@ -42,13 +42,13 @@ class Injections(Figures):
 
 
 def _may_be_injected(drug: Drug, figures: Injections) -> bool:
-    return drug.injection is not False and not _begins(drug, figures.allowed_atc)
+    return drug.injection is not False and not begins(drug.atcs, figures.allowed_atc)
 
 
 def banned_injection(subject: Subject, figures: Injections) -> Hits:
     """Injections, but for those that lower glucose."""
     for line in subject.case.known:
-        if _begins(line.drug, figures.allowed_atc):
+        if begins(line.drug.atcs, figures.allowed_atc):
             continue
         given = line.route in figures.routes
         # A product is what its form says; a name alone is what its route says.
@@ -101,8 +101,8 @@ class Doping(Figures):
 
 
 def _on_the_list(drug: Drug, figures: Doping) -> bool:
-    listed = drug.doping or _begins(drug, figures.atc)
-    return listed and not _begins(drug, figures.except_atc)
+    listed = drug.doping or begins(drug.atcs, figures.atc)
+    return listed and not begins(drug.atcs, figures.except_atc)
 
 
 def banned_doping(subject: Subject, figures: Doping) -> Hits:
@@ -166,10 +166,6 @@ def banned_by_name(subject: Subject, figures: NameList) -> Hits:
                     f"{line.name}：{name.zh}属药品网络销售禁止清单",
                     (line.number,),
                 )
-
-
-def _begins(drug: Drug, prefixes: tuple[str, ...]) -> bool:
-    return any(code.startswith(prefixes) for code in drug.atcs)
 
 
 def follow_up_only(subject: Subject, figures: Figures) -> Hits:

@@ -85,8 +85,7 @@ def _groups(word: str, allergen: Drug | None, figures: Allergies) -> list[Allerg
     return [
         group
         for group in figures.classes
-        if any(w in word for w in group.words)
-        or any(code.startswith(group.atc) for code in codes if group.atc)
+        if any(w in word for w in group.words) or begins(codes, group.atc)
     ]
 
 
@@ -102,9 +101,9 @@ def _allergic(
     codes = drug.atcs + tuple(code for part in drug.parts for code in part.atcs)
     found = Severity.PHARMACIST if shared else None
     for group in groups:
-        if any(code.startswith(group.atc) for code in codes):
+        if begins(codes, group.atc):
             return Severity.PRESCRIBER
-        if group.cross and any(code.startswith(group.cross) for code in codes):
+        if begins(codes, group.cross):
             found = Severity.PHARMACIST
     return found
 
@@ -399,7 +398,7 @@ class SkinTests(Figures):
 
 
 def _tested(drug: Drug, figures: SkinTests) -> bool:
-    due = any(code.startswith(figures.classes) for code in drug.atcs) and drug.systemic
+    due = begins(drug.atcs, figures.classes) and drug.systemic
     return drug.skin_test or due
 
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.review.rules.case import Case, Drug, Hit, Line, Severity, of_line, unknown
+from services.review.rules.case import Case, Drug, Hit, Line, Severity, begins, of_line, unknown
 from services.review.rules.checks.base import Check, Figures, Hits, Maximum
 from services.review.rules.subject import Subject
 from services.review.rules.traits import LONG, UNMEASURED, UNSTATED
@@ -107,8 +107,7 @@ def fit_for_long_term(subject: Subject, figures: NeverLong) -> Hits:
 
 def _excused(case: Case, line: Line, figures: NeverLong) -> bool:
     return any(
-        any(code.startswith(excuse.atc) for code in line.drug.atcs)
-        and case.has_diagnosis(excuse.diagnoses)
+        begins(line.drug.atcs, excuse.atc) and case.has_diagnosis(excuse.diagnoses)
         for excuse in figures.excused
     )
 

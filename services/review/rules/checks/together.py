@@ -129,7 +129,7 @@ def same_ingredient(subject: Subject, figures: Same) -> Hits:
 def same_group(subject: Subject, figures: Same) -> Hits:
     """Two drugs of one chemical subgroup (ATC, fourth level) that share no ingredient."""
     said: set[tuple[Taken, Taken]] = set()
-    for group in sorted(subject.shared) if figures.inside else subject.shared:
+    for group in sorted(subject.shared):
         if group.startswith(figures.except_groups or ("-",)):
             continue
         members = [t for t in subject.sharing if group in _groups(t.drug, figures)]
