@@ -364,11 +364,11 @@ def _take_answer(work: Work, answer: str, *, by_default: bool) -> None:
         case (kind, choice) if kind == VOUCHER_ASK and choice == NEW_VOUCHER:
             take_voucher(work)
         case (kind, choice) if kind == VOUCHER_ASK and choice == SELF_PAY:
-            _accept_self_pay(work)
+            _accept_self_pay(work, by_default=by_default)
         case (kind, "yes") if kind == SELF_PAY_ASK:
-            _accept_self_pay(work)
+            _accept_self_pay(work, by_default=by_default)
         case (kind, "self_pay") if kind == PAYER_DOWN_ASK:
-            _accept_self_pay(work)
+            _accept_self_pay(work, by_default=by_default)
         case (kind, "wait") if kind == PAYER_DOWN_ASK:
             work.record(Patience(until=work.now + PATIENCE_CHOSEN))
             carry_on(work)
@@ -382,11 +382,11 @@ def _share_asked(state: State) -> int:
     return state.attempt.split.total_fen - state.attempt.split.fund_fen
 
 
-def _accept_self_pay(work: Work) -> None:
+def _accept_self_pay(work: Work, *, by_default: bool) -> None:
     work.record(SelfPaid())
     attempt = work.state.attempt
-    if attempt and attempt.total_fen > work.state.share_max_fen:
-        # The whole price stood in the question.
+    if attempt and not by_default and attempt.total_fen > work.state.share_max_fen:
+        # The whole price stood in the question; silence accepts none above the ceiling.
         work.record(ShareAccepted(share_fen=attempt.total_fen))
     go_on_self_paid(work)
 

@@ -76,6 +76,13 @@ def test_silence_means_what_was_agreed_at_submission(consent: bool | None, end: 
     assert story.published()[-1] == end
 
 
+def test_silence_accepts_no_price_above_the_accepted_share() -> None:
+    story = s.authorised(self_pay=True, share_max_fen=9_000).apply(s.assigned())
+    outlast(story, "presettle").fire("ask")
+    assert story.of(PatientAsked)[-1].kind == "share_above_consent"
+    assert story.calls == []
+
+
 def test_a_settlement_in_doubt_cannot_be_paid_a_second_time() -> None:
     story = outlast(s.priced().apply(s.sealed()).unknown("settle"), "reverse")
     assert asked(story).options == ("wait", "cancel")

@@ -84,6 +84,21 @@ def test_silence_means_what_was_agreed_at_submission(consent: bool | None, end: 
     assert story.state.basis == ("self_paid" if consent else "insured")
 
 
+def test_silence_accepts_no_price_above_the_accepted_share() -> None:
+    story = s.authorised(self_pay=True, share_max_fen=9_000).apply(s.assigned())
+    story.refused("presettle", "token_expired").fire("ask")
+    last = story.of(PatientAsked)[-1]
+    assert (last.kind, last.default) == ("share_above_consent", "decline")
+    assert last.facts == {"share_fen": s.TOTAL_FEN, "share_max_fen": 9_000}
+    assert story.calls == []
+    story.fire("ask")
+    assert [fact.reason for fact in story.of(ClaimDeclined)] == ["share_above_consent"]
+    # Who says it has seen the whole price, and is asked nothing more
+    story = s.authorised(self_pay=True, share_max_fen=9_000).apply(s.assigned())
+    story.refused("presettle", "token_expired").ask("self_pay")
+    assert [call.kind for call in story.calls] == ["hold"]
+
+
 def test_who_pays_goes_on_alone_and_who_cancels_ends() -> None:
     story = refused()
     assert answer(story, "self_pay", None).verdict is Verdict.APPLIED
