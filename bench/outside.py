@@ -95,7 +95,7 @@ class _State:
         self.products = {code: number for number, code in enumerate(self.codes)}
         self.columns = np.zeros((len(city.index), 3 + len(self.codes)))
         self.sold: Ints = np.array([_sold(city, code) for code in self.codes]).T
-        self.changed = self.look(city, 0.0, city.capacity)
+        self.look(city, 0.0, city.capacity)
 
     def look(self, city: City, now_s: float, left: Ints) -> list[int]:
         """Read everything anew; the numbers of those that changed."""
@@ -103,9 +103,9 @@ class _State:
         packs = np.stack([city.shelves.packs[code] for code in self.codes], axis=1) * self.sold
         hours = city.index.open_until(now), city.index.duty_until(now)
         fresh = np.column_stack((*hours, left, packs))
-        self.changed = np.flatnonzero((fresh != self.columns).any(axis=1)).tolist()
+        changed: list[int] = np.flatnonzero((fresh != self.columns).any(axis=1)).tolist()
         self.columns = fresh
-        return self.changed
+        return changed
 
     def take(self, number: int, wish: _Wish) -> None:
         """A place and the packs."""
