@@ -140,7 +140,8 @@ def _offer(
 ) -> Decision:
     found: Matched = facts.found
     offers = [*_offer_to(state, choice, facts.ids[0], now, found)]
-    if (two := found.beside) is not None:
+    two = found.beside
+    if two is not None and state.offers_this_attempt + 1 < promise.OFFERS_MAX:
         offers += _offer_to(state, two.choice, facts.ids[2], now, found, two)
     expiries = [
         SetTimer(OFFER, offer.expires_at, str(offer.offer_id))

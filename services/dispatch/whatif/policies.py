@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.dispatch.domain import ahead
+from services.dispatch.domain import ahead, promise
 from services.dispatch.domain.parallel import SLACK_S
 from services.dispatch.domain.plan import Row, plan
 from services.dispatch.domain.scoring import Clock
@@ -138,6 +138,8 @@ class InParallel(Ours):
             left[pharmacy] -= 1
         for case, first in sorted(firsts, key=lambda pair: (pair[0].latest_s, pair[0].number)):
             if case.rung or case.latest_s - board.now_s >= SLACK_S:
+                continue
+            if case.offers + 1 >= promise.OFFERS_MAX:
                 continue
             numbers = board.options(case).numbers
             free = numbers[(left[numbers] > 0) & (numbers != first)]

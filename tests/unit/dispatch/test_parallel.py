@@ -159,6 +159,18 @@ def test_two_offers_have_their_own_ids_numbers_and_timers() -> None:
     assert [row.beside for row in rows] == [False, True]
 
 
+@pytest.mark.parametrize("left", [2, 1])
+def test_a_second_offer_never_exceeds_what_an_attempt_may_ask(left: int) -> None:
+    seeking = s.seeking().state.model_copy(
+        update={"offers_this_attempt": promise.OFFERS_MAX - left, "offers": 30}
+    )
+    facts = s.matched_two(s.choice(100), s.choice(101))
+    decision = domain.decide(seeking, s.match_timer(), NOW, facts)
+    offers = [event for event in decision.events if isinstance(event, OfferMade)]
+    assert [one.offer_number for one in offers] == [31, 32][:left]
+    assert len(decision.timers) == left
+
+
 def _change(before: Given, outcome: Outcome) -> Change:
     told = Incoming(ORDER_ID, ORDER_ID, s.uid(2), s.match_timer(), Source.TIMER)
     return Change(
