@@ -131,7 +131,7 @@ class CityIndex:
 
     def covered_pairs(self, points: Sequence[GeoPoint]) -> Pairs:
         """The same for a batch, by point and then by number: all borders are tested in one step."""
-        if not self.pharmacies:
+        if not self.pharmacies or not points:
             return Pairs(np.empty(0, np.intp), np.empty(0, np.intp))
         lat = np.array([point.lat for point in points])
         lon = np.array([point.lon for point in points])

@@ -76,3 +76,11 @@ def test_its_row_is_never_firm_and_is_found_again_in_another_index() -> None:
     # What came through or ended is forgotten with its row.
     assert memory.unknown(s.CITY, []) == []
     assert memory.rows(s.CITY, fewer, NOW) == []
+
+
+def test_an_order_whose_row_goes_between_two_reads_is_not_looked_for() -> None:
+    """Another worker lets it through while the tick reads who may come."""
+    memory, index = Foreseen(), CityIndex([s.pharmacy(100)])
+    assert memory.unknown(s.CITY, [ORDER_ID]) == [ORDER_ID]
+    assert not memory.look(s.CITY, index, {}, Supply(), NOW).missing
+    assert memory.rows(s.CITY, index, NOW) == []
