@@ -66,7 +66,7 @@ def test_tests_run_even_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(testing, "_step", step)
     monkeypatch.setattr(testing, "_beside", lambda _command: nullcontext(lambda: 0))
     assert testing.run([], long=False) == 1
-    assert ran == ["lint", "format", "types", "imports", "live tests", "all other tests"]
+    assert ran == ["lint", "format", "imports", "live tests", "types", "all other tests"]
 
 
 @pytest.mark.parametrize(("ends_with", "whole"), [(0, True), (3, False)])
