@@ -7,6 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
 
+from services.catalogue.codes import ATC
 from services.catalogue.model import (
     Caution,
     Diagnosis,
@@ -23,7 +24,6 @@ from services.catalogue.uses import SYSTEMIC_WAYS, codes_for, is_local
 
 __all__ = ["Catalogue", "Named"]
 
-_ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 _ATC4 = 5
 _ICD_SHORTEST = 3
 # How Chinese generic names end: the form, maybe with what it does.
@@ -206,7 +206,7 @@ class Catalogue:
             return Named(text, found, self.ingredients(found), self.atc_codes(found))
         substances = self._substances_named(word)
         if substances:
-            own = {word} if _ATC.fullmatch(word) else set()
+            own = {word} if ATC.fullmatch(word) else set()
             codes = own or {code for item in substances for code in codes_for("", item.atc)}
             return Named(text, None, substances, frozenset(codes))
         alike = self._by_stem.get(word, ())
@@ -249,7 +249,7 @@ class Catalogue:
         return len(self.products)
 
     def _substances_named(self, word: str) -> tuple[Substance, ...]:
-        if _ATC.fullmatch(word):
+        if ATC.fullmatch(word):
             return self._by_atc5.get(word, ())
         found = self.substance(word)
         return () if found is None else (found,)

@@ -3,6 +3,7 @@
 import re
 
 __all__ = [
+    "ATC",
     "NATIONAL_CODE_SOURCE",
     "approval_number_flaw",
     "atc_flaw",
@@ -19,7 +20,7 @@ NATIONAL_CODE_DIGITS = 14
 NATIONAL_CODE_START = "869"
 
 _APPROVAL = re.compile(r"国药准字[HZSBTFJ]\d{8}")
-_ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
+ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 _WESTERN = re.compile(r"X[A-Z]\d{2}[A-Z]{2}[A-Z0-9]{17}")
 _PATENT = re.compile(r"Z[A-Z0-9]{19}")
 _HERBAL = re.compile(r"T[A-Z0-9]{4,23}")
@@ -60,7 +61,7 @@ def approval_number_flaw(number: str) -> str | None:
 
 def atc_flaw(code: str) -> str | None:
     """What is wrong with the shape of a seven-character ATC code, or None."""
-    return None if _ATC.fullmatch(code) else "not a letter, 2 digits, 2 letters, 2 digits"
+    return None if ATC.fullmatch(code) else "not a letter, 2 digits, 2 letters, 2 digits"
 
 
 def nhsa_code_flaw(code: str) -> str | None:

@@ -1,6 +1,5 @@
 """What the rules look at: one prescription as far as it is known. `None` always means unknown."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -11,6 +10,7 @@ from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
+from services.catalogue.codes import ATC
 from services.review.rules.lazy import lazy
 
 # Days of Chinese law end at midnight there, which has no summer time.
@@ -28,7 +28,6 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-_CODE = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 # Days that no supply lasts.
 _EVER = 1_000_000
 RANK = {severity: rank for rank, severity in enumerate(Severity)}
@@ -168,7 +167,7 @@ class Drug:
         self.ways = {}
         groups = (code[:5] for code in self.atcs if len(code) == 7)
         self.groups = tuple(dict.fromkeys(groups))
-        hidden = (key[:5] for key in sorted(self.keys) if self.compound and _CODE.fullmatch(key))
+        hidden = (key[:5] for key in sorted(self.keys) if self.compound and ATC.fullmatch(key))
         self.inner_groups = tuple(dict.fromkeys((*self.groups, *hidden)))
         # In the whole body, decoctions apart; by `marks` such drugs know what they share.
         self.acts = self.known and not self.topical and not self.herbal

@@ -7,11 +7,11 @@ from fractions import Fraction
 from functools import cached_property
 
 from services.catalogue import Catalogue, Content, Kind, Product, Standing, Substance
+from services.catalogue.codes import ATC
 from services.catalogue.uses import codes_for, is_local
 from services.review.rules.case import Amount, Caution, Drug, Limit, Part, Yardstick, exact
 from services.review.rules.subject import Sets
 
-_ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}")
 _STRENGTH = re.compile(r"([\d.]+)\s*(mg|g|µg|μg|ug|mcg|U|IU)(?![a-zA-Z/])")
 # Compact enough for a whole national catalogue.
 _CODES_MAX, _NAMES_MAX = 200_000, 20_000
@@ -216,7 +216,7 @@ class Drugs:
         names = tuple(item.key for item in substances)
         first = substances[0]
         # A code that was written out says which use is meant; a name may mean any.
-        every = codes if _ATC.fullmatch(text) else {c for item in substances for c in item.atc}
+        every = codes if ATC.fullmatch(text) else {c for item in substances for c in item.atc}
         own = codes_for(way, tuple(sorted(every)))
         local = bool(own) and all(is_local(code) for code in own)
         topical = way == "topical" if way else (True if local else None)
@@ -263,7 +263,7 @@ class Drugs:
             )  # fmt: skip
         inn = self._class_codes.get(text.upper(), word)
         codes = self._sets.names.get(inn)
-        written = text.upper() if _ATC.fullmatch(text.upper()) else ""
+        written = text.upper() if ATC.fullmatch(text.upper()) else ""
         if codes is None and not written:
             return Drug(name=text, ingredients=frozenset({word}))
         known = codes is not None
