@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from services.commands.invariants.evidence import CLOSED, ISSUED, Evidence, Fact, Finding, finding
+from services.dispatch.domain.verifier import AT_ONCE
 
 START = "start"
 
@@ -10,8 +11,6 @@ _OFFER_ENDS = frozenset(
     {"dispatch.OfferDeclined", "dispatch.OfferExpired", "dispatch.OfferWithdrawn"}
 )
 _OFFERS = _OFFER_ENDS | {"dispatch.OfferMade"}
-# So many offers of an order may wait for an answer at the same time.
-_AT_ONCE = 2
 _OPEN_REVIEW = frozenset({START, "review.ReviewReturned", "review.ReviewEscalated"})
 _MONEY = frozenset({"claim.ClaimAuthorised", "claim.ClaimPriced", "claim.ClaimUndone"})
 
@@ -138,7 +137,7 @@ def _offers(facts: Sequence[Fact]) -> Iterable[bool]:
             continue
         pharmacy_id = fact.data["pharmacy_id"]
         if fact.type == "dispatch.OfferMade":
-            wrong = len(standing) >= _AT_ONCE or pharmacy_id in standing.values()
+            wrong = len(standing) >= AT_ONCE or pharmacy_id in standing.values()
             standing[offer_id] = pharmacy_id
         else:
             bound = fact.type == "dispatch.PharmacyAssigned"
