@@ -26,8 +26,7 @@ from services.local.paths import CLONE
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(7200)]
 
 REPORTS = CLONE / ".yaoda" / "reports"
-FIRST_SEED, LAST_SEED = map(int, os.environ.get("YAODA_SEEDS", "1-20").split("-"))
-SEEDS = range(FIRST_SEED, LAST_SEED + 1)
+SEEDS = results.seeds_of(os.environ.get("YAODA_SEEDS", "1-20"))
 HELD = results.read() if os.environ.get("YAODA_MISSING") else {}
 OUTAGES = ("outage-broker", "outage-postgres", "outage-workers")
 SOAK_MINUTES = 30.0

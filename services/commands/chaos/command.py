@@ -22,7 +22,7 @@ from services.commands.chaos import results
 from services.commands.chaos.faults import FAULTS, LASTS, USUAL
 from services.commands.chaos.measures import Measures
 from services.commands.chaos.nemesis import AT_ONCE_MAX, Nemesis, Outcome, by_fault
-from services.commands.chaos.results import spans
+from services.commands.chaos.results import seeds_of, spans
 from services.commands.chaos.scene import (
     OPEN_MAX,
     OPEN_MAX_OUTAGE,
@@ -220,7 +220,11 @@ def options_of(argv: Sequence[str]) -> Options:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=_positive, default=3.0, help="how long it strikes")
     parser.add_argument(
-        "--seeds", type=_seeds, default=(), metavar="A-B", help="each fault once with each of them"
+        "--seeds",
+        type=seeds_of,
+        default=(),
+        metavar="A-B",
+        help="each fault once with each of them",
     )
     parser.add_argument(
         "--missing", action="store_true", help="of these, what docs/chaos.json does not hold yet"
@@ -256,16 +260,6 @@ def _services(text: str) -> tuple[str, ...]:
     if unknown := sorted(set(names) - set(flow.SERVICES)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    seeds: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds |= set(range(int(first), int(last or first) + 1))
-    if not seeds:
-        raise argparse.ArgumentTypeError("names no seed")
-    return tuple(sorted(seeds))
 
 
 def _positive(text: str) -> float:

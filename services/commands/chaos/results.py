@@ -101,6 +101,17 @@ def spans(seeds: Iterable[int]) -> str:
     return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in found)
 
 
+def seeds_of(text: str) -> tuple[int, ...]:
+    """1, 2, 3 and 7 for `1-3,7`. Raises ValueError for what names no seed."""
+    seeds: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds |= set(range(int(first), int(last or first) + 1))
+    if not seeds:
+        raise ValueError(f"{text} names no seed")
+    return tuple(sorted(seeds))
+
+
 def stamp() -> dict[str, str]:
     """When and of what state of the product a report is."""
     at = datetime.now(UTC).isoformat(timespec="seconds")

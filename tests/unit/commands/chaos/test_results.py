@@ -121,6 +121,7 @@ def test_seeds_are_asked_for_and_given_back_as_spans() -> None:
     assert (options.seed, options.seeds) == (1, (1, 2, 3, 7))
     assert len(command.strokes_of(options)) == 4
     assert command.options_of(options.again.split()[2:]) == options
+    assert results.seeds_of("7") == (7,)
 
 
 def test_a_report_is_made_without_git_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
