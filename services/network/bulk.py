@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.network import CountStock, PutPharmacy, StockCountInput
 from schemas.values import Instant
-from services.network.domain.checks import UNKNOWN_PRODUCT, pharmacy_flaws
+from services.network.domain.checks import Flaw, pharmacy_flaws, unknown_flaw
 
 CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at", "expires_on")
 REQUIRED = CSV_COLUMNS[:3]
@@ -124,7 +124,7 @@ def _pharmacy(
         return None
     unknown = frozenset() if known is None else command.prices.keys() - known
     flaws = pharmacy_flaws(command, unknown)
-    bad += [BadRow(number, flaw.field, flaw.code, flaw.detail) for flaw in flaws]
+    bad += [_bad(number, flaw) for flaw in flaws]
     return None if flaws else command
 
 
@@ -256,10 +256,13 @@ def _stock_count(
         ]
         return None
     if known is not None and count.product_code not in known:
-        detail = f"no catalogue has a product {count.product_code}"
-        bad.append(BadRow(line, "product_code", UNKNOWN_PRODUCT, detail))
+        bad.append(_bad(line, unknown_flaw("product_code", count.product_code)))
         return None
     return count
+
+
+def _bad(line: int, flaw: Flaw) -> BadRow:
+    return BadRow(line, flaw.field, flaw.code, flaw.detail)
 
 
 def _cell(

@@ -82,11 +82,16 @@ def count_flaws(
     return tuple(flaws)
 
 
+def unknown_flaw(field: str, code: str) -> Flaw:
+    """A product that no catalogue has."""
+    return Flaw(field, UNKNOWN_PRODUCT, f"no catalogue has a product {code}")
+
+
 def _unknown_flaws(named: Iterable[tuple[str, str]], unknown: Set[str]) -> Iterator[Flaw]:
     """Nobody could order it, and a code that is mistyped would be missed where it is meant."""
     for field, code in named:
         if code in unknown:
-            yield Flaw(field, UNKNOWN_PRODUCT, f"no catalogue has a product {code}")
+            yield unknown_flaw(field, code)
 
 
 def _place_flaws(command: PutPharmacy) -> Iterator[Flaw]:
