@@ -3,16 +3,12 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from schemas import flow
 from schemas.claim import Basis
 from schemas.delivery import ParcelSealed, ScannedLine
 from schemas.dispatch import PharmacyAssigned
-from schemas.envelope import Attributes, body_of, headers_of
-from schemas.message import Event
 from schemas.review import ReviewApproved
 from schemas.values import Consent, GeoPoint, LinePrice, Order, OrderLine, Sealed, Tier, Voucher
-from services.kit.ids import new_id, partition_of
-from services.kit.service import Record
+from services.kit.ids import new_id
 
 POINT = GeoPoint(lat=31.2, lon=121.4)
 SHARE_MAX_FEN, PACKS = 1_000_000, 2
@@ -93,23 +89,3 @@ def sealed(order: Order, number: int) -> ParcelSealed:
         seal=f"SEAL-{number}",
         lines=(scanned,),
     )
-
-
-def recorded(
-    fact: Event, tenant_id: UUID, now: datetime, offsets: dict[tuple[str, int], int]
-) -> Record:
-    """A fact as Kafka would bring it, behind those that `offsets` counts."""
-    topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
-    offset = offsets.get((topic, part), 0)
-    offsets[topic, part] = offset + 1
-    attributes = Attributes(
-        id=new_id(),
-        type=fact.TYPE,
-        version=fact.VERSION,
-        source=f"/{topic}",
-        time=now,
-        subject=str(fact.key()),
-        tenant_id=tenant_id,
-    )
-    headers = tuple(headers_of(attributes))
-    return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)

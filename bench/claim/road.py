@@ -8,7 +8,7 @@ The shell around them (inbox, state, outbox in PostgreSQL) is in `bench.claim.sh
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import median
 from typing import Any
@@ -140,13 +140,13 @@ async def rates(claims: int, at_once: int) -> dict[str, Any]:
             clients.tap.sent.clear()
             clients.tap.keeps = False
             began = time.process_time()
-            ours.append(await _rate(clients.claim, claims, at_once))
+            ours.append(await rate(clients.claim, claims, at_once))
             cpu_s["ours"] += time.process_time() - began
             clients.tap.keeps = True
             for number in range(WARM):
                 await clients.claim(number)
             began = time.process_time()
-            bare.append(await _rate(clients.bare, claims, at_once))
+            bare.append(await rate(clients.bare, claims, at_once))
             cpu_s["bare"] += time.process_time() - began
     ours_per_s, bare_per_s = median(ours), median(bare)
     return {
@@ -187,22 +187,29 @@ async def steady(per_s: float, seconds: float, latency_ms: float) -> dict[str, A
             tasks.append(asyncio.create_task(one(number, due)))
             seen.append(open_now)
         await asyncio.gather(*tasks)
-    third = len(seen) // 3
-    early, late = sorted(seen[third : 2 * third]), sorted(seen[2 * third :])
-    waits = sorted(took)
     return {
         "per_s": per_s,
         "seconds": seconds,
         "latency_ms": latency_ms,
-        "open_mid": early[len(early) // 2],
-        "open_end": late[len(late) // 2],
-        "p50_ms": round(1000 * waits[len(waits) // 2], 1),
-        "p99_ms": round(1000 * waits[int(len(waits) * 0.99)], 1),
+        **queue(seen, took),
         "failed": failed,
     }
 
 
-async def _rate(work: Claimed, claims: int, at_once: int) -> float:
+def queue(seen: Sequence[int], took_s: Sequence[float]) -> dict[str, float]:
+    """How many were open in the middle third and in the last, and how long each was."""
+    third = len(seen) // 3
+    middle, late, waits = sorted(seen[third : 2 * third]), sorted(seen[2 * third :]), sorted(took_s)
+    return {
+        "open_mid": middle[len(middle) // 2],
+        "open_end": late[len(late) // 2],
+        "p50_ms": round(1000 * waits[len(waits) // 2], 1),
+        "p99_ms": round(1000 * waits[int(len(waits) * 0.99)], 1),
+    }
+
+
+async def rate(work: Claimed, claims: int, at_once: int) -> float:
+    """Claims a second, so many at once."""
     numbers = iter(range(claims))
 
     async def one() -> None:

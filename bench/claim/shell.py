@@ -7,7 +7,6 @@ there: the facts are handed in, and what goes out stays in the outbox.
 """
 
 import asyncio
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,8 @@ from uuid import UUID
 
 import asyncpg
 
-from bench.claim.facts import approved, assigned, ordered, recorded, sealed
-from bench.claim.road import AREAS, WARM, Clients, far_side
+from bench.claim.facts import approved, assigned, ordered, sealed
+from bench.claim.road import AREAS, WARM, Clients, far_side, queue, rate
 from schemas import flow
 from schemas.claim import ClaimAuthorised, ClaimPriced, ClaimSettled
 from schemas.message import Event
@@ -37,6 +36,7 @@ from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.ids import new_id
 from services.kit.service import ProjectContext
+from services.kit.spec import next_record
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from services.local.instance import Instance
@@ -87,7 +87,9 @@ class Road:
             while len(facts) < BATCH_MAX and not self.told.empty():
                 facts.append(self.told.get_nowait())
             now = datetime.now(UTC)
-            await self.shell.records([recorded(f, self.hospital, now, self.offsets) for f in facts])
+            await self.shell.records(
+                [next_record(f, self.hospital, self.offsets, now) for f in facts]
+            )
 
 
 async def measure(
@@ -115,18 +117,16 @@ async def _fast(instance: Instance, claims: int, at_once: int) -> dict[str, Any]
             clients.tap.keeps = keeps
             for number in range(WARM):
                 await clients.claim(number)
-        orders = iter(enumerate(await _orders(instance, road, claims)))
+        orders = await _orders(instance, road, claims)
 
-        async def one() -> None:
-            for number, order in orders:
-                await road.claim(order, number)
+        async def one(number: int) -> None:
+            await road.claim(orders[number], number)
 
-        cpu, began = time.process_time(), time.perf_counter()
+        cpu = time.process_time()
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*(one() for _ in range(at_once)))
-        ours_per_s = claims / (time.perf_counter() - began)
+            ours_per_s = await rate(one, claims, at_once)
         cpu_ms = 1000 * (time.process_time() - cpu) / claims
-        bare_per_s = await _bare(clients, claims, at_once)
+        bare_per_s = await rate(clients.bare, claims, at_once)
     return {
         "claims_per_s": round(ours_per_s, 1),
         "bare_per_s": round(bare_per_s, 1),
@@ -135,18 +135,6 @@ async def _fast(instance: Instance, claims: int, at_once: int) -> dict[str, Any]
         "claims": claims,
         "at_once": at_once,
     }
-
-
-async def _bare(clients: Clients, claims: int, at_once: int) -> float:
-    numbers = iter(range(claims))
-
-    async def one() -> None:
-        for number in numbers:
-            await clients.bare(number)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(at_once)))
-    return claims / (time.perf_counter() - began)
 
 
 async def _steady(
@@ -170,16 +158,11 @@ async def _steady(
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*tasks)
         lasted = time.monotonic() - began
-    third = len(seen) // 3
-    middle, late, waits = sorted(seen[third : 2 * third]), sorted(seen[2 * third :]), sorted(took)
     return {
         "per_s": per_s,
         "seconds": seconds,
         "latency_ms": latency_ms,
-        "open_mid": middle[len(middle) // 2],
-        "open_end": late[len(late) // 2],
-        "p50_ms": round(1000 * waits[len(waits) // 2], 1),
-        "p99_ms": round(1000 * waits[int(len(waits) * 0.99)], 1),
+        **queue(seen, took),
         "done_per_s": round(len(orders) / lasted, 1),
     }
 
@@ -208,7 +191,8 @@ async def _orders(instance: Instance, road: Road, count: int) -> list[Order]:
 @asynccontextmanager
 async def _road(instance: Instance, clients: Clients) -> AsyncIterator[Road]:
     """The shell with its loop of calls, over the far side that the clients speak to."""
-    settings = _settings(instance, clients.url)
+    far = {"YAODA_PAYER_URL": clients.url, "YAODA_PAYMENT_URL": clients.url}
+    settings = Settings.of({**instance.env_for("claim"), **far})
     tenants, vault = Tenants.load(settings.tenants_file), Vault.load(settings.master_key_file)
     road: Road
 
@@ -247,15 +231,6 @@ async def _positions(instance: Instance) -> list[asyncpg.Record]:
         return found
     finally:
         await conn.close()
-
-
-def _settings(instance: Instance, url: str) -> Settings:
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in instance.env_for("claim").items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**{**values, "payer_url": url, "payment_url": url})
 
 
 def _migrate(instance: Instance) -> None:

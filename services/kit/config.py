@@ -1,6 +1,9 @@
 """Settings of one process, from the environment (prefix `YAODA_`)."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,3 +29,13 @@ class Settings(BaseSettings):
     payer_url: str = "http://127.0.0.1:9101"
     payment_url: str = "http://127.0.0.1:9102"
     log_level: str = "INFO"
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Settings":
+        """Those that a process with this environment would read."""
+        values: dict[str, Any] = {
+            name.removeprefix("YAODA_").lower(): value for name, value in environment.items()
+        }
+        if "addresses" in values:
+            values["addresses"] = json.loads(values["addresses"])
+        return cls(**values)

@@ -9,8 +9,12 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from schemas import flow
+from schemas.envelope import Attributes, body_of, headers_of
 from schemas.message import Event
 from services.kit.decision import Actor, Decision, Facts, Message, Note, Verdict
+from services.kit.ids import new_id, partition_of
+from services.kit.service import Record
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ORDER_ID = UUID("01950000-0000-7000-8000-000000000001")
@@ -36,6 +40,26 @@ def facts_for(
 def _made_id(order_id: UUID, n: int) -> UUID:
     digest = hashlib.sha256(order_id.bytes + bytes([n])).digest()
     return UUID(bytes=order_id.bytes[:9] + digest[:7])
+
+
+def next_record(
+    fact: Event, tenant_id: UUID, offsets: dict[tuple[str, int], int], at: datetime = NOW
+) -> Record:
+    """A fact as Kafka would bring it, behind those that `offsets` counts."""
+    topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
+    offset = offsets.get((topic, part), 0)
+    offsets[topic, part] = offset + 1
+    attributes = Attributes(
+        id=new_id(),
+        type=fact.TYPE,
+        version=fact.VERSION,
+        source=f"/{topic}",
+        time=at,
+        subject=str(fact.key()),
+        tenant_id=tenant_id,
+    )
+    headers = tuple(headers_of(attributes))
+    return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,13 @@ import httpx
 from fastapi import APIRouter, FastAPI
 
 from schemas import flow
-from schemas.envelope import Attributes, body_of, headers_of
-from schemas.message import Event
 from services.kit import clock, dead_letters
 from services.kit.config import Settings
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.http import Gather, Inside, create_app
-from services.kit.ids import new_id, partition_of
-from services.kit.service import Record, Service
+from services.kit.service import Service
 from services.kit.spec import NOW
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
@@ -76,12 +73,7 @@ async def standing(
 
 def settings_of(database: Database, process: str) -> Settings:
     """The settings that this process would read from its environment."""
-    values: dict[str, Any] = {
-        name.removeprefix("YAODA_").lower(): value
-        for name, value in database.env_for(process).items()
-    }
-    values["addresses"] = json.loads(values["addresses"])
-    return Settings(**values)
+    return Settings.of(database.env_for(process))
 
 
 async def stand_still(database: Database, service: str) -> None:
@@ -103,21 +95,3 @@ async def begin(database: Database, service: str) -> None:
         await conn.executemany(statement, rows)
     finally:
         await conn.close()
-
-
-def next_record(fact: Event, tenant_id: UUID, offsets: dict[tuple[str, int], int]) -> Record:
-    """A fact as Kafka would bring it, behind those that `offsets` counts."""
-    topic, part = flow.topic_of(type(fact)), partition_of(fact.key())
-    offset = offsets.get((topic, part), 0)
-    offsets[topic, part] = offset + 1
-    attributes = Attributes(
-        id=new_id(),
-        type=fact.TYPE,
-        version=fact.VERSION,
-        source=f"/{topic}",
-        time=NOW,
-        subject=str(fact.key()),
-        tenant_id=tenant_id,
-    )
-    headers = tuple(headers_of(attributes))
-    return Record(topic, part, offset, str(fact.key()).encode(), body_of(fact), headers)

@@ -30,6 +30,7 @@ from services.kit.calls import Calls
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.ids import new_id
+from services.kit.spec import next_record
 from services.sandbox import far_side, insured
 from services.sandbox.arithmetic import Used
 from services.sandbox.far_side import Misbehave
@@ -38,7 +39,7 @@ from services.sandbox.payment import Payment
 from services.sandbox.profile import PROFILES, Profile, load
 from tests.databases import Database
 from tests.integration.edge.servers import serving
-from tests.integration.standing import next_record, settings_of, stand_still, standing
+from tests.integration.standing import settings_of, stand_still, standing
 from tests.unit.claim import story
 
 AREA = "990101"

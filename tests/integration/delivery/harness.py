@@ -18,8 +18,9 @@ from services.delivery.app import SERVICE
 from services.kit.handler import Shell
 from services.kit.ids import new_id
 from services.kit.service import Incoming, Source
+from services.kit.spec import next_record
 from tests.databases import Database
-from tests.integration.standing import next_record, stand_still, standing
+from tests.integration.standing import stand_still, standing
 from tests.unit.delivery import story
 
 HOME = Address(

@@ -24,9 +24,9 @@ from services.dispatch.domain.verifier import Referee
 from services.kit import clock
 from services.kit.handler import Shell
 from services.kit.ids import new_id
-from services.kit.spec import NOW
+from services.kit.spec import NOW, next_record
 from tests.databases import Database
-from tests.integration.standing import next_record, stand_still, standing
+from tests.integration.standing import stand_still, standing
 from tests.unit.dispatch import samples
 
 LEDGER_FAULTS = """

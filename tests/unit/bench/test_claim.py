@@ -11,6 +11,7 @@ from bench.claim.road import TRIPS, Clients
 from schemas import flow
 from schemas.values import Sealed
 from services.kit.ids import new_id
+from services.kit.spec import next_record
 
 NOON_ID = new_id()
 
@@ -33,7 +34,7 @@ def test_the_facts_of_an_order_are_what_claim_reads_in_the_order_of_their_logs()
         order = facts.ordered(NOON_ID, NOON_ID, "990101", "XA01AAA001A001010101", voucher, NOON)
         told = (facts.approved(order), facts.assigned(order, 100), facts.sealed(order, number))
         for fact in told:
-            record = facts.recorded(fact, NOON_ID, NOON, offsets)
+            record = next_record(fact, NOON_ID, offsets, NOON)
             assert (record.topic in flow.inputs("claim"), record.offset) == (True, number)
     assert sorted(offsets.values()) == [2, 2, 2]
     [line] = told[-1].lines
