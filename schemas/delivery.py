@@ -1,5 +1,6 @@
 """Facts and commands of `delivery`: confirm, pick, scan, seal, release, carry, hand over."""
 
+from datetime import date
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
@@ -47,12 +48,24 @@ class ReturnReason(StrEnum):
     COLD_CHAIN = "cold_chain"
 
 
+class Batch(Value):
+    """Packs that were made together: the maker's batch number and days, as printed on them."""
+
+    number: str
+    made_on: date | None = None
+    expires_on: date | None = None
+    codes: tuple[TraceCode, ...] = Field(description="the packs' codes, of those of the line")
+
+
 class ScannedLine(Value):
     """The codes of one line; one code a pack."""
 
     line_id: UUID
     product_code: ProductCode
     codes: tuple[TraceCode, ...]
+    batches: tuple[Batch, ...] = Field(
+        default=(), description="as far as the pharmacy tells them; other packs stand in none"
+    )
 
 
 class PharmacyReviewed(OrderEvent):
@@ -190,11 +203,21 @@ class ConfirmOrder(Command):
     pharmacist: str = Field(min_length=1)
 
 
+class BatchInput(CommandValue):
+    """A batch of the scanned packs: in GS1 (10), (11) and (17); each pack stands in one at most."""
+
+    number: str = Field(min_length=1, max_length=30)
+    made_on: date | None = None
+    expires_on: date | None = Field(default=None, description="the last day of its use")
+    codes: tuple[str, ...] = Field(min_length=1, max_length=999)
+
+
 class ScanInput(CommandValue):
     """The codes scanned for one line; their shape is checked in words, not by the parser."""
 
     line_id: UUID
     codes: tuple[str, ...] = Field(min_length=1, max_length=999)
+    batches: tuple[BatchInput, ...] = Field(default=(), max_length=999)
 
 
 class SealParcel(Command):

@@ -8,9 +8,9 @@ dies or two that meet tell it once. A refusal is kept for operations and changes
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +32,7 @@ EVERY_S = 2.0
 # After a payer that did not answer, the others of its kind are not tried at once.
 PAUSE_S = 15.0
 AT_ONCE = 50
-# What no fact of the road carries: names of people stay sealed, batches stay at the pharmacy.
+# What no fact of the road carries, since names of people stay sealed, and what a pharmacy left out.
 NOT_TOLD = "-"
 
 log = telemetry.logger(__name__)
@@ -90,9 +90,7 @@ def sold(row: Row, request: Row) -> goods.TellSales:
     """3505A of one settlement, from our own 2102."""
     drugs = tuple(
         goods.Drug(
-            **_head(row, request, line),
-            batch_number=NOT_TOLD,
-            lot_number=NOT_TOLD,
+            **_head(row, request, line, packs),
             doctor_name=NOT_TOLD,
             pharmacist_name=NOT_TOLD,
             pharmacist_licence=NOT_TOLD,
@@ -105,13 +103,18 @@ def sold(row: Row, request: Row) -> goods.TellSales:
             insured=goods.INSURED,
         )
         for line in request["codes"]
+        for packs in _packs(line)
     )
     return goods.TellSales(drugs=drugs)
 
 
 def returned(row: Row, request: Row) -> goods.TellReturns:
     """3506A of the same."""
-    drugs = (goods.Returned(**_head(row, request, line)) for line in request["codes"])
+    drugs = (
+        goods.Returned(**_head(row, request, line, packs))
+        for line in request["codes"]
+        for packs in _packs(line)
+    )
     return goods.TellReturns(drugs=tuple(drugs))
 
 
@@ -121,20 +124,41 @@ def sale_number(settlement_id: str, line_id: str) -> str:
     return f"S-{digest}"
 
 
-def _head(row: Row, request: Row, line: Row) -> dict[str, Any]:
+def _packs(line: Row) -> Iterator[Row]:
+    """The packs of a line by their batches; at the end those of which no batch is known."""
+    left = list(line["codes"])
+    for batch in line.get("batches", ()):
+        yield batch
+        left = [code for code in left if code not in batch["codes"]]
+    if left:
+        yield {"number": NOT_TOLD, "codes": left}
+
+
+def _head(row: Row, request: Row, line: Row, packs: Row) -> dict[str, Any]:
     known = product(line["product_code"])
+    alone = len(packs["codes"]) == len(line["codes"])
+    part = line["line_id"] if alone else f"{line['line_id']}.{packs['number']}"
     return {
         "product_code": line["product_code"],
         "own_code": line["product_code"],
         "own_name": known.generic_name if known else line["product_code"],
-        "sale_number": sale_number(row["settlement_id"], line["line_id"]),
+        # A pharmacy's own number of a delivery is not known: the maker's stands in both places.
+        "batch_number": packs["number"],
+        "lot_number": packs["number"],
+        "made_on": _day(packs.get("made_on")),
+        "expires_on": _day(packs.get("expires_on")),
+        "sale_number": sale_number(row["settlement_id"], part),
         "settlement_id": row["settlement_id"],
         "visit_number": request["order_number"],
-        "count": Decimal(len(line["codes"])),
+        "count": Decimal(len(packs["codes"])),
         "at": datetime.fromisoformat(request["fee_at"]),
         "by": NOT_TOLD,
-        "codes": tuple(goods.Code(code=code) for code in line["codes"]),
+        "codes": tuple(goods.Code(code=code) for code in packs["codes"]),
     }
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def _flag_of(product_code: str) -> str:

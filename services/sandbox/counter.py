@@ -118,7 +118,8 @@ async def tell_sale(papers: Papers, asked: Asked) -> Message:
     for drug in drugs:
         if await papers.take(SALE, drug["medins_prod_sel_no"]) is not None:
             continue
-        kept = {name: drug[name] for name in ("setl_id", "sel_retn_cnt") if name in drug}
+        named = ("setl_id", "sel_retn_cnt", "manu_lotnum")
+        kept = {name: drug[name] for name in named if name in drug}
         codes = sorted(row["drug_trac_codg"] for row in drug["drugtracinfo"])
         await papers.put(SALE, drug["medins_prod_sel_no"], kept | {"codes": codes})
     return {"retRslt": "1", "msgRslt": ""}
@@ -137,6 +138,8 @@ async def tell_return(papers: Papers, asked: Asked) -> Message:
         out = set(sale["codes"]) - set(sale.get("returned", ()))
         if not back <= out or amount(drug, "sel_retn_cnt") != len(back):
             return {"retRslt": "0", "msgRslt": f"{number}: not what was sold"}
+        if drug.get("manu_lotnum") != sale.get("manu_lotnum"):
+            return {"retRslt": "0", "msgRslt": f"{number}: of another batch"}
         sales.append((number, sale | {"returned": [*sale.get("returned", ()), *sorted(back)]}))
     for number, sale in sales:
         await papers.put(SALE, number, sale)
@@ -164,8 +167,11 @@ async def figures(papers: Papers, asked: Asked) -> Message:
 
 
 async def _wrong_with(papers: Papers, drug: Message) -> str:
-    for name in ("med_list_codg", "fixmedins_hilist_name", "mdtrt_sn", "sel_retn_time"):
+    for name in ("med_list_codg", "fixmedins_hilist_name", "manu_lotnum", "mdtrt_sn"):
         text(drug, name)
+    sold_on = _digits(drug, "sel_retn_time")[:8]
+    if drug.get("expy_end") and _digits(drug, "expy_end") < sold_on:
+        return f"{drug['medins_prod_sel_no']}: expired before it was sold"
     number, codes = text(drug, "medins_prod_sel_no"), drug.get("drugtracinfo") or ()
     if not codes or amount(drug, "sel_retn_cnt") != len(codes):
         return f"{number}: each pack needs its code"
@@ -179,6 +185,11 @@ async def _wrong_with(papers: Papers, drug: Message) -> str:
         return f"{number}: no such settlement stands"
     sold = {row["drug_trac_codg"] for row in codes}
     return "" if sold <= settled else f"{number}: codes of another sale"
+
+
+def _digits(drug: Message, name: str) -> str:
+    """Of a day or a moment, in whatever form a province writes it."""
+    return "".join(filter(str.isdigit, text(drug, name)))
 
 
 async def _order(papers: Papers, asked: Asked) -> Message:

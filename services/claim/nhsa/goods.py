@@ -72,13 +72,20 @@ class Code(Part):
 
 
 class Goods(Part):
-    """One drug that goes out or comes back, under the number of its sale."""
+    """One drug of one batch that goes out or comes back, under the number of its sale.
+
+    Days of making and expiry only where the pharmacy has told them.
+    """
 
     model_config = _NAMED
 
     product_code: Text
     own_code: Text
     own_name: Text
+    batch_number: Text
+    lot_number: Text
+    made_on: Day | None = None
+    expires_on: Day | None = None
     sale_number: Text
     settlement_id: str = ""
     visit_number: Text
@@ -89,17 +96,13 @@ class Goods(Part):
 
 
 class Drug(Goods):
-    """One drug of a sale; days of making and expiry only where the pharmacy has told them."""
+    """One drug of a sale."""
 
-    batch_number: Text
     doctor_name: Text
     pharmacist_name: Text
     pharmacist_licence: Text
     settlement_kind: Text
     certificate_type: Text
-    lot_number: Text
-    made_on: Day | None = None
-    expires_on: Day | None = None
     prescription_only: Text
     split: Flag
     circulated: Flag

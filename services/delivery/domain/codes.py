@@ -1,7 +1,7 @@
 """Traceability codes: every pack is scanned once, is the right product, and was never sold."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,11 +9,11 @@ from enum import StrEnum
 from schemas.delivery import ScanInput, ScannedLine
 from schemas.values import OrderId, OrderLine
 from services.catalogue import product
+from services.delivery.domain.batches import UNPROCESSABLE, batch_rows, batches_of, check_batches
 from services.kit.decision import Decision, invalid
 
 CODE_DIGITS = 20
 PREFIX_DIGITS = 7
-UNPROCESSABLE = 422
 
 
 class CodeState(StrEnum):
@@ -43,26 +43,40 @@ class _Scan:
 
 
 def scanned(
-    lines: Sequence[OrderLine], scans: Sequence[ScanInput], known: Mapping[str, KnownCode]
+    lines: Sequence[OrderLine],
+    scans: Sequence[ScanInput],
+    known: Mapping[str, KnownCode],
+    now: datetime,
 ) -> tuple[ScannedLine, ...] | Decision:
     """The scanned lines in the order of the order, or the refusal that names the guilty code."""
     refusal = _check_lines(lines, scans)
     if refusal is not None:
         return refusal
     places = list(_places(lines, scans))
-    refusal = _check_codes(places) or _check_counts(lines, scans) or _check_known(places, known)
+    refusal = (
+        _check_codes(places)
+        or _check_counts(lines, scans)
+        or _check_known(places, known)
+        or check_batches(scans, now)
+    )
     if refusal is not None:
         return refusal
-    codes = {scan.line_id: scan.codes for scan in scans}
+    by_line = {scan.line_id: scan for scan in scans}
     return tuple(
-        ScannedLine(line_id=line.line_id, product_code=line.product_code, codes=codes[line.line_id])
+        ScannedLine(
+            line_id=line.line_id,
+            product_code=line.product_code,
+            codes=by_line[line.line_id].codes,
+            batches=batches_of(by_line[line.line_id]),
+        )
         for line in lines
     )
 
 
-def digest(scans: Iterable[tuple[OrderId, Sequence[str]]]) -> str:
+def digest(scans: Sequence[ScannedLine] | Sequence[ScanInput]) -> str:
     """A fingerprint of a scan, by which its repetition is recognised in any order."""
-    rows = sorted(f"{line_id}:{','.join(sorted(codes))}" for line_id, codes in scans)
+    rows = sorted(f"{scan.line_id}:{','.join(sorted(scan.codes))}" for scan in scans)
+    rows += sorted(batch_rows(scans))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 

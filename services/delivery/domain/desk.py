@@ -80,7 +80,7 @@ def seal(state: State, command: SealParcel, now: datetime, facts: Facts) -> Deci
         return invalid(
             "not_priced", "the claim is not priced yet; the share of the patient is open"
         )
-    lines = scanned(_parcel(state).lines, command.scans, facts.found or {})
+    lines = scanned(_parcel(state).lines, command.scans, facts.found or {}, now)
     if isinstance(lines, Decision):
         return lines
     sealed = ParcelSealed(
@@ -101,10 +101,12 @@ def _seal_out_of_turn(attempt: Attempt, command: SealParcel, facts: Facts) -> De
     ended = _ended(attempt)
     if ended is not None:
         return ended
-    same = digest((scan.line_id, scan.codes) for scan in command.scans) == attempt.scans_sha256
+    same = digest(command.scans) == attempt.scans_sha256
     if same and command.seal == attempt.seal:
         return stale("sealed before", _seal_answer(facts, attempt, attempt.seal))
-    return invalid("already_sealed", "the parcel is sealed with another seal or other codes")
+    return invalid(
+        "already_sealed", "the parcel is sealed with another seal, other codes or other batches"
+    )
 
 
 def _seal_answer(facts: Facts, attempt: Attempt, seal: str) -> Mapping[str, Any]:

@@ -210,7 +210,7 @@ def _reviewed(state: State, event: PharmacyReviewed) -> State:
 
 
 def _sealed(state: State, event: ParcelSealed) -> State:
-    scans = digest((line.line_id, line.codes) for line in event.lines)
+    scans = digest(event.lines)
     return _changed(state, step=Step.SEALED, seal=event.seal, scans_sha256=scans)
 
 

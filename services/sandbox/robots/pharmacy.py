@@ -3,11 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from schemas.delivery import ConfirmOrder, GiveBack, GiveBackReason, ScanInput, SealParcel
+from schemas.delivery import (
+    BatchInput,
+    ConfirmOrder,
+    GiveBack,
+    GiveBackReason,
+    ScanInput,
+    SealParcel,
+)
 from schemas.dispatch import AcceptOffer, DeclineOffer
 from services.catalogue import product
 from services.sandbox.fates import LATE_S, Answer
@@ -18,6 +25,10 @@ CHAIN = "chain-a"
 ACCEPT, DECLINE = "/v1/offers/accept", "/v1/offers/decline"
 CONFIRM, SEAL = "/v1/deliveries/confirm", "/v1/deliveries/seal"
 GIVE_BACK = "/v1/deliveries/give-back"
+# How old, in months, what stands in front on the shelf is, and what comes after it.
+AGES = (9, 5)
+FROM_ONE_BOX = 2
+GOOD_FOR_YEARS = 2
 OVER = frozenset({"claim.ClaimDeclined", "claim.OrderClosed", "delivery.DeliveryCancelled"})
 
 
@@ -263,16 +274,7 @@ def about(order_id: UUID) -> tuple[str, UUID]:
 
 def seal_of(task: Task) -> SealParcel:
     """Every pack scanned, and a seal."""
-    scans = tuple(
-        ScanInput(
-            line_id=UUID(line["line_id"]),
-            codes=tuple(
-                trace_code(line["product_code"], task.number, task.attempt, pack)
-                for pack in range(int(line["quantity"]))
-            ),
-        )
-        for line in task.lines
-    )
+    scans = tuple(_scan_of(task, line) for line in task.lines)
     return SealParcel(
         order_id=task.order_id,
         attempt=task.attempt,
@@ -280,6 +282,24 @@ def seal_of(task: Task) -> SealParcel:
         seal=f"S-{task.number}-{task.attempt}"[-40:],
         scans=scans,
     )
+
+
+def _scan_of(task: Task, line: Mapping[str, Any]) -> ScanInput:
+    packs = range(int(line["quantity"]))
+    codes = tuple(trace_code(line["product_code"], task.number, task.attempt, n) for n in packs)
+    # The last pack of many is the first of a fresh box.
+    whole = len(codes) - 1 if len(codes) > FROM_ONE_BOX else len(codes)
+    parts = ((AGES[0], codes[:whole]), (AGES[1], codes[whole:]))
+    batches = tuple(_batch(task.assigned_at, age, part) for age, part in parts if part)
+    return ScanInput(line_id=UUID(line["line_id"]), codes=codes, batches=batches)
+
+
+def _batch(now: datetime, age_months: int, codes: tuple[str, ...]) -> BatchInput:
+    """Made on the first of a month so long ago, and good for as many years as most drugs are."""
+    months = now.year * 12 + now.month - 1 - age_months
+    made = date(months // 12, months % 12 + 1, 1)
+    expires = made.replace(year=made.year + GOOD_FOR_YEARS)
+    return BatchInput(number=f"{made:%y%m%d}A", made_on=made, expires_on=expires, codes=codes)
 
 
 def trace_code(product_code: str, number: str, attempt: int, pack: int) -> str:

@@ -89,6 +89,50 @@ async def test_a_payer_that_is_away_is_asked_later_and_only_once_a_round() -> No
     assert (told, side.asked, books.told) == ({"told": 0, "refused": 0, "left": 2}, 1, [])
 
 
+def of_batches(area: str, **changes: Any) -> dict[str, Any]:
+    """The same, and the pharmacy told of which batch its first pack is."""
+    found = row(area, **changes)
+    request = json.loads(found["request"])
+    for line in request["codes"]:
+        days = {"made_on": "2098-01-02", "expires_on": "2100-01-01"}
+        line["batches"] = [{"number": "B-7", "codes": line["codes"][:1], **days}]
+    return found | {"request": json.dumps(request)}
+
+
+@pytest.mark.parametrize("area", AREAS)
+async def test_packs_are_told_by_their_batches_and_come_back_so(area: str) -> None:
+    known, side = of_batches(area), MemorySide()
+    request = json.loads(known["request"])
+    told, back = sold(known, request), returned(known, request)
+    seen = [(drug.lot_number, drug.batch_number, str(drug.expires_on)) for drug in told.drugs]
+    assert seen == [("B-7", "B-7", "2100-01-01"), ("-", "-", "None")]
+    assert [[code.code for code in drug.codes] for drug in told.drugs] == [[c] for c in CODES[:2]]
+    for one, other in zip(told.drugs, back.drugs, strict=True):
+        assert (one.sale_number, one.lot_number) == (other.sale_number, other.lot_number)
+    books = Books(known, of_batches(area, back=True))
+    assert await teller(books, side).tell() == {"told": 2, "refused": 0, "left": 0}
+    papers = [json.loads(text) for text in side.books.papers.values()]
+    assert {paper["manu_lotnum"]: paper["returned"] for paper in papers} == {
+        "B-7": [CODES[0]],
+        "-": [CODES[1]],
+    }
+
+
+@pytest.mark.parametrize("area", AREAS)
+async def test_a_payer_looks_at_days_and_batches(area: str) -> None:
+    late = of_batches(area)
+    late["request"] = late["request"].replace("2100-01-01", "2001-01-01")
+    books = Books(late)
+    await teller(books).tell()
+    assert "expired" in books.told[0][2]
+    whole = of_batches(area)
+    request = json.loads(whole["request"])
+    request["codes"][0]["batches"][0]["codes"] = list(CODES[:2])
+    books = Books(whole | {"request": json.dumps(request)}, row(area, back=True))
+    assert await teller(books).tell() == {"told": 1, "refused": 1, "left": 0}
+    assert "another batch" in books.told[1][2]
+
+
 def test_a_sale_and_its_return_have_one_number_for_each_line() -> None:
     request = requests()["settle"]
     one, back = sold(row(AREAS[0]), request), returned(row(AREAS[0]), request)
