@@ -124,6 +124,25 @@ def test_seeds_are_asked_for_and_given_back_as_spans() -> None:
     assert results.seeds_of("7") == (7,)
 
 
+def test_nothing_starts_where_nothing_is_missing(
+    collected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    collected(report("2026-11-22T10:00:00+00:00", row("kill", 1)))
+    known = results.read(tmp_path / "kept.json")
+    monkeypatch.setattr(results, "read", lambda: known)
+
+    code = command.main(
+        ["--seeds", "1", "--faults", "kill", "--missing", "--home", str(tmp_path / "home")]
+    )
+
+    assert code == 0
+    assert "nothing is missing" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_report_is_made_without_git_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert results.stamp()["commit"] == results.UNKNOWN
