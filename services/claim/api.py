@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas.claim import AnswerAsk, DecideDispute
 from services.claim import payouts, ports, reconciling, store
@@ -140,6 +140,21 @@ class AwayHours(BaseModel):
     effective_from: date
     effective_to: date | None = None
 
+    @field_validator("ends")
+    @classmethod
+    def _is_a_part_of_the_day(cls, ends: time, info: ValidationInfo) -> time:
+        if ends == info.data.get("begins"):
+            raise ValueError("a payer that is always away pays nothing")
+        return ends
+
+    @field_validator("effective_to")
+    @classmethod
+    def _is_a_span(cls, last: date | None, info: ValidationInfo) -> date | None:
+        first = info.data.get("effective_from")
+        if last is not None and first is not None and last < first:
+            raise ValueError("it ends before it begins")
+        return last
+
 
 class PayerAway(BaseModel):
     """When the payer of a city is away by plan, in place of what its pack said before."""
@@ -147,8 +162,17 @@ class PayerAway(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     city: str = Field(pattern=r"^[0-9]{6}$")
-    area: str = Field(pattern=r"^[0-9]{6}$")
     hours: tuple[AwayHours, ...] = Field(max_length=100)
+    area: str | None = Field(
+        default=None, pattern=r"^[0-9]{6}$", validate_default=True, description="none: no hours"
+    )
+
+    @field_validator("area")
+    @classmethod
+    def _has_a_payer(cls, area: str | None, info: ValidationInfo) -> str | None:
+        if area is None and info.data.get("hours"):
+            raise ValueError("whose hours these are")
+        return area
 
 
 @router.post("/v1/payers/away")

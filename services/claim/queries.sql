@@ -208,6 +208,9 @@ ORDER BY area, h.begins;
 INSERT INTO payer_away (city, area, hours) VALUES ($1, $2, $3::jsonb)
 ON CONFLICT (city) DO UPDATE SET area = excluded.area, hours = excluded.hours;
 
+-- name: drop_away
+DELETE FROM payer_away WHERE city = $1;
+
 -- name: not_paid_out
 SELECT t.id FROM transfer t JOIN entry e ON e.transfer_id = t.id AND e.account = $2
 WHERE t.kind = $1 AND t.at >= $3 AND t.at < $4

@@ -183,9 +183,12 @@ async def load_transfers(conn: Connection, order_id: UUID) -> list[dict[str, Any
     return list(found.values())
 
 
-async def put_away(conn: Connection, city: str, area: str, hours: Sequence[object]) -> None:
+async def put_away(conn: Connection, city: str, area: str | None, hours: Sequence[object]) -> None:
     """The payer's planned hours in a city's pack, in place of those before."""
-    await conn.execute(QUERIES["put_away"], city, area, json.dumps(hours))
+    if hours:
+        await conn.execute(QUERIES["put_away"], city, area, json.dumps(hours))
+    else:
+        await conn.execute(QUERIES["drop_away"], city)
 
 
 async def open_disputes(conn: Connection) -> list[dict[str, Any]]:

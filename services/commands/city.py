@@ -118,8 +118,9 @@ def _load(home: Path, found: packs.Packs) -> None:
         for file, command in found.cities.items():
             body = command.model_dump(mode="json", exclude_none=True)
             client.body_of(http.post("/v1/cities", json=body))
-            if command.rules and command.rules.payer_area:
-                area, hours = command.rules.payer_area, [row._asdict() for row in found.away[file]]
-                told = orjson.dumps({"city": command.city, "area": area, "hours": hours})
-                client.body_of(http.post("/v1/payers/away", content=told, headers=JSON))
+            area = command.rules.payer_area if command.rules else None
+            hours = [row._asdict() for row in found.away[file]]
+            # Also without a payer: what the city's pack said before no longer holds.
+            told = orjson.dumps({"city": command.city, "area": area, "hours": hours})
+            client.body_of(http.post("/v1/payers/away", content=told, headers=JSON))
             print(f"{command.city}: {command.rules.pack if command.rules else ''} holds from now")

@@ -259,6 +259,13 @@ class Claim:
         body = {"city": AREA, "area": f"{AREA[:2]}0000", "hours": hours}
         return await self.client.post("/v1/payers/away", json=body, headers=self._as("operations"))
 
+    async def never_away(self) -> int:
+        """The next pack names no payer; how many rows of hours are left."""
+        body = {"city": AREA, "hours": []}
+        told = await self.client.post("/v1/payers/away", json=body, headers=self._as("operations"))
+        assert told.status_code == 200, told.text
+        return int(await self.shell.pool.fetchval("SELECT count(*) FROM payer_away"))
+
     async def tamper(self, do: str, settlement_id: str) -> None:
         """Somebody has been at the payer's books."""
         async with httpx.AsyncClient(base_url=self.outside.payer_url) as client:

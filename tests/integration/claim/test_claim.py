@@ -298,8 +298,8 @@ async def test_of_a_dead_payer_the_patient_decides(claim: Claim) -> None:
     claim.misbehave("none")
     isolation.AREAS.areas.clear()
     await claim.pass_time(timedelta(minutes=2))
-    state = await claim.until(orders[2].order_id, lambda state: state.phase is Phase.OPEN)
-    assert state.basis == "insured"
+    going = await claim.until(orders[2].order_id, lambda state: state.phase is Phase.OPEN)
+    assert (going.basis, await claim.never_away()) == ("insured", 0)
 
 
 async def test_a_cancellation_while_the_payer_thinks_waits_for_its_answer(claim: Claim) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from schemas.values import Tier
 from services.claim.api import PayerAway
@@ -151,6 +152,35 @@ def test_loading_tells_the_network_of_the_city_and_claim_of_its_payers_hours(
     assert [(row.begins, row.ends) for row in rivers.hours] == [(time(3, 30), time(3, 40))]
     # A pack that says nothing takes back what the city's said before
     assert (hills.city, hills.hours) == ("990102", ())
+    # also one that no longer names a payer
+    seen.clear()
+    before, _, after = SOUND.replace('payer_area = "990000"\n', "").partition("[[payer_away]]")
+    alone = before + after[after.index("[") :]
+    folder = written(tmp_path / "alone", alone)
+    assert city.main(["load", str(folder), "--home", str(tmp_path)]) == 0
+    assert seen[1] == ("/v1/payers/away", {"city": "990101", "area": None, "hours": []})
+    assert PayerAway.model_validate(seen[1][1]).area is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"ends": "03:30"}, ("hours", 0, "ends")),
+        ({"effective_to": "2026-02-28"}, ("hours", 0, "effective_to")),
+        ({"area": None}, ("area",)),
+    ],
+)
+def test_hours_that_cannot_be_are_refused_by_their_field(
+    wrong: dict[str, Any], where: tuple[str | int, ...]
+) -> None:
+    hours = {"begins": "03:30", "ends": "03:29", "effective_from": "2026-03-01"}
+    told = {"city": "990101", "area": "990000"}
+    assert PayerAway.model_validate({**told, "hours": [hours]}).hours[0].ends == time(3, 29)
+    for name, value in wrong.items():
+        (told if name in told else hours)[name] = value
+    with pytest.raises(ValidationError) as refusal:
+        PayerAway.model_validate({**told, "hours": [hours]})
+    assert [error["loc"] for error in refusal.value.errors()] == [where]
 
 
 def test_a_file_is_sent_in_parts_that_stand_alone(tmp_path: Path) -> None:
