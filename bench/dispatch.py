@@ -5,7 +5,8 @@ parcels were picked up; drugs, stock, insurance, hours, refusals and times of pe
 the profile. The load is the orders of the busiest hour over the places of all pharmacies in it;
 orders of that hour are measured, those around it are simulated too. Two shares are told apart:
 `assigned` (a pharmacy of the ordered tier took it and kept it) and `on_time` (at the door within
-the ordered tier's promise; an order that fell to a later tier is not kept).
+the ordered tier's promise; an order that fell to a later tier is not kept). With the `oracle` goes
+what can be expected at most of who knows all orders but not what people will do (`reachable`).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -36,6 +38,7 @@ from services.dispatch.whatif.policies import (
     WithoutForecast,
     WithoutLookahead,
 )
+from services.dispatch.whatif.reachable import reach_of
 from services.dispatch.whatif.referee import violations
 from services.sandbox.days import Day, DayError, read_day
 from services.sandbox.profile import PROFILES, Profile, ProfileError, load
@@ -53,6 +56,9 @@ MAKERS: dict[str, Maker] = {
     Oracle.name: Oracle,
 }
 RIVAL, BOUND, BOUND_OF_ORDERS = GreedyCapacity.name, Oracle.name, OracleOfOrders.name
+# The most that can be expected of who asks one pharmacy after the other, and of anybody at all.
+REACHABLE = {"reachable_one_by_one": False, "reachable": True}
+EXPECTED = ("assigned", "on_time")
 JUDGED = ("assigned", "on_time", "worst_tenth_assigned", "worst_tenth_on_time")
 
 
@@ -141,6 +147,7 @@ def _cell(
     """All policies on the same days, one day a seed."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in makers}
     broken: dict[str, int] = dict.fromkeys(makers, 0)
+    reach: dict[str, list[dict[str, float]]] = {name: [] for name in REACHABLE if BOUND in makers}
     about: dict[str, Any] = {}
     for scenario, plan in zip(scenarios, plans, strict=True):
         about = {
@@ -159,11 +166,15 @@ def _cell(
             if policy.checks_capacity:
                 broken[name] += len(violations(scenario, result))
             print(_line(about, plan.seed, name, found), flush=True)
+        for name in reach:
+            reach[name].append(asdict(reach_of(scenario, at_once=REACHABLE[name])))
     return about | {
         "policies": {name: _mean(found) for name, found in runs.items()},
-        "against_rival": _paired(runs, RIVAL),
-        "gap_to_oracle": _paired(runs, BOUND),
-        "gap_to_oracle_of_orders": _paired(runs, BOUND_OF_ORDERS),
+        "against_rival": _paired(runs, runs, RIVAL),
+        "gap_to_oracle": _paired(runs, runs, BOUND),
+        "gap_to_oracle_of_orders": _paired(runs, runs, BOUND_OF_ORDERS),
+        **{f"gap_to_{name}": _paired(runs, reach, name, EXPECTED) for name in reach},
+        "reachable": {name: _shares(found) for name, found in reach.items()},
         "violations": broken,
     }
 
@@ -185,22 +196,35 @@ def _mean(found: Sequence[dict[str, float]]) -> dict[str, Any]:
     return means | {"half_width_95": half}
 
 
-def _paired(runs: dict[str, list[dict[str, float]]], other: str) -> dict[str, Any]:
+def _paired(
+    runs: dict[str, list[dict[str, float]]],
+    others: dict[str, list[dict[str, float]]],
+    other: str,
+    keys: Sequence[str] = JUDGED,
+) -> dict[str, Any]:
     """Differences in points, seed by seed, with the half width of their 95 % interval."""
-    if other not in runs:
+    if other not in others:
         return {}
     return {
         name: {
             key: [
                 _rounded(value, 3)
                 for value in interval(
-                    [100 * (a[key] - b[key]) for a, b in zip(found, runs[other], strict=True)]
+                    [100 * (a[key] - b[key]) for a, b in zip(found, others[other], strict=True)]
                 )
             ]
-            for key in JUDGED
+            for key in keys
         }
         for name, found in runs.items()
         if name != other
+    }
+
+
+def _shares(found: Sequence[dict[str, float]]) -> dict[str, list[float | None]]:
+    """Mean and half width of the 95 % interval."""
+    return {
+        key: [_rounded(value, 5) for value in interval([one[key] for one in found])]
+        for key in EXPECTED
     }
 
 

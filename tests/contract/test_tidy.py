@@ -73,6 +73,7 @@ MAIN = 'if __name__ == "__main__":'
 IDLE_ALLOWED: dict[str, str] = {
     "services.kit.spec": "given, when, then for the tests of domains",
     "services.dispatch.whatif.oracle": "the bound that the benchmark compares with",
+    "services.dispatch.whatif.reachable": "the bound of who knows no answer, for the benchmark",
     "services.dispatch.whatif.referee": "re-checks what the benchmark's policies commit",
 }
 

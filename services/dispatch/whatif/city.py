@@ -11,6 +11,7 @@ from services.dispatch.domain.candidates import CityIndex, Finder, Rung, Supply,
 from services.dispatch.whatif.facts import Asked, Scenario
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 OPTIONS_MAX = 96
 
 

@@ -43,6 +43,14 @@ def test_every_policy_is_measured_and_breaks_no_gate(folder: Path, tmp_path: Pat
     assert cell["against_rival"][mine]["assigned"][0] == 0
     for gap in ("gap_to_oracle", "gap_to_oracle_of_orders"):
         assert cell[gap]["ours"]["assigned"][0] <= 0
+    anybody, in_turn = (cell["reachable"][f"reachable{how}"] for how in ("", "_one_by_one"))
+    for share in ("assigned", "on_time"):
+        assert 0 < in_turn[share][0] <= anybody[share][0] <= 1
+    assert in_turn["on_time"][0] <= in_turn["assigned"][0]
+    ours = cell["policies"]["ours"]["on_time"] - in_turn["on_time"][0]
+    assert cell["gap_to_reachable_one_by_one"]["ours"]["on_time"][0] == pytest.approx(
+        100 * ours, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("more", [("--policies", "magic"), ("--policy", "bench.dispatch:None")])
