@@ -150,9 +150,13 @@ class Expectation:
     def _self_paid(self, script: Script) -> bool | None:
         pays = script.submit.consent.self_pay
         if pays is None:
-            answer = self._fates.patient_answer(script.number, "self_pay")
-            pays = answer is not None and answer[0]
+            pays = self._says_yes(script.number, "self_pay")
         return False if pays else None
+
+    def _says_yes(self, number: str, kind: str) -> bool:
+        """In time; silence is a no to all of these questions."""
+        answer = self._fates.patient_answer(number, kind)
+        return answer is not None and answer[0] and answer[1] <= ASK_DEADLINE_S
 
     def _authorised(self, script: Script, reviewed: Reviewed, insured: bool | None) -> Shares:
         start = reviewed.seconds + CLAIM_S
@@ -179,10 +183,10 @@ class Expectation:
         number, fates = script.number, self._fates
         limit = script.submit.consent.share_max_fen
         share_fen, cash_fen = self._share_fen(script, reviewed, insured)
-        if share_fen > (limit or 0):
-            answer = fates.patient_answer(number, "share_above_consent")
-            if answer is None or not answer[0] or answer[1] > ASK_DEADLINE_S:
-                return {Outcome.DECLINED: 1.0}
+        # Whoever chose to pay alone did so before a price was known: a yes to a price that stands
+        # in the question would take all of it, but only a payer that fails later asks so.
+        if share_fen > (limit or 0) and not self._says_yes(number, "share_above_consent"):
+            return {Outcome.DECLINED: 1.0}
         if cash_fen and not payment.pays(fates.profile, fates.seed, number):
             return {Outcome.DECLINED: 1.0}
         if fates.ending(number, reviewed.cold).reason is not None:

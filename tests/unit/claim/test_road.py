@@ -121,6 +121,15 @@ def test_without_a_word_on_self_pay_the_patient_is_asked() -> None:
     assert not story.timers
 
 
+def test_a_yes_takes_the_price_that_stood_in_the_question_and_no_other() -> None:
+    story = Story().apply(s.approved(self_pay=None, share_max_fen=2_000)).refused("eligibility")
+    story.ask("yes").apply(s.assigned())
+    first, second = story.of(PatientAsked)
+    assert (first.facts, second.kind) == ({}, "share_above_consent")
+    story.ask("accept").answer("hold")
+    assert story.published()[-1] == "ClaimPriced"
+
+
 def test_silence_about_self_pay_means_no() -> None:
     story = Story().apply(s.approved(self_pay=None)).refused("eligibility").fire("ask")
     assert story.of(PatientAnswered)[0].by_default

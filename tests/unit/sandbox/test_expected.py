@@ -1,6 +1,7 @@
 """The independent count follows from the draws, and its shares are shares."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,39 @@ def test_an_expired_voucher_is_replaced_paid_for_or_the_end(
     ready = _with(standard, "patient", answers_at_all=1.0, says_yes=1.0)
     half = _ends(world, _with(ready, "payer", token_expired=0.5, declines=0.0))
     assert half["declined"] < declined[1]
+
+
+def _answering(profile: Profile, noes: tuple[str, ...] = (), after_s: float = 1.0) -> Fates:
+    """Patients who say yes to every question but these, after so long."""
+
+    class Answering(Fates):
+        def patient_answer(self, number: str, kind: str) -> tuple[bool, float]:
+            return kind not in noes, after_s
+
+    return Answering(profile, 7)
+
+
+def test_who_chose_to_pay_alone_before_there_was_a_price_is_asked_for_it(
+    world: World, standard: Profile
+) -> None:
+    profile = _with(standard, "payer", declines=1.0, token_expired=0.0)
+    willing = Expectation(world, _answering(profile))
+
+    def unasked(script: Script) -> Script:
+        consent = script.submit.consent.model_copy(update={"self_pay": None, "share_max_fen": 1})
+        return replace(script, submit=script.submit.model_copy(update={"consent": consent}))
+
+    scripts = scripts_of(world, _answering(profile))[:100]
+    script = next(
+        one
+        for one in map(unasked, scripts)
+        if one.submit.voucher and willing.of(one) == {Outcome.DELIVERED: 1.0}
+    )
+    declined = {Outcome.DECLINED: 1.0}
+    for no in ("self_pay", "share_above_consent"):
+        assert Expectation(world, _answering(profile, (no,))).of(script) == declined
+    # A yes that comes too late is a no
+    assert Expectation(world, _answering(profile, after_s=601.0)).of(script) == declined
 
 
 def test_when_nobody_accepts_all_are_exhausted_that_come_so_far(
