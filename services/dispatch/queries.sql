@@ -64,6 +64,18 @@ FROM stock
 JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
     USING (pharmacy_id, product_code);
 
+-- name: read_shelves
+-- The same for each of some products in each of some pharmacies, by their places in what is asked.
+SELECT coalesce(array_agg(shop.place), '{}') AS shops,
+    coalesce(array_agg(product.place), '{}') AS products,
+    coalesce(array_agg(CASE
+        WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
+        ELSE counted - sealed_since - reserved
+    END - held), '{}') AS free
+FROM unnest($1::uuid[]) WITH ORDINALITY AS shop (pharmacy_id, place)
+CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS product (product_code, place)
+JOIN stock USING (pharmacy_id, product_code);
+
 -- name: lock_stock
 SELECT pharmacy_id, product_code,
     CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
@@ -130,20 +142,25 @@ WHERE known.counted_at < excluded.counted_at;
 
 -- name: believe_refusals
 -- Who refuses because packs are not there has counted them: nothing is free until a later count.
+-- What was sealed at that very moment counts against the shelf (`sealed_since`), so it is added to
+-- what was counted.
 UPDATE stock
 SET counted = greatest(0, least(
         stock.counted - stock.sealed_since, stock.reserved + stock.held
-    )),
+    )) + lacking.sealed,
     counted_at = $3,
-    sealed_since = coalesce((
-        SELECT sum(sealed.qty)
-        FROM reservation AS sealed
-        WHERE sealed.pharmacy_id = stock.pharmacy_id
-            AND sealed.product_code = stock.product_code
-            AND sealed.state = 'sealed'
-            AND sealed.sealed_at >= $3
-    ), 0)
-FROM unnest($1::uuid[], $2::text[]) AS lacking (pharmacy_id, product_code)
+    sealed_since = lacking.sealed
+FROM (
+    SELECT pharmacy_id, product_code, coalesce((
+        SELECT sum(one.qty)
+        FROM reservation AS one
+        WHERE one.pharmacy_id = told.pharmacy_id
+            AND one.product_code = told.product_code
+            AND one.state = 'sealed'
+            AND one.sealed_at >= $3
+    ), 0)::int AS sealed
+    FROM unnest($1::uuid[], $2::text[]) AS told (pharmacy_id, product_code)
+) AS lacking
 WHERE stock.pharmacy_id = lacking.pharmacy_id
     AND stock.product_code = lacking.product_code
     AND stock.counted_at <= $3;
@@ -190,6 +207,17 @@ SELECT fell.order_id, fell.tier, fell.below, $6, fell.reason, fell.removed
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
     AS fell (order_id, tier, below, reason, removed)
 ON CONFLICT (order_id, tier) DO NOTHING;
+
+-- name: forget_falls
+-- More than are added, so that what is older than may be kept gets less; another worker has others.
+DELETE FROM fall
+WHERE (order_id, tier) IN (
+    SELECT order_id, tier FROM fall
+    WHERE at < $1
+    ORDER BY at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+);
 
 -- name: falls_of
 SELECT tier, below, at, reason, removed

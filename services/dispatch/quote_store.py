@@ -1,19 +1,15 @@
 """What a quote is made from: one read of the database for the city, one for the shelves."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from uuid import UUID
 
 from services.dispatch import quoting, store
+from services.dispatch.desk import SQL as STOCK
 from services.dispatch.desk import Desk
-from services.dispatch.domain.candidates import Supply
+from services.dispatch.domain.city_index import Numbers
 from services.dispatch.pressure import SQL, pressure_of
-from services.dispatch.quoting import AskQuote, Quote, Scene
+from services.dispatch.quoting import AskQuote, Look, Quote, Scene
 from services.kit.db import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    scene: Scene
-    supply: Supply
 
 
 async def quote(conn: Connection, desk: Desk, asked: AskQuote) -> Quote | None:
@@ -21,16 +17,26 @@ async def quote(conn: Connection, desk: Desk, asked: AskQuote) -> Quote | None:
     known = await _known(conn, desk, asked.city)
     if known is None:
         return None
-    order = quoting.wanted_of(asked, known.scene)
-    for _ in range(store.PASSES_MAX):
-        told, missing = quoting.quote(order, known.scene, known.supply)
-        if not missing:
-            return told.model_copy(update={"city": asked.city})
-        known.supply.free |= await store.free_packs(conn, "read_stock", missing)
-    raise store.LedgerError("stock does not stand still")
+    scene, used = known
+    look = Look(quoting.wanted_of(asked, scene), scene, used)
+    await _read(conn, look, look.first())
+    await _read(conn, look, look.rest())
+    return look.quote().model_copy(update={"city": asked.city})
 
 
-async def _known(conn: Connection, desk: Desk, city: str) -> _Known | None:
+async def _read(conn: Connection, look: Look, shops: Numbers) -> None:
+    if not len(shops) or not look.products:
+        return
+    there = look.scene.index.pharmacies
+    ids = [there[number].pharmacy_id for number in shops.tolist()]
+    row = await conn.fetchrow(STOCK["read_shelves"], ids, look.products)
+    assert row is not None
+    look.put(shops, row["shops"], row["products"], row["free"])
+
+
+async def _known(
+    conn: Connection, desk: Desk, city: str
+) -> tuple[Scene, Mapping[UUID, int]] | None:
     row = await conn.fetchrow(SQL["scene"], city)
     if row is None:
         return None
@@ -40,4 +46,4 @@ async def _known(conn: Connection, desk: Desk, city: str) -> _Known | None:
         tier: await desk.promises.of(conn, city, tier, rules, now) for tier in quoting.TIERS
     }
     used = dict(zip(row["pharmacies"] or (), row["used"] or (), strict=True))
-    return _Known(Scene(index, rules, promises, now, pressure_of(row)), Supply(used=used))
+    return Scene(index, rules, promises, now, pressure_of(row)), used

@@ -1,12 +1,13 @@
 """What can be promised to an address before there is an order: reads only, reserves nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.datum import GCJ_02, to_wgs84
@@ -14,10 +15,19 @@ from schemas.network import CityFactor, PressureStep
 from schemas.values import CityCode, GateCode, GeoPoint, OrderLine, ProductCode, Tier
 from services.catalogue import catalogue
 from services.dispatch import drugs
-from services.dispatch.domain.candidates import CityIndex, Finder, Found, Rung, Supply, Wanted
-from services.dispatch.domain.city_index import Numbers
+from services.dispatch.domain.candidates import (
+    NOBODY_AWAY,
+    CityIndex,
+    Finder,
+    Found,
+    Rung,
+    Standing,
+    Supply,
+    Wanted,
+)
+from services.dispatch.domain.city_index import Mask, Numbers
 from services.dispatch.domain.city_rules import City
-from services.dispatch.domain.eta import Promise
+from services.dispatch.domain.eta import Promise, Trip
 from services.dispatch.domain.pressure import EASY, Pressure, bound
 
 # So many of the nearest are looked at: enough to choose from, few enough to answer at once.
@@ -137,30 +147,100 @@ def wanted_of(asked: AskQuote, scene: Scene) -> Wanted:
     return bound(order, scene.pressure.reach_m)
 
 
-def quote(order: Wanted, scene: Scene, supply: Supply) -> tuple[Quote, set[Any]]:
-    """The answer, and the stock that must be read before it is true."""
-    finder = Finder(scene.index, supply, scene.now)
-    (held,) = scene.index.covered([order.point])
-    distance = scene.index.distances(order.point)
-    tiers: list[TierQuote] = []
-    for rung in order.rungs:
-        if not rung.offered:
-            tiers.append(_refused(rung, scene, GateCode.NOT_OFFERED))
-            continue
-        found = finder.find(order, rung, held, distance, window=LOOKED_AT)
-        tiers.append(_tier_quote(order, rung, scene, finder, found, distance))
-    target = scene.city.target
-    orders = max((p.orders for p in scene.promises.values()), default=0)
-    told = Quote(
-        city="",
-        at=scene.now,
-        target=target,
-        calibrated_on=orders,
-        factors=scene.city.in_force(scene.now),
-        pressure=scene.pressure.step,
-        tiers=tuple(tiers),
-    )
-    return told, finder.missing
+class Look:
+    """One question to a city: who could, by what stands, and what their shelves must say first.
+
+    `first` and `rest` are read in this order, then `quote` is true.
+    """
+
+    def __init__(self, order: Wanted, scene: Scene, used: Mapping[UUID, int]) -> None:
+        self.order, self.scene = order, scene
+        self.finder = Finder(scene.index, Supply(used=used), scene.now)
+        self.distance = scene.index.distances(order.point)
+        (held,) = scene.index.covered([order.point])
+        self._standing = {
+            rung.tier: self.finder.standing(order, rung, held, self.distance)
+            for rung in order.rungs
+            if rung.offered
+        }
+        numbers = range(len(order.lines))
+        named = sorted({product for line in numbers for product in order.products_for(line)})
+        self.products = [name for name in named if scene.index.prices_of(name) is not None]
+        self._unread = self._selling()
+        for product in self.products:
+            # Who lacks a line needs no look at the shelf.
+            self.finder.free_of(product)[~self._unread] = 0
+
+    def first(self) -> Numbers:
+        """Whose shelves must be read: the nearest of each tier that sell every line."""
+        parts = [one.numbers[:LOOKED_AT] for one in self._standing.values()]
+        return self._to_read(parts)
+
+    def rest(self) -> Numbers:
+        """The others, on tiers where none of the nearest has everything: usually nobody."""
+        parts = [
+            one.numbers
+            for one in self._standing.values()
+            if len(one.numbers) > LOOKED_AT
+            and not len(self._among(one._replace(numbers=one.numbers[:LOOKED_AT])).numbers)
+        ]
+        return self._to_read(parts)
+
+    def put(self, read: Numbers, shops: Any, products: Any, free: Any) -> None:
+        """Free packs by places in `read` and `products`, from 1; none where none are told."""
+        self._unread[read] = False
+        table = np.zeros((len(self.products), len(read)), np.int64)
+        table[np.array(products, np.intp) - 1, np.array(shops, np.intp) - 1] = free
+        for row, product in enumerate(self.products):
+            self.finder.free_of(product)[read] = table[row]
+
+    def quote(self) -> Quote:
+        """The answer for each tier."""
+        scene = self.scene
+        lines, cold = len(self.order.lines), self.order.cold
+        trip = scene.city.trip(0.0, lines, cold, scene.now, NOBODY)
+        return Quote(
+            city="",
+            at=scene.now,
+            target=scene.city.target,
+            calibrated_on=max((p.orders for p in scene.promises.values()), default=0),
+            factors=scene.city.in_force(scene.now),
+            pressure=scene.pressure.step,
+            tiers=tuple(
+                self._tier(rung, trip)
+                if rung.offered
+                else _refused(rung, scene, GateCode.NOT_OFFERED)
+                for rung in self.order.rungs
+            ),
+        )
+
+    def _tier(self, rung: Rung, trip: Trip) -> TierQuote:
+        found = self._among(self._standing[rung.tier])
+        return _tier_quote(self.order, rung, self.scene, self.finder, found, trip)
+
+    def _among(self, standing: Standing) -> Found:
+        return self.finder.examined(self.order, standing, self.distance, LOOKED_AT)
+
+    def _to_read(self, parts: Sequence[Numbers]) -> Numbers:
+        if not parts:
+            return NOBODY_AWAY.numbers
+        wanted = np.zeros(len(self.scene.index), dtype=bool)
+        for part in parts:
+            wanted[part] = True
+        return np.flatnonzero(wanted & self._unread)
+
+    def _selling(self) -> Mask:
+        """Who sells something for every line."""
+        index = self.scene.index
+        selling = np.ones(len(index), dtype=bool)
+        for line in range(len(self.order.lines)):
+            one = np.zeros(len(index), dtype=bool)
+            for product in self.order.products_for(line):
+                prices = index.prices_of(product)
+                if prices is not None:
+                    one |= prices > 0
+            selling &= one
+        return selling
 
 
 def _refused(rung: Rung, scene: Scene, reason: GateCode, pharmacies: int = 0) -> TierQuote:
@@ -171,16 +251,16 @@ def _refused(rung: Rung, scene: Scene, reason: GateCode, pharmacies: int = 0) ->
 
 
 def _tier_quote(
-    order: Wanted, rung: Rung, scene: Scene, finder: Finder, found: Found, distance: Any
+    order: Wanted, rung: Rung, scene: Scene, finder: Finder, found: Found, trip: Trip
 ) -> TierQuote:
     numbers = found.numbers
     if not len(numbers):
         return _refused(rung, scene, found.reason)
-    lines, cold, promise = len(order.lines), order.cold, scene.promises[rung.tier]
+    promise, there = scene.promises[rung.tier], scene.index.pharmacies
+    likely = zip(numbers[:LIKELY].tolist(), found.metres[:LIKELY].tolist(), strict=True)
     seconds = min(
-        promise.seconds(scene.city.trip(float(distance[n]), lines, cold, scene.now, shop))
-        for n in map(int, numbers[:LIKELY])
-        for shop in (scene.index.pharmacies[n].pharmacy_id,)
+        promise.seconds(replace(trip, metres=metres, pharmacy=there[number].pharmacy_id))
+        for number, metres in likely
     )
     seconds += scene.pressure.extra_s
     minutes = scene.city.minutes(rung.tier)

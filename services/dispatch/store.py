@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -42,6 +42,9 @@ from services.kit.service import Incoming, LookupContext, ProjectContext
 # once more when a count came between reading and locking.
 PASSES_MAX = 20
 CITIES_KEPT = 512
+# So long it is known why a tier was left; with each one that comes so many older ones go at most.
+FALLS_KEPT = timedelta(days=90)
+FORGOTTEN_FOR_ONE = 10
 FACTORS: TypeAdapter[tuple[CityFactor, ...]] = TypeAdapter(tuple[CityFactor, ...])
 NOTHING: Mapping[Pair, int] = {}
 
@@ -84,6 +87,8 @@ async def project(context: ProjectContext) -> None:
     await _put_trips(conn, plan, context.now)
     if plan.falls:
         await conn.execute(SQL["add_falls"], *_columns(plan.falls, 5), context.now)
+        most = FORGOTTEN_FOR_ONE * len(plan.falls)
+        await conn.execute(SQL["forget_falls"], context.now - FALLS_KEPT, most)
     for change in context.changes:
         for event in change.events:
             context.extras.answers.see(event, context.now)

@@ -167,6 +167,14 @@ class Found:
         return tuple((number, GATES[at]) for number, at in pairs)
 
 
+class Standing(NamedTuple):
+    """Who passed the first gates, nearest first; how many these removed, and the last asked."""
+
+    numbers: Numbers
+    removed: Sequence[int]
+    last: GateCode
+
+
 @cache
 def _counted(gate: int, removed: int) -> GateCount:
     """The same few stand in thousands of orders."""
@@ -236,21 +244,32 @@ class Finder:
 
         `held` and `distance` are what the index says of the order's point.
         """
+        standing = self.standing(order, rung, held, distance)
+        return self.examined(order, standing, distance, window)
+
+    def standing(self, order: Wanted, rung: Rung, held: Numbers, distance: Counts) -> Standing:
+        """Who passes the gates that ask for no stock, nearest first."""
         numbers = self._covering(rung, held, distance)
         removed = list(NO_COUNTS)
         removed[0] = len(self.index) - len(numbers)
-        if not len(numbers):
-            return _nobody(removed, GateCode.NO_COVERAGE)
-        for gate, mask in self._standing_gates(order, rung, numbers):
-            left = numbers[mask]
-            removed[GATES.index(gate)] = len(numbers) - len(left)
-            numbers = left
-            if not len(numbers):
-                return _nobody(removed, gate)
-        nearest = numbers[np.lexsort((numbers, distance[numbers]))]
+        last = GateCode.NO_COVERAGE
+        if len(numbers):
+            for last, mask in self._standing_gates(order, rung, numbers):
+                left = numbers[mask]
+                removed[GATES.index(last)] = len(numbers) - len(left)
+                numbers = left
+                if not len(numbers):
+                    break
+        return Standing(numbers[np.lexsort((numbers, distance[numbers]))], removed, last)
+
+    def examined(self, order: Wanted, before: Standing, distance: Counts, window: int) -> Found:
+        """The other gates over the nearest `window`, over all where nobody of these passes."""
+        nearest = before.numbers
+        if not len(nearest):
+            return _nobody(before.removed, before.last)
         known = len(self.missing)
         for part in (nearest[:window], nearest):
-            found = self._examine(order, part, distance, removed)
+            found = self._examine(order, part, distance, before.removed)
             if len(found.numbers) or len(self.missing) > known or len(part) == len(nearest):
                 break
         return found

@@ -102,7 +102,6 @@ class CityIndex:
         self.prices = np.zeros((0, 0), np.int32)
         self._hours = _Hours()
         self._cells: dict[tuple[int, int], Cell] = {}
-        self._touched: set[tuple[int, int]] = set()
         self._fill(list(pharmacies))
 
     def with_changed(self, pharmacies: Iterable[Pharmacy]) -> "CityIndex":
@@ -156,15 +155,16 @@ class CityIndex:
         return known
 
     def _held(self, point: GeoPoint) -> Numbers:
-        """By the cell around the point: only areas whose border crosses it are looked at."""
-        row, column = floor(point.lat / CELL), floor(point.lon / CELL)
-        known = self._cells.get((row, column))
+        """By the cell around the point where it is known: only borders across it are tested."""
+        known = self._cells.get((floor(point.lat / CELL), floor(point.lon / CELL)))
         if known is None:
-            if (row, column) not in self._touched:
-                # A cell is worth its work from the second time on.
-                self._touched.add((row, column))
-                return np.sort(self._tree.query(shapely.Point(point.lon, point.lat), "intersects"))
-            known = self._cells[row, column] = self._cell(row, column)
+            # A cell is worth its work for a batch; a point alone asks those whose box holds it.
+            west, south, east, north = self._boxes
+            beside = (west > point.lon) | (east < point.lon)
+            beside |= (south > point.lat) | (north < point.lat)
+            near = np.flatnonzero(~beside)
+            inside: Mask = shapely.intersects_xy(self.areas[near], point.lon, point.lat)
+            return near[inside]
         whole, partly, borders = known
         if not len(partly):
             return whole.astype(np.intp)
@@ -235,7 +235,6 @@ class CityIndex:
         for west, south, east, north in np.floor(bounds / CELL).astype(int):
             gone |= {(r, c) for r in range(south, north + 1) for c in range(west, east + 1)}
         self._cells = {at: cell for at, cell in before._cells.items() if at not in gone}
-        self._touched = before._touched | gone
 
     def _fill(self, pharmacies: Sequence[Pharmacy]) -> None:
         changed = {pharmacy.pharmacy_id: pharmacy for pharmacy in pharmacies}
@@ -278,7 +277,8 @@ class CityIndex:
         self.capacity = np.array([row.capacity_per_slot for row in rows], np.int64)
         # Areas stay in degrees: which side of a line a point is on does not depend on the scale.
         self._tree = shapely.STRtree(self.areas)
-        self._cells, self._touched = {}, set()
+        self._boxes = np.ascontiguousarray(shapely.bounds(self.areas).reshape(-1, 4).T)
+        self._cells = {}
         self._points: dict[int, GeoPoint] = {}
 
 

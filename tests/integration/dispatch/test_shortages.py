@@ -14,6 +14,7 @@ from schemas.values import Consent, Outcome
 from services.commands.invariants.waiting import HELD, MOVED, PASSED_OVER, PLACES
 from services.dispatch.domain.shortage import ASK_STANDS, KEPT_FOR, LOOK_AGAIN_AFTER
 from services.dispatch.domain.state import Line, Phase
+from services.dispatch.store import FALLS_KEPT
 from services.kit.ids import new_id
 from services.kit.spec import NOW
 from tests.databases import Database
@@ -23,6 +24,9 @@ from tests.unit.dispatch import samples
 pytestmark = pytest.mark.live
 MINUTE = timedelta(minutes=1)
 ONE_LINE = samples.LINES[:1]
+OLD_FALL = """
+INSERT INTO fall (order_id, tier, at, reason, removed) VALUES ($1, '60', $2, 'NO_STOCK', '[]')
+"""
 
 
 @pytest.fixture
@@ -228,6 +232,8 @@ async def test_the_check_sees_a_pack_too_many_one_passed_over_and_a_place_that_m
 
 async def test_who_refuses_because_packs_are_not_there_has_counted_them(worker: Dispatch) -> None:
     only = await worker.open_pharmacy(1, packs=5, **near(1))
+    for age in (FALLS_KEPT, FALLS_KEPT + MINUTE):
+        await worker.shell.pool.execute(OLD_FALL, new_id(), await worker.now() - age)
     hospital = worker.tenants["hospital-a"]
     order_id = await worker.authorise(hospital_id=hospital, lines=ONE_LINE)
     await worker.tick()
@@ -235,6 +241,9 @@ async def test_who_refuses_because_packs_are_not_there_has_counted_them(worker: 
     assert await worker.stock(only) == (0, 0, 0)
     await worker.tick()
     assert (await worker.published(order_id))[-2:] == ["DispatchExhausted", "ShortageRegistered"]
+    # Why tiers were left is known for a time.
+    others = "SELECT count(*) AS count FROM fall WHERE order_id <> $1"
+    assert (await worker.one(others, order_id))["count"] == 1
 
     # What was counted before the refusal is what was wrong; nobody is asked for packs that are not.
     await worker.tell(worker.counted(only, 5, await worker.now() - MINUTE))
@@ -243,6 +252,22 @@ async def test_who_refuses_because_packs_are_not_there_has_counted_them(worker: 
     await worker.tell(worker.counted(only, 5, await worker.now()))
     await worker.sweep()
     assert await lines(worker, order_id) == [Line.ASKED]
+
+
+async def test_what_was_sealed_at_the_moment_of_a_refusal_leaves_the_shelf_once(
+    worker: Dispatch,
+) -> None:
+    only = await worker.open_pharmacy(1, packs=20, **near(1))
+    orders = [await worker.authorise(lines=ONE_LINE) for _ in range(3)]
+    await worker.tick()
+    for order_id in orders[:2]:
+        assert (await worker.accept(order_id)).status_code == 200
+    # Time stands: the parcel is sealed and the other offer refused at the same moment.
+    await worker.tell(samples.sealed(1).model_copy(update={"order_id": orders[0]}))
+    assert (await worker.decline(orders[2], code="out_of_stock")).status_code == 200
+    counted, reserved, sealed = await worker.stock(only)
+    packs = ONE_LINE[0].quantity
+    assert (counted - sealed - reserved, reserved, sealed) == (0, packs, packs)
 
 
 async def test_drugs_that_are_never_together_are_said_to_be_apart(worker: Dispatch) -> None:

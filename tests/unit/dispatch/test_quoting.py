@@ -1,11 +1,12 @@
 """Quotes without a database: what is said of each tier, and what must be read first."""
 
 from datetime import time, timedelta
+from uuid import UUID
 
 from schemas.network import Opening
 from schemas.values import GateCode, Tier
 from services.dispatch import quoting
-from services.dispatch.domain.candidates import CityIndex, Supply
+from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import Promise, StageModel
 from services.kit.spec import NOW
@@ -24,6 +25,21 @@ def scene(index: CityIndex, city: City | None = None) -> quoting.Scene:
     return quoting.Scene(index, city or City(), PROMISES, NOW)
 
 
+def looked(place: quoting.Scene, free: dict[UUID, int]) -> tuple[quoting.Quote, set[UUID]]:
+    """The answer, and whose shelves were read for it."""
+    look = quoting.Look(quoting.wanted_of(asked(), place), place, {})
+    read: set[UUID] = set()
+    for wanted in (look.first, look.rest):
+        numbers = wanted()
+        ids = [place.index.pharmacies[number].pharmacy_id for number in numbers.tolist()]
+        read |= set(ids)
+        there = [n for n, one in enumerate(ids, start=1) if one in free]
+        look.put(numbers, there, [1] * len(there), [free[ids[n - 1]] for n in there])
+    told = look.quote()
+    assert look.finder.missing == set()
+    return told, read
+
+
 def test_what_was_not_read_is_asked_for_and_then_the_range_of_prices_is_right() -> None:
     hours = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 32)) for d in range(1, 8))
     there = [
@@ -32,20 +48,14 @@ def test_what_was_not_read_is_asked_for_and_then_the_range_of_prices_is_right() 
         pharmacy(3, prices={"DRUG00001": 999}),
     ]
     place = scene(CityIndex(there))
-    order = quoting.wanted_of(asked(), place)
-    _, missing = quoting.quote(order, place, Supply())
-    assert {pair[0] for pair in missing} == {one.pharmacy_id for one in there}
-    free = {(one.pharmacy_id, "DRUG00001"): 9 for one in there[:2]}
-    supply = Supply({**free, (there[2].pharmacy_id, "DRUG00001"): 1})
-    told, missing = quoting.quote(order, place, supply)
-    assert missing == set()
+    first, second, third = (one.pharmacy_id for one in there)
+    told, read = looked(place, {first: 9, second: 9, third: 1})
+    assert read == {first, second, third}
     thirty = told.tiers[0]
     assert (thirty.offered, thirty.pharmacies) == (True, 2)
     assert thirty.price == quoting.Money(least_fen=600, most_fen=900)
     assert thirty.until == NOW + timedelta(minutes=5)
-    del supply.free[there[0].pharmacy_id, "DRUG00001"]
-    supply.free[there[0].pharmacy_id, "DRUG00001"] = 0
-    soon, _ = quoting.quote(order, place, supply)
+    soon, _ = looked(place, {second: 9, third: 1})
     # NOW is 17:00 there: in two minutes the last pharmacy closes too early for the promise.
     assert soon.tiers[0].until == NOW + timedelta(minutes=2)
 
@@ -53,13 +63,27 @@ def test_what_was_not_read_is_asked_for_and_then_the_range_of_prices_is_right() 
 def test_a_time_that_cannot_be_kept_is_not_offered_and_said() -> None:
     far = CityIndex([pharmacy(1, lat=31.23 + 0.06, half=0.2)])
     place = scene(far)
-    order = quoting.wanted_of(asked(), place)
-    supply = Supply({(far.pharmacies[0].pharmacy_id, "DRUG00001"): 9})
-    thirty, sixty, _ = quoting.quote(order, place, supply)[0].tiers
+    free = {far.pharmacies[0].pharmacy_id: 9}
+    thirty, sixty, _ = looked(place, free)[0].tiers
     assert (thirty.offered, thirty.reason) == (False, GateCode.NO_COVERAGE)
     assert thirty.expected_minutes is not None
     assert thirty.expected_minutes > 30
     assert sixty.offered
     shut = scene(far, city=City(tiers=frozenset({Tier.MIN_60})))
-    first = quoting.quote(quoting.wanted_of(asked(), shut), shut, supply)[0].tiers[0]
+    first = looked(shut, free)[0].tiers[0]
     assert first.reason is GateCode.NOT_OFFERED
+
+
+def test_beyond_the_nearest_is_read_where_none_of_these_has_it_and_who_sells_none_never() -> None:
+    near = [pharmacy(n, lat=31.23, prices={"DRUG00001": 300}) for n in range(1, 91)]
+    dumb = pharmacy(91, lat=31.23, prices={"DRUG00002": 300})
+    far = pharmacy(92, lat=31.235, prices={"DRUG00001": 700})
+    place = scene(CityIndex([*near, dumb, far]))
+    told, read = looked(place, {far.pharmacy_id: 9})
+    assert read == {one.pharmacy_id for one in (*near, far)}
+    assert [(tier.pharmacies, tier.offered) for tier in told.tiers] == [(1, True)] * 3
+    told, read = looked(place, {near[0].pharmacy_id: 9, far.pharmacy_id: 9})
+    assert len(read) == quoting.LOOKED_AT
+    assert [tier.pharmacies for tier in told.tiers] == [1] * 3
+    told, _ = looked(place, {})
+    assert {tier.reason for tier in told.tiers} == {GateCode.NO_STOCK}
