@@ -2,7 +2,8 @@
 
 A model of the stages says how the time is spread. What came of earlier orders corrects it: the
 hour of the day, how the last hours went, each pharmacy; and the rest by the quantile of what was
-left unexplained (split conformal prediction), so that nine in ten means nine in ten.
+left unexplained (split conformal prediction), so that nine in ten means nine in ten. That is kept
+in units of how far the last orders were off, so a calm day is not quoted by a wild one before it.
 """
 
 from bisect import bisect_left, insort
@@ -24,12 +25,16 @@ LEAST = 200
 HOURS = 24
 # How fast what is older fades, and how far what rests on few orders is drawn to the whole.
 LEVEL_OF = 30
+SPREAD_OF = 100
 HOUR_KEEPS = 0.9997
 HOUR_SHRINKS = 20
 PHARMACY_KEEPS = 0.95
 PHARMACY_SHRINKS = 5
 # An outlier moves an average no further than this.
 LONGEST_S = 7_200.0
+FARTHEST_S = 1_800.0
+# The first ones were expected from nothing: how far they were off says nothing of later ones.
+WARM_UP = 60
 NORMAL = NormalDist()
 
 
@@ -89,6 +94,8 @@ class Experience:
         self._model = model
         self._window = window
         self._level = 0.0
+        self._learnt = self._spread_of = 0
+        self._spread_s = 0.0
         self._hour_sums = [0.0] * HOURS
         self._hour_counts = [0.0] * HOURS
         self._pharmacies: dict[Hashable, tuple[float, float]] = {}
@@ -101,13 +108,15 @@ class Experience:
     def learn(self, done: Done) -> None:
         """One more order ended: in the order of their ends."""
         expected = self.expected(done.trip) if done.expected_s is None else done.expected_s
-        self._remember(done.seconds - expected, done.ended_s)
+        self._learnt += 1
+        if self._learnt > WARM_UP:
+            self._remember(done.seconds - expected, done.ended_s)
         if done.seconds == inf:
             return
         trip = done.trip
         whole = min(done.seconds, LONGEST_S) - self._model.seconds(0.5, trip)
         off = whole - self._hour(trip.hour)
-        self._level += (off - self._level) / LEVEL_OF
+        self._level += (off - self._level) / min(self._learnt, LEVEL_OF)
         self._hour_sums[trip.hour] = HOUR_KEEPS * self._hour_sums[trip.hour] + whole
         self._hour_counts[trip.hour] = HOUR_KEEPS * self._hour_counts[trip.hour] + 1
         total, weight = self._pharmacies.get(trip.pharmacy, (0.0, 0.0))
@@ -145,9 +154,18 @@ class Experience:
         if count < LEAST:
             return None
         rank = ceil((count + missed + 1) * target)
-        return self._sorted[rank - 1] if rank <= count else inf
+        return self._sorted[rank - 1] * (self._spread_s or 1.0) if rank <= count else inf
 
-    def _remember(self, off: float, ended_s: float) -> None:
+    def _remember(self, off_s: float, ended_s: float) -> None:
+        spread_s = self._spread_s or 1.0
+        if off_s != inf:
+            self._spread_of += 1
+            farther = min(abs(off_s), FARTHEST_S) - self._spread_s
+            self._spread_s += farther / min(self._spread_of, SPREAD_OF)
+            if self._spread_of == 1:
+                # Nothing to measure it by.
+                return
+        off = off_s / spread_s
         self._turn.append((off, ended_s))
         insort(self._sorted, off)
         while len(self._turn) > self._window and (

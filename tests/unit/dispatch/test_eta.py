@@ -5,7 +5,16 @@ from random import Random
 
 import pytest
 
-from services.dispatch.domain.eta import LEAST, WINDOW, Done, Experience, Promise, StageModel, Trip
+from services.dispatch.domain.eta import (
+    LEAST,
+    WARM_UP,
+    WINDOW,
+    Done,
+    Experience,
+    Promise,
+    StageModel,
+    Trip,
+)
 
 MODEL = StageModel()
 
@@ -53,7 +62,8 @@ def test_the_share_promised_is_the_share_kept(target: float, seed: int) -> None:
 
 
 def test_with_few_orders_the_wider_level_speaks_then_the_model_alone() -> None:
-    few, many = taught(drawn(1, LEAST - 1)), taught(drawn(2, LEAST))
+    # The first one after the warm-up measures how far the next is off.
+    few, many = taught(drawn(1, WARM_UP + LEAST)), taught(drawn(2, WARM_UP + LEAST + 1))
     assert few.spare(0.9) is None
     assert Promise.of(0.9, MODEL, (few, ()), (many, ())).orders == LEAST
     alone = Promise.of(0.9, MODEL, (few, ()))
@@ -76,6 +86,23 @@ def test_old_orders_drop_out() -> None:
     assert spare is not None
     assert other is not None
     assert abs(spare - other) < 200
+
+
+def test_the_first_orders_and_a_wilder_day_do_not_stay_in_the_quotes_of_a_small_city() -> None:
+    dice = Random(5)
+
+    def day(spread: float, begins: int) -> list[Done]:
+        offs = [MODEL.seconds(0.5, trip()) + 1500 + dice.gauss(0, spread) for _ in range(700)]
+        return [Done(trip(), off, 60.0 * (begins + n)) for n, off in enumerate(offs)]
+
+    memory = taught(day(600, 0))
+    assert memory.spare(0.8) == pytest.approx(0.84 * 600, rel=0.25)
+    kept = 0
+    calm = day(200, 700)
+    for one in calm:
+        kept += one.seconds <= memory.expected(one.trip) + (memory.spare(0.8) or 0)
+        memory.learn(one)
+    assert kept / len(calm) == pytest.approx(0.8, abs=0.05)
 
 
 def test_what_was_given_up_or_can_no_longer_be_in_time_counts_as_missed() -> None:
