@@ -47,6 +47,8 @@ class Province:
     numbers: bool = False
     text_output: bool = False
     signed: str = ""
+    # Whether it shows no whole number of a certificate.
+    blanks: bool = False
     key: bytes = b""
     # From this province's numbers and codes to the standard's, and addresses of single messages.
     numbered: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ WEST = Province(
     numbers=True,
     text_output=True,
     signed="SM3",
+    blanks=True,
     numbered={f"710{n}": f"D00{n}" for n in range(1, 8)},
     codes={"rxExraAttrCode": {"03": "99"}},
 )
@@ -170,7 +173,7 @@ async def _answer(
     reply = await side.receive(kind, key, text, request)
     if reply["result"] == "refused":
         raise Refusal(reply["code"], reply["message"])
-    return _output(kind, body, reply)
+    return _output(province, kind, body, reply)
 
 
 async def _paper(side: FarSide, province: Province, message: Message, request: Request) -> Message:
@@ -200,7 +203,7 @@ async def _paper(side: FarSide, province: Province, message: Message, request: R
         raise HTTPException(422, f"{infno}: {error!r}") from error
     if reply["result"] == "refused":
         raise Refusal(reply["code"], reply["message"])
-    return _output(infno, body, reply)
+    return _output(province, infno, body, reply)
 
 
 async def _found(
@@ -215,7 +218,11 @@ async def _found(
         return {"found": "0"}
     if reply["result"] == "refused":
         return {"found": "1", "origin": _refused(province, data["omsgid"], reply)}
-    origin = {"infcode": province.okay, "err_msg": "", "output": _output(kind, body, reply)}
+    origin = {
+        "infcode": province.okay,
+        "err_msg": "",
+        "output": _output(province, kind, body, reply),
+    }
     return {"found": "1", "origin": origin}
 
 
@@ -290,7 +297,12 @@ _BODIES: Mapping[str, Callable[[Province, Message, Message, str], Message]] = {
 }
 
 
-def _output(kind: str, body: Message, reply: Reply) -> Message:
+def _shown(certno: str) -> str:
+    """The first three and the last four, as on a receipt."""
+    return certno[:3] + "*" * len(certno[3:-4]) + certno[-4:]
+
+
+def _output(province: Province, kind: str, body: Message, reply: Reply) -> Message:
     match kind:
         case "eligibility":
             insurance = {
@@ -301,7 +313,8 @@ def _output(kind: str, body: Message, reply: Reply) -> Message:
                 "insuplc_admdvs": body["payer_area"],
             }
             who = {"psn_no": reply["psn_no"], "psn_cert_type": "01"}
-            who |= {"certno": certno} if (certno := reply.get("certificate_number")) else {}
+            if certno := reply.get("certificate_number"):
+                who["certno"] = _shown(certno) if province.blanks else certno
             return {"baseinfo": who, "insuinfo": [insurance], "idetinfo": []}
         case "presettle" | "settle":
             return _priced(body["payer_area"], reply)

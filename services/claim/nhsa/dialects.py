@@ -45,6 +45,8 @@ class Dialect:
     infnos: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    # What stands in 1101's answer for each digit that is not shown; none: numbers are whole.
+    certno_blank: str = ""
     signing: Profile = UNSIGNED
 
     def address(self, infno: str) -> str:
@@ -174,6 +176,7 @@ RENAMED = Dialect(
     output_as_text=True,
     infnos={f"D00{n}": f"710{n}" for n in range(1, 8)},
     values={"rxExraAttrCode": {"99": "03"}},
+    certno_blank="*",
     signing=SM3_DIGEST,
 )
 TABLE: Mapping[str, Dialect] = {

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from services.claim.nhsa.certificates import Unreadable, same_certificate
 from services.claim.nhsa.dialects import Dialect, Fields, NotGenuine, dialect_of
 from services.claim.nhsa.isolation import AREAS, Areas
 from services.claim.nhsa.messages import (
@@ -197,7 +198,7 @@ class PayerCall:
     def _done(self, request: Request, output: Fields, key: str, fields: Person) -> Reply:
         told = self._take(request["payer_area"], output)
         if self._kind == "eligibility":
-            told = self._persons.told(fields, key, told)
+            told = self._persons.told(fields, key, told, dialect_of(request["payer_area"]))
         elif self._kind == "settle":
             told["msgid"] = msgid_for(request, key)
         return Reply(CallOutcome.DONE, told)
@@ -235,11 +236,19 @@ class Persons:
         output = await line.ask(request["payer_area"], INFNO["eligibility"], msgid, content)
         return Known(opened, self._keep(order_id, read(PersonInfo, output).baseinfo.psn_no))
 
-    def told(self, fields: Person, key: str, answer: dict[str, Any]) -> dict[str, Any]:
-        """Keeps the number and passes on only what it cannot be guessed from. Raises Refused."""
-        certno = answer.pop("certno")
-        if certno and fields and certno != fields["certificate_number"]:
-            raise Refused("token_of_another", "the voucher is another person's")
+    def told(
+        self, fields: Person, key: str, answer: dict[str, Any], dialect: Dialect
+    ) -> dict[str, Any]:
+        """Keeps the number and passes on only what it cannot be guessed from.
+
+        Raises Refused for another person's voucher, CallUnknown when nobody can tell.
+        """
+        certno, ours = answer.pop("certno"), fields.get("certificate_number", "")
+        try:
+            if ours and not same_certificate(certno, ours, dialect.certno_blank):
+                raise Refused("token_of_another", "the voucher is another person's")
+        except Unreadable as error:
+            raise CallUnknown(f"unreadable reply: certno is {error}") from None
         psn_no = self._keep(key.partition(":")[0], answer.pop("psn_no"))
         return {**answer, "person_ref": self._blind(psn_no)}
 

@@ -201,9 +201,11 @@ async def test_who_was_forgotten_signs_in_again(monkeypatch: pytest.MonkeyPatch)
 class OfAnother(FakeSide):
     """Knows the voucher as somebody else's."""
 
+    number = "000000000000000002"
+
     async def receive(self, kind: str, key: str, content: bytes, request: Any) -> Any:
         reply = await super().receive(kind, key, content, request)
-        self.arrived[key] = reply | {"certificate_number": "000000000000000002"}
+        self.arrived[key] = reply | {"certificate_number": self.number}
         return self.arrived[key]
 
 
@@ -220,6 +222,18 @@ async def test_a_voucher_is_good_for_the_person_it_was_sealed_with_alone(
             CallOutcome.REFUSED,
             "token_of_another",
         )
+
+
+async def test_a_number_blanked_out_in_no_known_way_is_neither_taken_nor_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Blanked(OfAnother):
+        number = "110***********0001"
+
+    call = by_doors(monkeypatch, Blanked())["eligibility"]
+    for ask in (call.send, call.query):
+        with pytest.raises(CallUnknown, match="certno"):
+            await ask(request_of("eligibility", AREAS[0]), key("eligibility"))
 
 
 @pytest.mark.parametrize("area", AREAS)
