@@ -92,10 +92,8 @@ def main(argv: Sequence[str]) -> int:
     return 0 if report["ok"] else 1
 
 
-async def rampage(options: Options, strokes: Sequence[Stroke] | None = None) -> dict[str, Any]:
-    """Start, strike as the seed says or as told, settle, judge; the report."""
-    if strokes is None:
-        strokes = strokes_of(options)
+async def rampage(options: Options, strokes: Sequence[Stroke]) -> dict[str, Any]:
+    """Start, strike, settle, judge; the report."""
     doubled = options.doubled
     begun = time.monotonic()
     until_s = options.minutes * 60 if options.seeds else math.inf
