@@ -2,11 +2,11 @@
 INSERT INTO transfer (id, order_id, tenant_id, attempt, kind, at, call_ref, caused_by)
 SELECT id, order_id, tenant_id, attempt, kind, $6, call_ref, caused_by
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::text[], $7::text[], $8::uuid[])
-    AS new (id, order_id, tenant_id, attempt, kind, call_ref, caused_by);
+    AS new (id, order_id, tenant_id, attempt, kind, call_ref, caused_by)
 
 -- name: add_entries
 INSERT INTO entry (transfer_id, account, amount_fen)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[]);
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])
 
 -- name: load_claim
 SELECT state FROM state
@@ -118,9 +118,22 @@ ON CONFLICT (person, year) DO UPDATE SET figures = excluded.figures;
 -- name: put_balance
 UPDATE person SET balance_before_fen = $2, balance_taken_fen = $3 WHERE person = $1;
 
--- name: add_use
-INSERT INTO person_use (settlement_id, person, year, order_id, uses)
-VALUES ($1, $2, $3, $4, $5::jsonb) ON CONFLICT DO NOTHING RETURNING settlement_id;
+-- name: add_uses
+-- Each of another person; what is known already moves nothing again.
+WITH told AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::uuid[], $5::jsonb[], $6::jsonb[],
+                         $7::bigint[], $8::bigint[])
+        AS u (settlement_id, person, year, order_id, uses, figures, before_fen, taken_fen)
+), new AS (
+    INSERT INTO person_use (settlement_id, person, year, order_id, uses)
+    SELECT settlement_id, person, year, order_id, uses FROM told
+    ON CONFLICT DO NOTHING RETURNING settlement_id
+), years AS (
+    INSERT INTO person_year SELECT person, year, figures FROM told JOIN new USING (settlement_id)
+    ON CONFLICT (person, year) DO UPDATE SET figures = excluded.figures
+)
+UPDATE person p SET balance_before_fen = t.before_fen, balance_taken_fen = t.taken_fen
+FROM told t JOIN new USING (settlement_id) WHERE p.person = t.person;
 
 -- name: undo_use
 UPDATE person_use SET undone_at = $2 WHERE settlement_id = $1 AND undone_at IS NULL
@@ -128,10 +141,12 @@ RETURNING person, year, uses::text AS uses;
 
 -- name: take_turns
 UPDATE person SET turn = u.order_id, turn_until = clock_timestamp() + make_interval(secs => $3)
-FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name;
+FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name
 
 -- name: leave_turns
-UPDATE person SET turn = NULL, turn_until = NULL WHERE turn = ANY($1::uuid[]);
+-- Not of those whose turn another order takes in the same statement.
+UPDATE person SET turn = NULL, turn_until = NULL
+WHERE turn = ANY($1::uuid[]) AND person <> ALL($2::text[])
 
 -- name: orders_of_day
 SELECT DISTINCT order_id::text AS order_id FROM transfer

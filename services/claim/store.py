@@ -40,7 +40,7 @@ async def project(context: ProjectContext) -> None:
     ]
     if not rows:
         return
-    await context.conn.execute(
+    context.writes.add(
         QUERIES["add_transfers"],
         [row.id for row in rows],
         [row.change.key for row in rows],
@@ -52,7 +52,7 @@ async def project(context: ProjectContext) -> None:
         [row.change.message.id for row in rows],
     )
     entries = [(row.id, account, fen) for row in rows for account, fen in row.transfer.entries]
-    await context.conn.execute(
+    context.writes.add(
         QUERIES["add_entries"],
         [transfer_id for transfer_id, _, _ in entries],
         [account.value for _, account, _ in entries],

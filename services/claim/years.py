@@ -6,7 +6,7 @@ happened, and a payer that gives the same deductible or balance twice is seen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -22,6 +22,7 @@ from services.kit.db import Connection
 from services.kit.decision import CallAnswered, CallOutcome
 from services.kit.guard import Guard
 from services.kit.service import Change, Incoming, LookupContext, ProjectContext
+from services.kit.together import Together
 
 QUERIES = queries.load(__package__)
 # A turn is given back as soon as the outcome is known; this is for an order that a person must look
@@ -106,27 +107,46 @@ async def _locked(
 
 async def project(context: ProjectContext) -> None:
     """Years follow what was settled and undone; turns follow the last state of each order."""
+    settled: dict[str, _Settled] = {}
     for change in context.changes:
         for fact in change.events:
             match fact:
                 case SettlementMade(use=Use() as use):
-                    await _settled(context.conn, change.key, fact.settlement_id, use)
+                    if use.person in settled:
+                        await _add(context.conn, settled)
+                    settled[use.person] = _Settled(fact.settlement_id, change.key, use)
                 case SettlementUndone():
+                    await _add(context.conn, settled)
                     await _undone(context, fact.settlement_id)
                 case _:
                     pass
-    await _pass_turns(context.conn, context.changes)
+    await _add(context.conn, settled)
+    _pass_turns(context.writes, context.changes)
 
 
-async def _settled(conn: Connection, order_id: UUID, settlement_id: str, use: Use) -> None:
-    taken = await conn.fetchval(
-        QUERIES["add_use"], settlement_id, use.person, use.year, order_id, _dumped(use.uses)
-    )
-    if taken is None:
+class _Settled(NamedTuple):
+    settlement_id: str
+    order_id: UUID
+    use: Use
+
+
+async def _add(conn: Connection, settled: dict[str, _Settled]) -> None:
+    """In person order, as their rows were locked; then there is nothing left to add."""
+    rows = [settled[person] for person in sorted(settled)]
+    settled.clear()
+    if not rows:
         return
-    figures = added(use.before, use.uses, 1)
-    await conn.execute(QUERIES["put_year"], use.person, use.year, _dumped(figures))
-    await conn.execute(QUERIES["put_balance"], use.person, use.balance_before_fen, use.account_fen)
+    await conn.execute(
+        QUERIES["add_uses"],
+        [row.settlement_id for row in rows],
+        [row.use.person for row in rows],
+        [row.use.year for row in rows],
+        [row.order_id for row in rows],
+        [_dumped(row.use.uses) for row in rows],
+        [_dumped(added(row.use.before, row.use.uses, 1)) for row in rows],
+        [row.use.balance_before_fen for row in rows],
+        [row.use.account_fen for row in rows],
+    )
 
 
 async def _undone(context: ProjectContext, settlement_id: str) -> None:
@@ -142,7 +162,7 @@ async def _undone(context: ProjectContext, settlement_id: str) -> None:
     await context.conn.execute(QUERIES["put_balance"], person, None, 0)
 
 
-async def _pass_turns(conn: Connection, changes: Sequence[Change]) -> None:
+def _pass_turns(writes: Together, changes: Sequence[Change]) -> None:
     last: dict[UUID, Change] = {change.key: change for change in changes}
     first: dict[UUID, Change] = {}
     for change in changes:
@@ -150,9 +170,9 @@ async def _pass_turns(conn: Connection, changes: Sequence[Change]) -> None:
     takes = {key: c.after.person for key, c in last.items() if c.after.person and _has(c.after)}
     leaves = [key for key, c in first.items() if _has(c.before) and key not in takes]
     if takes:
-        await conn.execute(QUERIES["take_turns"], list(takes.values()), list(takes), TURN_S)
+        writes.add(QUERIES["take_turns"], list(takes.values()), list(takes), TURN_S)
     if leaves:
-        await conn.execute(QUERIES["leave_turns"], leaves)
+        writes.add(QUERIES["leave_turns"], leaves, list(takes.values()))
 
 
 async def take_turn(conn: Connection, person: str, order_id: UUID) -> None:

@@ -1,13 +1,17 @@
 """Outside calls: rows with an idempotency key and an epoch, made outside any transaction.
 
-A call is sent only while its lease has longer to run than its time-out. An unknown outcome
-is queried; it is sent again only after the first attempt can no longer arrive.
+A call is leased by the transaction that decides it, as far as this process has room, and made after
+the commit; whatever else is open is leased by looking. It is sent only while its lease has longer
+to run than its time-out. An unknown outcome is queried; it is sent again only after the first
+attempt can no longer arrive.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -20,8 +24,12 @@ from services.kit.decision import CallAnswered, CallOutcome
 from services.kit.waking import woken
 
 LEASE_S = 30.0
+# What is done under a lease has ended before it has.
+LEASE_USED = 0.9
 ATTEMPTS_MAX = 5
+# At the far side, and with those whose answers are not stored yet.
 IN_FLIGHT_MAX = 64
+OPEN_MAX = 512
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 POLL_S = 0.5
 
@@ -73,6 +81,14 @@ class CallRow:
         return f"{self.order_id}:{self.kind}:{self.ref}"
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Calls that are leased together; `began` is a time of the event loop before they were."""
+
+    rows: Sequence[CallRow] = ()
+    began: float = 0.0
+
+
 Answer = Callable[[CallRow, CallAnswered], Awaitable[None]]
 
 LEASE = """
@@ -105,51 +121,86 @@ class Calls:
         self._callers = callers
         self._answer = answer
         self._tasks: set[asyncio.Task[None]] = set()
+        # Ids of those that the far side has not answered yet.
+        self._unheard: set[int] = set()
+        self._wires = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._freed = asyncio.Event()
+        self._runs = False
         self.wake = wake
+
+    @property
+    def room(self) -> int:
+        """How many calls a transaction may lease for this process."""
+        return self._free if self._runs else 0
+
+    def begin(self, leased: Leased) -> None:
+        """Make calls, each as long as its lease allows."""
+        until = leased.began + LEASE_S * LEASE_USED
+        for row in leased.rows:
+            self._unheard.add(row.id)
+            task = asyncio.create_task(self._one(row, until))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, row.id))
 
     async def run(self) -> None:
         """Run until cancelled; passing database faults are waited out."""
-        while True:
-            try:
-                rows = await self._lease()
-            except FAULTS as error:
-                log.warning("calls_lease_failed", error=error)
-                await asyncio.sleep(1)
-                continue
-            for row in rows:
-                self._start(row)
-            if len(self._tasks) < IN_FLIGHT_MAX:
-                # What was committed after the look has woken us already.
-                await self._rest()
+        self._runs = True
+        try:
+            while True:
+                await self._take()
+        finally:
+            self._runs = False
 
-    async def _rest(self) -> None:
-        await woken(self.wake, POLL_S)
-        self.wake.clear()
+    async def _take(self) -> None:
+        while not self._free:
+            self._freed.clear()
+            await self._freed.wait()
+        began = asyncio.get_running_loop().time()
+        try:
+            rows = await self._lease()
+        except FAULTS as error:
+            log.warning("calls_lease_failed", error=error)
+            await asyncio.sleep(1)
+            return
+        self.begin(Leased(rows, began))
+        if self._free:
+            # What was committed after the look has woken us already.
+            await woken(self.wake, POLL_S)
+            self.wake.clear()
+
+    @property
+    def _free(self) -> int:
+        return max(min(IN_FLIGHT_MAX - len(self._unheard), OPEN_MAX - len(self._tasks)), 0)
 
     async def _lease(self) -> Sequence[CallRow]:
-        if len(self._tasks) >= IN_FLIGHT_MAX:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        free = IN_FLIGHT_MAX - len(self._tasks)
-        rows = await self._pool.fetch(LEASE, LEASE_S, free)
+        rows = await self._pool.fetch(LEASE, LEASE_S, self._free)
         return [_row(row) for row in rows]
 
-    def _start(self, row: CallRow) -> None:
-        task = asyncio.create_task(self._one(row))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _ended(self, row_id: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._heard(row_id)
 
-    async def _one(self, row: CallRow) -> None:
+    def _heard(self, row_id: int) -> None:
+        self._unheard.discard(row_id)
+        self._freed.set()
+
+    async def _one(self, row: CallRow, until: float) -> None:
         with telemetry.bound(order_id=str(row.order_id)):
             try:
-                async with asyncio.timeout(LEASE_S * 0.9):
-                    await self._settle(row)
+                async with asyncio.timeout_at(until):
+                    await self._settle(row, until)
             except TimeoutError:
                 log.warning("call_lease_ran_out", kind=row.kind)
             except Exception as error:
                 log.error("call_failed", kind=row.kind, error=error)
 
-    async def _settle(self, row: CallRow) -> None:
-        reply = await self._attempt(row)
+    async def _settle(self, row: CallRow, until: float = math.inf) -> None:
+        async with self._wires:
+            if asyncio.get_running_loop().time() + self._callers[row.kind].timeout_s > until:
+                raise TimeoutError
+            reply = await self._attempt(row)
+        # Whoever waits for our database keeps nobody from the far side.
+        self._heard(row.id)
         if reply is None and row.attempts < ATTEMPTS_MAX:
             pause = BACKOFF_S[min(row.attempts, len(BACKOFF_S)) - 1] * random.uniform(0.8, 1.2)
             await self._pool.execute(POSTPONE, row.id, row.epoch, pause)

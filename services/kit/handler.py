@@ -5,7 +5,7 @@ and slots), timers, audit head. Only this module commits.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 
 from services.kit import audit, clock, fault, guard, idempotency, telemetry
-from services.kit.calls import CallRow
+from services.kit.calls import Caller, CallRow, Calls
 from services.kit.db import FAULTS, Connection, Failure, classify
 from services.kit.decision import Actor, CallAnswered, TimerFired, Verdict
 from services.kit.decoding import Decoder, Poison
@@ -111,6 +111,7 @@ class Shell:
         self.extras = extras
         self.wakes = Wakes()
         self.on_shards: Callable[[frozenset[int]], Awaitable[None]] | None = None
+        self.completer: Calls | None = None
         self.accepted_holes: set[tuple[str, int]] = set()
         self.commits = 0
         self.reading_stopped = False
@@ -155,6 +156,11 @@ class Shell:
         if rows:
             await self.timers(rows)
         return len(rows)
+
+    def calling(self, callers: Mapping[str, Caller]) -> Calls:
+        """The completer that makes what is decided here; somebody has to run it."""
+        self.completer = Calls(self.pool, callers, self.answer, self.wakes.calls)
+        return self.completer
 
     async def answer(self, row: CallRow, answered: CallAnswered) -> None:
         """Take in what became of an outside call, unless a newer epoch owns it."""
@@ -233,7 +239,8 @@ class Shell:
         writes: Together | None = None,
     ) -> tuple[Unit, list[Result]]:
         """Lock, look up, decide message by message, and write everything, `writes` at the end."""
-        entries = await load_entries(conn, self.service, tenants_of(items))
+        known = recheck is not None
+        entries = await load_entries(conn, self.service, tenants_of(items), known=known)
         if recheck is not None:
             items = await recheck(conn, now, items)
         unit = Unit(self.service, now, entries, await self.look_up(conn, now, items, entries))
@@ -376,11 +383,14 @@ class Shell:
         self, conn: Connection, unit: Unit, now: datetime, writes: Together | None = None
     ) -> None:
         """Write what was decided: stock and slots before timers, and the audit head last."""
+        own = Together()
         if unit.changes:
-            context = ProjectContext(conn, now, unit.changes, self.vault, self.extras)
+            context = ProjectContext(conn, now, unit.changes, self.vault, self.extras, own)
             await self.service.project(context)
         within = guard.stands(Guard.OUTBOX)
-        await save(conn, unit, now, now + self.service.early_deadline, outbox=within)
+        room = self.completer.room if self.completer else 0
+        deadline = now + self.service.early_deadline
+        await save(conn, unit, now, deadline, own, outbox=within, room=room)
         if not within:
             await add_outbox(self.pool, unit.outbox, now)
         await drop_empty(conn, unit.entries.values())
@@ -396,7 +406,9 @@ class Shell:
         if unit.due_within(SOON):
             self.wakes.timers.set()
             self.wakes.tick.set()
-        if unit.calls:
+        if self.completer:
+            self.completer.begin(unit.leased)
+        if len(unit.calls) > len(unit.leased.rows):
             self.wakes.calls.set()
         if unit.changes:
             self.wakes.feed.set()

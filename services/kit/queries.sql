@@ -99,10 +99,15 @@ DELETE FROM timer t USING unnest($1::uuid[], $2::text[], $3::text[]) AS u(order_
 WHERE t.order_id = u.order_id AND t.kind = u.kind AND t.ref = u.ref
 
 -- name: add_calls
-INSERT INTO call (order_id, tenant_id, kind, ref, request, request_hash, next_try_at)
-SELECT order_id, tenant_id, kind, ref, request, hash, clock_timestamp()
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[], $6::text[])
-     AS u(order_id, tenant_id, kind, ref, request, hash) ORDER BY order_id, kind, ref
+-- The first $7 are leased for $8 seconds by who writes them.
+INSERT INTO call (order_id, tenant_id, kind, ref, request, request_hash, next_try_at, state, epoch,
+                  attempts, lease_until)
+SELECT order_id, tenant_id, kind, ref, request, hash, clock_timestamp(),
+       CASE WHEN n <= $7 THEN 'sent' ELSE 'pending' END, (n <= $7)::int, (n <= $7)::int,
+       CASE WHEN n <= $7 THEN clock_timestamp() + make_interval(secs => $8) END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::json[], $6::text[]) WITH ORDINALITY
+     AS u(order_id, tenant_id, kind, ref, request, hash, n) ORDER BY order_id, kind, ref
+RETURNING id, order_id, kind, ref, epoch
 
 -- name: answer_calls
 UPDATE call c SET state = 'answered', outcome = u.outcome, response = u.response, lease_until = NULL

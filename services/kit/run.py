@@ -17,7 +17,6 @@ from fastapi import APIRouter, FastAPI
 from faust.contrib.asgi import faust_app_running
 
 from services.kit import dead_letters, fetches, guard, http, telemetry
-from services.kit.calls import Calls
 from services.kit.clock import Ticker
 from services.kit.collector import keep_for_good
 from services.kit.config import Settings
@@ -158,8 +157,7 @@ async def _background(
     work += [partial(_watch, app, health), watchdog.run]
     if service.callers is not None:
         callers = service.callers(settings, shell.vault, shell.pool)
-        calls = Calls(shell.pool, callers, shell.answer, shell.wakes.calls)
-        work.append(calls.run)
+        work.append(shell.calling(callers).run)
     work += [partial(worker, shell, settings, shell.extras) for worker in workers]
     tasks = [asyncio.create_task(_fatal(part)) for part in work]
     try:

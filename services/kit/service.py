@@ -18,6 +18,7 @@ from services.kit.calls import Caller
 from services.kit.config import Settings
 from services.kit.db import Connection
 from services.kit.decision import Actor, Decision, Facts, Message, Note
+from services.kit.together import Together
 from services.kit.vault import Vault
 
 
@@ -105,13 +106,17 @@ class LookupContext:
 
 @dataclass(frozen=True, slots=True)
 class ProjectContext:
-    """What `project` may use: after all decisions, in the same transaction."""
+    """What `project` may use: after all decisions, in the same transaction.
+
+    What is added to `writes` goes along with what the shell itself writes.
+    """
 
     conn: Connection
     now: datetime
     changes: Sequence[Change]
     vault: Vault
     extras: Any
+    writes: Together
 
 
 Lookup = Callable[[LookupContext], Awaitable[Mapping[UUID, Any]]]

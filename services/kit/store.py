@@ -1,5 +1,6 @@
 """The shell's own SQL, in bulk: a handful of round trips a transaction, whatever its size."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,7 +12,8 @@ import orjson
 
 from schemas import registry
 from schemas.envelope import attributes_of
-from services.kit import guard, queries
+from services.kit import calls, guard, queries
+from services.kit.calls import CallRow, Leased
 from services.kit.db import Connection
 from services.kit.decision import CallAnswered, CallOutcome, SetTimer, TimerFired
 from services.kit.guard import Guard
@@ -26,13 +28,17 @@ NUL = "\ufffe"
 
 
 async def load_entries(
-    conn: Connection, service: Service, keys: Mapping[UUID, UUID]
+    conn: Connection, service: Service, keys: Mapping[UUID, UUID], *, known: bool = False
 ) -> dict[UUID, Entry]:
-    """Lock the aggregates (key → tenant when new), in key order, with what waits for them."""
+    """Lock the aggregates (key → tenant when new), in key order, with what waits for them.
+
+    All of them are `known` where the messages are what they themselves have set going.
+    """
     ids, create = sorted(keys), SQL["create_states"]
     if not guard.stands(Guard.LOCK_ORDER):
         ids, create = list(keys), create.replace("ORDER BY order_id", "")
-    await conn.execute(create, ids, [keys[key] for key in ids])
+    if not known:
+        await conn.execute(create, ids, [keys[key] for key in ids])
     rows = await conn.fetch(SQL["lock_states"], ids)
     entries = {row["order_id"]: _entry(service, row) for row in rows}
     for row in await conn.fetch(SQL["load_waiting"], ids):
@@ -42,20 +48,28 @@ async def load_entries(
 
 
 async def save(
-    conn: Connection, unit: Unit, now: datetime, deadline: datetime, *, outbox: bool = True
+    conn: Connection,
+    unit: Unit,
+    now: datetime,
+    deadline: datetime,
+    writes: Together,
+    *,
+    outbox: bool = True,
+    room: int = 0,
 ) -> None:
-    """Write everything but the service's own tables, positions and the audit.
+    """Write everything but positions and the audit, `writes` of the service's own included.
 
     The orders of all these rows are locked, so that it does not matter which is written first.
+    The first `room` calls are leased by this process, which makes them after the commit.
     """
-    writes = Together()
     _save_states(writes, unit)
     _save_waiting(writes, unit, now, deadline)
     _save_timers(writes, unit)
-    _save_calls(writes, unit)
     if outbox:
         _save_outbox(writes, unit.outbox, now)
-    await writes.run(conn)
+    _save_calls(writes, unit, room)
+    began = asyncio.get_running_loop().time()
+    unit.leased = Leased(_leased(unit, await writes.run(conn)), began)
     for row in unit.parked:
         await add_parked(conn, row, now)
 
@@ -232,7 +246,8 @@ def _save_timers(writes: Together, unit: Unit) -> None:
         )
 
 
-def _save_calls(writes: Together, unit: Unit) -> None:
+def _save_calls(writes: Together, unit: Unit, room: int) -> None:
+    """The last to be added: what it returns is asked for."""
     if not unit.calls:
         return
     requests = [orjson.dumps(dict(call.request)).decode() for _, call in unit.calls]
@@ -244,7 +259,23 @@ def _save_calls(writes: Together, unit: Unit) -> None:
         [call.ref for _, call in unit.calls],
         requests,
         [hashlib.sha256(text.encode()).hexdigest() for text in requests],
+        room,
+        calls.LEASE_S,
     )
+
+
+def _leased(unit: Unit, rows: Sequence[asyncpg.Record]) -> list[CallRow]:
+    if not unit.calls:
+        return []
+    asked = {(entry.key, call.kind, call.ref): (entry, call) for entry, call in unit.calls}
+    found = []
+    for row in rows:
+        if row["epoch"]:
+            entry, call = asked[row["order_id"], row["kind"], row["ref"]]
+            request, epoch = dict(call.request), row["epoch"]
+            own = entry.key, entry.tenant_id, call.kind, call.ref
+            found.append(CallRow(row["id"], *own, request, epoch, attempts=epoch))
+    return found
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

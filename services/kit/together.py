@@ -27,10 +27,11 @@ class Together:
         self._parts.append((sql, len(arguments)))
         self._arguments += arguments
 
-    async def run(self, conn: Connection | asyncpg.Pool) -> None:
-        """Nothing where nothing was added."""
-        if self._parts:
-            await conn.execute(_one(tuple(self._parts)), *self._arguments)
+    async def run(self, conn: Connection | asyncpg.Pool) -> list[asyncpg.Record]:
+        """What the last one added returns; nothing where nothing was added."""
+        if not self._parts:
+            return []
+        return await conn.fetch(_one(tuple(self._parts)), *self._arguments)
 
 
 @lru_cache(maxsize=512)

@@ -15,6 +15,7 @@ from schemas.envelope import Attributes, body_of
 from schemas.message import Event
 from services.kit import guard, telemetry
 from services.kit.audit import AuditRow
+from services.kit.calls import Leased
 from services.kit.decision import (
     Call,
     CallAnswered,
@@ -128,6 +129,7 @@ class Unit:
         self.outbox: list[OutboxRow] = []
         self.timers: dict[TimerKey, SetTimer | None] = {}
         self.calls: list[tuple[Entry, Call]] = []
+        self.leased = Leased()
         self.parked: list[ParkedRow] = []
         self.waited: list[int] = []
         self.audit: list[AuditRow] = []

@@ -48,6 +48,14 @@ class Dialect:
     # What stands in 1101's answer for each digit that is not shown; none: numbers are whole.
     certno_blank: str = ""
     signing: Profile = UNSIGNED
+    # The standard's names of this province's fields, and its codes of their values.
+    _names: Mapping[str, str] = field(init=False, repr=False)
+    _codes: Mapping[str, Mapping[str, str]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        codes = {name: _backwards(values) for name, values in self.values.items()}
+        object.__setattr__(self, "_names", _backwards(self.renames))
+        object.__setattr__(self, "_codes", codes)
 
     def address(self, infno: str) -> str:
         """Where a message of the standard's number goes."""
@@ -78,9 +86,8 @@ class Dialect:
     def read_request(self, text: bytes | str) -> Fields:
         """What this province sends unasked, in the standard's form. Raises as `read` does."""
         standard: Fields = self._in(self._genuine(text, "input"))
-        back = {theirs: ours for ours, theirs in self.infnos.items()}
         number = str(standard.get("infno"))
-        return {**standard, "infno": back.get(number, number)}
+        return {**standard, "infno": _backwards(self.infnos).get(number, number)}
 
     def _genuine(self, text: bytes | str, block: str) -> Fields:
         found = json.loads(text, parse_float=Decimal)
@@ -104,6 +111,8 @@ class Dialect:
 
     def _out(self, value: Any, name: str = "") -> Any:
         match value:
+            case str():
+                return self.values[name].get(value, value) if name in self.values else value
             case dict():
                 return {self.renames.get(k, k): self._out(v, k) for k, v in value.items()}
             case list() | tuple():
@@ -112,24 +121,13 @@ class Dialect:
                 return float(value) if self.numbers else str(value)
             case datetime():
                 return value.astimezone(CHINA).strftime(self.when)
-            case str() if name in self.values:
-                return self.values[name].get(value, value)
             case _:
                 return value
 
-    def _in(self, value: Any, name: str = "") -> Any:
-        match value:
-            case dict():
-                back = {theirs: ours for ours, theirs in self.renames.items()}
-                named = ((back.get(str(k), str(k)), v) for k, v in value.items())
-                return {k: self._in(v, k) for k, v in named}
-            case list():
-                return [self._in(item) for item in value]
-            case str() if name in self.values:
-                codes = {theirs: ours for ours, theirs in self.values[name].items()}
-                return codes.get(value, value)
-            case _:
-                return value
+    def _in(self, value: Any) -> Any:
+        if self._names or self._codes:
+            return _read(value, "", self._names, self._codes)
+        return value
 
 
 def _canonical(content: Any) -> bytes:
@@ -138,6 +136,10 @@ def _canonical(content: Any) -> bytes:
         return content.encode()
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.encode()
+
+
+def _backwards(names: Mapping[str, str]) -> Mapping[str, str]:
+    return {theirs: ours for ours, theirs in names.items()}
 
 
 # Both provinces are invented; their differences are of kinds that real ones have.
@@ -192,3 +194,18 @@ def dialect_of(area: str) -> Dialect:
         if (found := TABLE.get(area[:length])) is not None:
             return found
     return DEFAULT
+
+
+def _read(
+    value: Any, name: str, names: Mapping[str, str], codes: Mapping[str, Mapping[str, str]]
+) -> Any:
+    match value:
+        case str():
+            return codes[name].get(value, value) if name in codes else value
+        case dict():
+            named = ((names.get(key, key), inner) for key, inner in value.items())
+            return {key: _read(inner, key, names, codes) for key, inner in named}
+        case list():
+            return [_read(item, "", names, codes) for item in value]
+        case _:
+            return value

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.kit import calls
-from services.kit.calls import Calls, CallUnknown, Reply
+from services.kit.calls import CallUnknown, Reply
 from services.kit.decision import CallOutcome
 from services.kit.handler import Shell
 from tests.integration.kit import toy
@@ -49,11 +49,11 @@ DONE = Reply(CallOutcome.DONE, {"id": "S-1"})
 @asynccontextmanager
 async def calling(shell: Shell, far: FarSide) -> AsyncIterator[None]:
     """The completer at work."""
-    completer = Calls(shell.pool, {"settle": far}, shell.answer, shell.wakes.calls)
-    task = asyncio.create_task(completer.run())
+    task = asyncio.create_task(shell.calling({"settle": far}).run())
     try:
         yield
     finally:
+        shell.completer = None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -133,3 +133,44 @@ async def test_a_call_whose_sender_died_is_asked_before_it_is_sent(shell: Shell)
         assert await answered(shell) == ("done", 2)
 
     assert far.keys[0].startswith("query ")
+
+
+async def test_a_transaction_leases_its_calls_as_far_as_there_is_room(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are decided at once: one is made without having been looked for, one is found later."""
+    monkeypatch.setattr(calls, "IN_FLIGHT_MAX", 1)
+    first, second = toy.order_in(3), toy.order_in(4)
+    facts = [toy.record(toy.approved(key, "call"), 0) for key in (first, second)]
+    seen: list[list[tuple[str, int]]] = []
+
+    class Watching(FarSide):
+        async def send(self, request: Mapping[str, Any], key: str) -> Reply:
+            found = await rows(shell, "SELECT state, epoch FROM call ORDER BY id")
+            seen.append([(row["state"], row["epoch"]) for row in found])
+            return await super().send(request, key)
+
+    far = Watching([DONE, DONE])
+    async with calling(shell, far):
+        await asyncio.sleep(0)
+        await shell.records(facts)
+        while await rows(shell, "SELECT FROM call WHERE state <> 'answered'"):
+            await asyncio.sleep(0.02)
+
+    assert seen[0] == [("sent", 1), ("pending", 0)]
+    assert sorted(far.keys) == sorted(f"send {key}:settle:1" for key in (first, second))
+
+
+async def test_a_lease_that_is_nearly_over_is_not_used(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that took so long leaves too little time: somebody else may make the call soon."""
+    monkeypatch.setattr(calls, "LEASE_S", 1.0)
+    far = FarSide([DONE])
+    async with calling(shell, far):
+        await asyncio.sleep(0)
+        await asked(shell)
+        await asyncio.sleep(0.1)
+
+    assert far.keys == []
+    assert (await rows(shell, "SELECT state, attempts FROM call"))[0]["attempts"] == 1

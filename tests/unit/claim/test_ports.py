@@ -31,6 +31,9 @@ class FakeVault:
     def __init__(self, code: Any = None) -> None:
         self._code = code
 
+    def open_kept(self, sealed: Any, model: Any) -> None:
+        """No key is kept."""
+
     async def open(self, conn: Any, sealed: Any, model: Any) -> Voucher:
         if self._code:
             raise VaultError(self._code, "for the test")

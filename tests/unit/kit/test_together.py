@@ -11,8 +11,9 @@ class Listener:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
-    async def execute(self, sql: str, *arguments: Any) -> None:
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         self.asked.append((sql, *arguments))
+        return []
 
 
 async def said(*parts: tuple[Any, ...]) -> list[tuple[Any, ...]]:
