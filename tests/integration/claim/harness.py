@@ -26,7 +26,6 @@ from services.claim.domain.settlement import CHINA
 from services.claim.nhsa import isolation
 from services.claim.ports import callers
 from services.kit import clock
-from services.kit.calls import Calls
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.ids import new_id
@@ -335,8 +334,7 @@ async def claim_on(database: Database, profile: Profile) -> AsyncIterator[Claim]
         clients = callers(settings, vault, pool)
         for outside_call in clients.values():
             stack.push_async_callback(outside_call.close)
-        calls = Calls(pool, clients, own.shell.answer, own.shell.wakes.calls)
-        running = asyncio.create_task(calls.run())
+        running = asyncio.create_task(own.shell.calling(clients).run())
         stack.push_async_callback(_cancel, running)
         yield Claim(own.shell, own.client, own.tokens, own.tenants, database, sealer, outside)
 
