@@ -91,7 +91,8 @@ def covered(
             late = [order.at_s - due for due in running.values()]
             spares = [memory.spare(target, late) or 0.0 for target in targets]
         for place, target in enumerate(targets):
-            kept[place] += order.seconds <= expected + spares[place]
+            # Where nothing can be said nothing is kept.
+            kept[place] += order.seconds <= expected + spares[place] < inf
             plain[place] += order.seconds <= model.seconds(target, order.trip)
             unsaid[place] += spares[place] == inf
             bounds[place] += 0 if spares[place] == inf else expected + spares[place]
