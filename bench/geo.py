@@ -110,9 +110,9 @@ def measure(seed: int, pharmacies: int, cities: int) -> dict[str, Any]:
     places: list[Place] = []
     warm_s = 0.0
     for number in range(cities):
-        bodies = list(_bodies(seed, number, pharmacies // cities))
+        records = list(bodies(seed, number, pharmacies // cities))
         began = time.process_time()
-        index = CityIndex(record_of(body) for body in bodies)
+        index = CityIndex(record_of(body) for body in records)
         warm_s += time.process_time() - began
         shelves = Shelves(table=_table(seed, number, len(index)))
         places.append(Place(index, shelves, list(_orders(seed, number))))
@@ -219,14 +219,14 @@ def _hits(places: Sequence[Place]) -> float:
 
 
 def _change_ms(place: Place, seed: int) -> float:
-    body = next(_bodies(seed, 0, 1))
+    body = next(bodies(seed, 0, 1))
     began = time.process_time()
     place.index.with_changed([record_of(body)])
     return (time.process_time() - began) * 1000
 
 
 def _world(place: Place, seed: int, count: int) -> World:
-    records = [Pharmacy.model_validate_json(body) for body in _bodies(seed, 0, count)]
+    records = [Pharmacy.model_validate_json(body) for body in bodies(seed, 0, count)]
     table = place.shelves.table
     assert table is not None
     return World(
@@ -356,7 +356,7 @@ def _question(order: Wanted) -> geo_postgis.Question:
     )  # fmt: skip
 
 
-def _bodies(seed: int, city: int, count: int) -> Iterator[str]:
+def bodies(seed: int, city: int, count: int) -> Iterator[str]:
     """Records as the database holds them."""
     dice = Random(f"{seed}/city/{city}")
     lat, lon = 20 + dice.random() * 25, 100 + dice.random() * 20

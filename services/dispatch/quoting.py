@@ -21,7 +21,6 @@ from services.dispatch.domain.candidates import (
     Finder,
     Found,
     Rung,
-    Standing,
     Supply,
     Wanted,
 )
@@ -166,6 +165,7 @@ class Look:
         numbers = range(len(order.lines))
         named = sorted({product for line in numbers for product in order.products_for(line)})
         self.products = [name for name in named if scene.index.prices_of(name) is not None]
+        self._found: dict[Tier, Found] = {}
         self._unread = self._selling()
         for product in self.products:
             # Who lacks a line needs no look at the shelf.
@@ -178,12 +178,14 @@ class Look:
 
     def rest(self) -> Numbers:
         """The others, on tiers where none of the nearest has everything: usually nobody."""
-        parts = [
-            one.numbers
-            for one in self._standing.values()
-            if len(one.numbers) > LOOKED_AT
-            and not len(self._among(one._replace(numbers=one.numbers[:LOOKED_AT])).numbers)
-        ]
+        parts = []
+        for tier, one in self._standing.items():
+            near = one._replace(numbers=one.numbers[:LOOKED_AT])
+            found = self.finder.examined(self.order, near, self.distance, LOOKED_AT)
+            if len(found.numbers):
+                self._found[tier] = found
+            else:
+                parts.append(one.numbers)
         return self._to_read(parts)
 
     def put(self, read: Numbers, shops: Any, products: Any, free: Any) -> None:
@@ -215,11 +217,11 @@ class Look:
         )
 
     def _tier(self, rung: Rung, trip: Trip) -> TierQuote:
-        found = self._among(self._standing[rung.tier])
+        found = self._found.get(rung.tier)
+        if found is None:
+            standing = self._standing[rung.tier]
+            found = self.finder.examined(self.order, standing, self.distance, LOOKED_AT)
         return _tier_quote(self.order, rung, self.scene, self.finder, found, trip)
-
-    def _among(self, standing: Standing) -> Found:
-        return self.finder.examined(self.order, standing, self.distance, LOOKED_AT)
 
     def _to_read(self, parts: Sequence[Numbers]) -> Numbers:
         if not parts:

@@ -6,7 +6,7 @@ Every bad row is reported with its line and column; the good ones become command
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,10 +22,12 @@ from services.network.domain.checks import Flaw, pharmacy_flaws, unknown_flaw
 CSV_COLUMNS = ("pharmacy_id", "product_code", "count", "counted_at", "expires_on")
 REQUIRED = CSV_COLUMNS[:3]
 COUNTS_MAX = 1_000
-WORDS_KEPT = 200_000
+# Of a product, a count and a last day there are fewer than rows: what they mean is kept.
+WORDS_KEPT = 100_000
 
 _UUID = TypeAdapter(UUID)
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+_kept: dict[tuple[str, str, str], StockCountInput] = {}
 
 
 class Form(StrEnum):
@@ -172,8 +174,7 @@ class _Group:
 class _Counts:
     """Stock rows gathered by pharmacy and time of counting.
 
-    A file of a whole network has millions of rows and few different words: what a word means is
-    found once.
+    A network has millions of rows and few different words: what they mean is found once.
     """
 
     def __init__(self, now: datetime, header: Sequence[str], known: Set[str] | None = None) -> None:
@@ -182,24 +183,32 @@ class _Counts:
         self._header = header
         self._groups: dict[tuple[UUID, datetime], _Group] = {}
         self._found: dict[tuple[str, str], _Group] = {}
-        self._counts: dict[tuple[str, str, str], StockCountInput] = {}
+        # A column that is not there is the empty cell behind the last.
+        self._places = [header.index(n) if n in header else len(header) for n in CSV_COLUMNS]
 
     def add(self, row: list[str], line: int) -> list[BadRow]:
         """One row; returns its faults."""
         if len(row) != len(self._header):
             detail = f"{len(row)} cells under {len(self._header)} columns"
             return [BadRow(line, "", "cell_count", detail)]
-        cells = dict(zip(self._header, map(str.strip, row), strict=True))
+        cells = [*map(str.strip, row), ""]
+        shop, product, packs, at, last = [cells[place] for place in self._places]
+        group = self._found.get((shop, at))
+        count = _kept.get((product, packs, last))
         bad: list[BadRow] = []
-        group = self._group(cells, line, bad)
-        count = self._count(cells, line, bad)
+        if group is None:
+            group = self._group(shop, at, line, bad)
+        if count is None:
+            count = _counted(product, packs, last, line, bad)
+        if count is not None and self._products is not None and product not in self._products:
+            bad.append(_bad(line, unknown_flaw("product_code", product)))
         if bad or group is None or count is None:
             return bad
-        first = group.rows.setdefault(count.product_code, (line, count))[0]
+        first = group.rows.setdefault(product, (line, count))[0]
         if first != line:
             detail = f"the same product of this pharmacy stands on line {first}"
             return [BadRow(line, "product_code", "duplicate", detail)]
-        return []
+        return bad
 
     def batches(self) -> Iterator[Batch]:
         """Commands of a bounded size, older counts first."""
@@ -214,39 +223,22 @@ class _Counts:
                 )
                 yield Batch(command, tuple(line for line, _ in part))
 
-    def _group(self, cells: Mapping[str, str], line: int, bad: list[BadRow]) -> _Group | None:
-        words = cells["pharmacy_id"], cells.get("counted_at", "")
-        known = self._found.get(words)
-        if known is not None:
-            return known
-        pharmacy_id = _cell(_UUID, cells, "pharmacy_id", line, bad)
+    def _group(self, shop: str, told_at: str, line: int, bad: list[BadRow]) -> _Group | None:
+        pharmacy_id = _cell(_UUID, shop, "pharmacy_id", line, bad)
         at = self._now
-        if words[1]:
-            at = _cell(_INSTANT, cells, "counted_at", line, bad) or at
+        if told_at:
+            at = _cell(_INSTANT, told_at, "counted_at", line, bad) or at
         if bad or pharmacy_id is None:
             return None
         group = self._groups.setdefault((pharmacy_id, at), _Group(pharmacy_id, at))
-        self._found[words] = group
+        self._found[shop, told_at] = group
         return group
 
-    def _count(
-        self, cells: Mapping[str, str], line: int, bad: list[BadRow]
-    ) -> StockCountInput | None:
-        words = cells["product_code"], cells["count"], cells.get("expires_on", "")
-        known = self._counts.get(words)
-        if known is None:
-            known = _stock_count(cells, line, bad, self._products)
-            if known is not None and len(self._counts) < WORDS_KEPT:
-                self._counts[words] = known
-        return known
 
-
-def _stock_count(
-    row: Mapping[str, str], line: int, bad: list[BadRow], known: Set[str] | None
+def _counted(
+    product: str, packs: str, last: str, line: int, bad: list[BadRow]
 ) -> StockCountInput | None:
-    told = {"product_code": row["product_code"], "count": row["count"]}
-    if row.get("expires_on"):
-        told["expires_on"] = row["expires_on"]
+    told = {"product_code": product, "count": packs, **({"expires_on": last} if last else {})}
     try:
         count = StockCountInput.model_validate(told)
     except ValidationError as error:
@@ -255,9 +247,9 @@ def _stock_count(
             for item in error.errors(include_url=False, include_input=False)
         ]
         return None
-    if known is not None and count.product_code not in known:
-        bad.append(_bad(line, unknown_flaw("product_code", count.product_code)))
-        return None
+    if len(_kept) >= WORDS_KEPT:
+        _kept.clear()
+    _kept[product, packs, last] = count
     return count
 
 
@@ -265,11 +257,9 @@ def _bad(line: int, flaw: Flaw) -> BadRow:
     return BadRow(line, flaw.field, flaw.code, flaw.detail)
 
 
-def _cell(
-    kind: TypeAdapter[Any], row: Mapping[str, str], name: str, line: int, bad: list[BadRow]
-) -> Any:
+def _cell(kind: TypeAdapter[Any], cell: str, name: str, line: int, bad: list[BadRow]) -> Any:
     try:
-        return kind.validate_python(row[name])
+        return kind.validate_python(cell)
     except ValidationError as error:
         bad.append(BadRow(line, name, "bad_value", error.errors(include_url=False)[0]["msg"]))
         return None
