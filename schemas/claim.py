@@ -169,6 +169,12 @@ class DecideDispute(Command):
     ref: str = Field(min_length=1, max_length=40)
     decision: DisputeDecision
     reason: str = Field(min_length=10, max_length=500)
+    person: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="by staff number; it takes two to write off what is refused to come home",
+    )
 
 
 class DisputeOverdue(OrderEvent):

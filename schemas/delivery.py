@@ -141,6 +141,7 @@ class ParcelDelivered(OrderEvent):
     refused_lines: tuple[UUID, ...] = Field(
         default=(), description="lines that the patient did not take; they go back"
     )
+    courier_tenant: TenantId | None = Field(default=None, description="the fleet that carried it")
 
 
 class ParcelReturned(OrderEvent):
@@ -151,6 +152,7 @@ class ParcelReturned(OrderEvent):
     attempt: int = Field(ge=1)
     pharmacy_id: PharmacyId
     reason: ReturnReason
+    courier_tenant: TenantId | None = Field(default=None, description="the fleet that carried it")
 
 
 class AttemptFailed(OrderEvent):

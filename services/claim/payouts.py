@@ -7,9 +7,10 @@ lines name the transfers that earned it. The payment itself is the bank's and st
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 import asyncpg
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from schemas.values import CommandValue
 from services.claim.reconciling import span
@@ -26,9 +27,17 @@ class PayOut(CommandValue):
     """All that was earned on these days in China and is not paid out yet; both included."""
 
     account: Literal["courier", "compensation"]
+    fleet: UUID | None = Field(default=None, description="what this fleet earned; none: all")
     first: date
     last: date
     person: str = Field(min_length=1, max_length=100, description="who says so, by staff number")
+
+    @field_validator("fleet")
+    @classmethod
+    def _earns(cls, fleet: UUID | None, info: ValidationInfo) -> UUID | None:
+        if fleet is not None and info.data.get("account") != "courier":
+            raise ValueError("only what couriers are owed is a fleet's")
+        return fleet
 
     @model_validator(mode="after")
     def _is_a_period(self) -> "PayOut":
@@ -48,7 +57,7 @@ async def pay_out(pool: asyncpg.Pool, wish: PayOut, now: datetime) -> dict[str, 
         raise NotOver(wish.last.isoformat())
     while True:
         earned = await pool.fetch(
-            QUERIES["not_paid_out"], EARNED[wish.account], wish.account, begin, end
+            QUERIES["not_paid_out"], EARNED[wish.account], wish.account, begin, end, wish.fleet
         )
         if not earned:
             return {"number": None, "count": 0, "fen": 0}
@@ -56,7 +65,7 @@ async def pay_out(pool: asyncpg.Pool, wish: PayOut, now: datetime) -> dict[str, 
         told = (number, wish.account, wish.first, wish.last, wish.person, now)
         try:
             row = await pool.fetchrow(
-                QUERIES["pay_out"], *told, [line["id"] for line in earned], paid
+                QUERIES["pay_out"], *told, [line["id"] for line in earned], paid, wish.fleet
             )
         except asyncpg.UniqueViolationError:
             # Somebody else pays out the same at this moment: what they leave is looked at anew.

@@ -226,9 +226,14 @@ ON CONFLICT (city) DO UPDATE SET area = excluded.area, hours = excluded.hours;
 -- name: drop_away
 DELETE FROM payer_away WHERE city = $1;
 
+-- name: add_rides
+INSERT INTO ride (order_id, attempt, fleet)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[]) ON CONFLICT DO NOTHING
+
 -- name: not_paid_out
 SELECT t.id FROM transfer t JOIN entry e ON e.transfer_id = t.id AND e.account = $2
-WHERE t.kind = $1 AND t.at >= $3 AND t.at < $4
+LEFT JOIN ride r USING (order_id, attempt)
+WHERE t.kind = $1 AND t.at >= $3 AND t.at < $4 AND ($5::uuid IS NULL OR r.fleet = $5)
   AND NOT EXISTS (SELECT FROM payout_line l WHERE l.earned = t.id)
 ORDER BY t.id;
 
@@ -238,8 +243,8 @@ WITH line AS (
     FROM unnest($7::uuid[], $8::uuid[]) AS l (earned, paid)
     JOIN entry e ON e.transfer_id = l.earned AND e.account = $2
 ), record AS (
-    INSERT INTO payout (number, account, first, last, person, at, count, fen)
-    SELECT $1, $2, $3, $4, $5, $6, count(*), sum(amount_fen) FROM line
+    INSERT INTO payout (number, account, first, last, person, at, count, fen, fleet)
+    SELECT $1, $2, $3, $4, $5, $6, count(*), sum(amount_fen), $9 FROM line
     RETURNING count, fen
 ), moved AS (
     INSERT INTO transfer (id, order_id, tenant_id, attempt, kind, at, call_ref, caused_by)
@@ -255,13 +260,14 @@ WITH line AS (
 SELECT count, fen FROM record;
 
 -- name: payouts
-SELECT number, account, first, last, person, count, fen, at
+SELECT number, account, first, last, person, count, fen, at, fleet
 FROM payout ORDER BY number DESC LIMIT 100;
 
 -- name: payout_lines
 SELECT t.order_id, t.attempt, e.amount_fen AS fen, t.at AS earned_at, t.caused_by,
-       l.earned, l.paid
+       l.earned, l.paid, CASE WHEN t.kind = 'courier_fee' THEN r.fleet END AS fleet
 FROM payout_line l
 JOIN transfer t ON t.id = l.earned
+LEFT JOIN ride r USING (order_id, attempt)
 JOIN entry e ON e.transfer_id = t.id AND e.amount_fen > 0
 WHERE l.number = $1 ORDER BY t.id;

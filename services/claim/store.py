@@ -11,7 +11,7 @@ from uuid import UUID
 from schemas.claim import ClaimReduced, ClaimSettled, ClaimUndone, DisputeOverdue, Split
 from services.claim import years
 from services.claim.domain import State
-from services.claim.domain.notes import SettlementMade, SettlementUndone, Slip
+from services.claim.domain.notes import CourierPaid, SettlementMade, SettlementUndone, Slip
 from services.claim.ledger import Transfer, transfer_of
 from services.kit import queries, telemetry
 from services.kit.db import Connection
@@ -31,6 +31,7 @@ class _Row:
 async def project(context: ProjectContext) -> None:
     """Every movement of money of this batch becomes a transfer with its entries."""
     await _add_papers(context)
+    _add_rides(context)
     await years.project(context)
     rows = [
         _Row(new_id(), change, transfer)
@@ -58,6 +59,19 @@ async def project(context: ProjectContext) -> None:
         [account.value for _, account, _ in entries],
         [fen for _, _, fen in entries],
     )
+
+
+def _add_rides(context: ProjectContext) -> None:
+    """Which fleet earned the fee of each ride."""
+    rides = [
+        (change.key, fact.attempt, fact.fleet)
+        for change in context.changes
+        for fact in change.events
+        if isinstance(fact, CourierPaid) and fact.fleet is not None
+    ]
+    if rides:
+        columns = [list(column) for column in zip(*rides, strict=True)]
+        context.writes.add(QUERIES["add_rides"], *columns)
 
 
 async def _add_papers(context: ProjectContext) -> None:

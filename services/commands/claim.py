@@ -39,12 +39,14 @@ def main(argv: Sequence[str]) -> int:
     paid.add_argument("account", choices=("courier", "compensation"))
     paid.add_argument("--from", dest="first", required=True, help="a day in China")
     paid.add_argument("--to", dest="last", required=True, help="a day in China, included")
+    paid.add_argument("--fleet", help="only what this fleet earned, by its tenant's id")
     paid.add_argument("--person", required=True, help="who says so, by staff number")
     paid.add_argument("--home", type=Path, default=default_home())
     options = parser.parse_args(list(argv))
     if options.action == "payout":
-        names = ("account", "first", "last", "person")
-        return pay_out(options.home, {name: getattr(options, name) for name in names})
+        names = ("account", "first", "last", "person", "fleet")
+        told = {name: getattr(options, name) for name in names}
+        return pay_out(options.home, {name: value for name, value in told.items() if value})
     if options.action == "write-off":
         return write_off(options.home, options.settlement, options.person, options.reason)
     if options.action == "reconcile":

@@ -320,8 +320,8 @@ def _calls(service: ServiceLook) -> Iterator[Finding]:
                 service.name,
                 f"For {calls.refused} orders `{calls.kind}` is refused each time: money that has "
                 "to come home does not.",
-                "Ask the far side why; it is tried again by itself, at most ten minutes apart, and "
-                "the orders stay open until it succeeds.",
+                "Ask the far side why; it is tried again by itself, at most ten minutes apart. "
+                "After eight refusals it stands in /v1/disputes: two persons may write it off.",
             )
 
 

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import flow
-from services.claim.domain.answers import COMES_HOME
+from services.claim.domain.notes import COMES_HOME
 from services.commands.diagnosis import (
     SILENT_S_MAX,
     BlockedLook,

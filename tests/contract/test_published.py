@@ -31,6 +31,7 @@ DROPPED: dict[str, frozenset[str]] = {}
 # Optional fields that came after the sample was frozen: name → fields.
 GREW: dict[str, frozenset[str]] = {
     "claim.AnswerAsk.v1": frozenset({"voucher_token"}),
+    "claim.DecideDispute.v1": frozenset({"person"}),
     "review.DecideCase.v1": frozenset({"seen", "signature"}),
     "review.EscalateCase.v1": frozenset({"signature"}),
     "review.ReviewApproved.v1": frozenset({"acts"}),
@@ -38,7 +39,8 @@ GREW: dict[str, frozenset[str]] = {
     "review.TakeCase.v1": frozenset({"title"}),
     "delivery.ParcelSealed.v1": frozenset({"token_sha256"}),
     "delivery.HandOver.v1": frozenset({"refused"}),
-    "delivery.ParcelDelivered.v1": frozenset({"refused_lines"}),
+    "delivery.ParcelDelivered.v1": frozenset({"refused_lines", "courier_tenant"}),
+    "delivery.ParcelReturned.v1": frozenset({"courier_tenant"}),
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
     "dispatch.ShortageRegistered.v1": frozenset({"registration_id", "apart"}),
     "prescription.SubmitOrder.v1": frozenset({"registration_id"}),

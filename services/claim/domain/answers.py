@@ -12,8 +12,11 @@ from typing import Any
 from schemas.claim import DeclineReason, Split
 from services.claim.domain.checking import Bill, Compared, compare
 from services.claim.domain.choices import decline, payer_silent, without_payer
+from services.claim.domain.homing import refused_home
 from services.claim.domain.notes import (
+    COMES_HOME,
     KEPT_DISPUTE,
+    CameHome,
     Captured,
     Dispute,
     Disputed,
@@ -48,8 +51,6 @@ QUOTE_TRIES_MAX = 4
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 # What was kept of a parcel is refused this often before a person looks at it.
 KEPT_TRIES_MAX = 3
-# What a refusal does not end: without them, money stays where it must not.
-COMES_HOME = ("reverse", "undo", "release", "refund")
 HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 UNHEARD = CallOutcome.UNKNOWN
@@ -69,6 +70,9 @@ def answer_call(state: State, message: CallAnswered, now: datetime, facts: Facts
         work.record(Patience())
     match message.outcome:
         case CallOutcome.DONE:
+            if state.dispute and state.dispute.kind == message.kind in COMES_HOME:
+                work.close_dispute()
+                work.record(CameHome())
             DONE[message.kind](work, message.response)
         case CallOutcome.REFUSED:
             REFUSED[message.kind](work, message.response)
@@ -367,10 +371,10 @@ def _ends(reason: DeclineReason) -> Callable[[Work, Response], None]:
     return refused
 
 
-def _try_again(kind: str) -> Callable[[Work, object], None]:
+def _try_again(kind: str) -> Callable[[Work, str], None]:
     """Money that must come home: asked for until it is there, ever more slowly."""
 
-    def again(work: Work, _: object) -> None:
+    def again(work: Work, ref: str) -> None:
         work.rest(kind)
 
     return again
@@ -432,7 +436,7 @@ REFUSED: Mapping[str, Callable[[Work, Response], None]] = {
     "hold": _ends(DeclineReason.PAYMENT_FAILED),
     "settle": _settle_refused,
     "capture": _ends(DeclineReason.PAYMENT_FAILED),
-    **{kind: _try_again(kind) for kind in COMES_HOME},
+    **{kind: refused_home(kind) for kind in COMES_HOME},
 }
 UNKNOWN: Mapping[str, Callable[[Work, str], None]] = {
     "eligibility": _unanswered("eligibility"),

@@ -26,6 +26,7 @@ from schemas.review import ReviewApproved, ReviewCancelled, ReviewRejected
 from schemas.values import CancelCause, CancelResult, Outcome
 from services.claim.domain.choices import decline, go_on_self_paid
 from services.claim.domain.notes import (
+    COMES_HOME,
     KEPT_DISPUTE,
     Assigned,
     Assignment,
@@ -60,6 +61,7 @@ from services.claim.domain.work import (
     SHARE_ASK,
     Work,
 )
+from services.claim.domain.writing_off import decide_home
 from services.kit.decision import Decision, Facts, TimerFired, check_answer, early, invalid, stale
 
 FromDispatch = PharmacyAssigned | DispatchExhausted | DispatchCancelled
@@ -180,7 +182,7 @@ def deliver(state: State, message: ParcelDelivered, now: datetime, facts: Facts)
     if verdict := _of_settled(state, message):
         return verdict
     work = Work(state, now, facts)
-    _pay_ride(work, late=message.late)
+    _pay_ride(work, message.courier_tenant, late=message.late)
     if message.refused_lines:
         work.record(PartlyReturned(returned=message.refused_lines))
         carry_on(work)
@@ -195,12 +197,12 @@ def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Fact
     if verdict := _of_settled(state, message):
         return verdict
     work = Work(state, now, facts)
-    _pay_ride(work, late=False)
+    _pay_ride(work, message.courier_tenant, late=False)
     interrupt(work, Ending(outcome=Outcome.RETURNED))
     return work.decision()
 
 
-def _pay_ride(work: Work, *, late: bool) -> None:
+def _pay_ride(work: Work, fleet: UUID | None, *, late: bool) -> None:
     """The courier's fee and what a broken promise costs: the platform's, outside the claim."""
     known = work.known
     case, number = work.case, work.state.last
@@ -208,7 +210,7 @@ def _pay_ride(work: Work, *, late: bool) -> None:
     if tariff is None:
         return
     if fee := tariff.courier_fen.get(case.tier, 0):
-        work.record(CourierPaid(attempt=number, fen=fee))
+        work.record(CourierPaid(attempt=number, fen=fee, fleet=fleet))
     owed = tariff.late_fen.get(case.tier, 0)
     if late and owed:
         work.record(Compensated(attempt=number, fen=owed))
@@ -271,6 +273,10 @@ def decide_dispute(state: State, message: DecideDispute, now: datetime, facts: F
         return invalid("dispute_closed", "no such dispute is open")
     if facts.actor is None or facts.actor.kind != "operator":
         return invalid("not_allowed", "only the operator decides a dispute", status=403)
+    if state.dispute.kind in COMES_HOME:
+        work = Work(state, now, facts)
+        refusal = decide_home(work, message, facts.actor.tenant_id)
+        return refusal or work.decision(answer=told)
     reducing = state.attempt is not None and state.attempt.step is Step.REDUCING
     if reducing and message.decision is DisputeDecision.DECLINE:
         return invalid("too_late", "the patient has the parcel: take theirs or ask again")

@@ -13,6 +13,8 @@ from services.kit.decision import Note
 
 # A dispute about what was kept of a parcel, which the payer will not settle at all.
 KEPT_DISPUTE = "kept"
+# What a refusal does not end: without them, money stays where it must not. Also kinds of disputes.
+COMES_HOME = ("reverse", "undo", "release", "refund")
 
 
 class Part(BaseModel):
@@ -82,6 +84,8 @@ class Dispute(Part):
     slip: Slip | None = None
     use: Use | None = None
     opened_at: datetime | None = None
+    # Who wants to write off what is refused to come home; it takes two.
+    proposed_by: str = ""
 
 
 class Opened(Note):
@@ -213,6 +217,24 @@ class KeptRefused(Note):
     code: str
 
 
+class HomeRefused(Note):
+    """Money that has to come home does not."""
+
+    kind: str
+    code: str
+
+
+class CameHome(Note):
+    """It did after all: nobody need decide on it any more."""
+
+
+class WriteOffProposed(Note):
+    """One person would give up on it; another has to say so as well."""
+
+    person: str
+    reason: str
+
+
 class AttemptLost(Note):
     """The attempt was given back: its money comes home."""
 
@@ -296,6 +318,8 @@ class CourierPaid(MoneyNote):
     """The platform owes the fleet this ride; it stands outside the claim."""
 
     fen: int
+    # None for a ride of before delivery told of its fleet.
+    fleet: UUID | None = None
 
 
 class Compensated(MoneyNote):

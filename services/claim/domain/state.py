@@ -29,11 +29,13 @@ from schemas.delivery import ScannedLine
 from schemas.message import Event
 from schemas.values import Order, Outcome, Sealed, Voucher
 from services.claim.domain.notes import (
+    COMES_HOME,
     Assigned,
     Assignment,
     AttemptLost,
     AttemptOver,
     Called,
+    CameHome,
     Captured,
     Compensated,
     CourierPaid,
@@ -43,6 +45,7 @@ from services.claim.domain.notes import (
     DoubtCleared,
     Ending,
     Held,
+    HomeRefused,
     InDoubt,
     KeptRefused,
     MadeGood,
@@ -67,6 +70,7 @@ from services.claim.domain.notes import (
     VoucherRefused,
     VoucherRenewed,
     Woken,
+    WriteOffProposed,
 )
 from services.kit.decision import Note, OpenAsk, open_ask
 
@@ -126,6 +130,9 @@ class Attempt(Assignment):
     made_good_fen: int = 0
     # How often the payer refused what was kept, since a person last looked at it.
     refusals: int = 0
+    # How often in a row the call named last was refused that should bring money home.
+    stuck: int = 0
+    stuck_kind: str = ""
     moved: bool = False
 
 
@@ -343,14 +350,26 @@ def _unquoted(state: State) -> Changes:
 
 
 def _disputed(state: State, fact: Disputed) -> Changes:
-    """Of an attempt that goes home anyway there is nothing to decide."""
-    return {"dispute": fact.dispute} if state.forward else {}
+    """Of an attempt that goes home anyway there is nothing to decide, but that it does not."""
+    stands = state.forward is not None or fact.dispute.kind in COMES_HOME
+    return {"dispute": fact.dispute} if stands else {}
 
 
 def _decided(state: State, fact: DisputeDecided) -> Changes:
     assert state.dispute is not None
     decided = (state.dispute.ref, fact.decision)
-    return {"dispute": None, "decided": decided, **_attempt(state, refusals=0)}
+    return {"dispute": None, "decided": decided, **_attempt(state, refusals=0, stuck=0)}
+
+
+def _home_refused(state: State, fact: HomeRefused) -> Changes:
+    assert state.attempt is not None
+    before = state.attempt.stuck if state.attempt.stuck_kind == fact.kind else 0
+    return _attempt(state, stuck=before + 1, stuck_kind=fact.kind)
+
+
+def _write_off_proposed(state: State, fact: WriteOffProposed) -> Changes:
+    assert state.dispute is not None
+    return {"dispute": state.dispute.model_copy(update={"proposed_by": fact.person})}
 
 
 def _kept_refused(state: State, fact: KeptRefused) -> Changes:
@@ -391,6 +410,9 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     Released: _share_back,
     PartlyReturned: _partly_returned,
     KeptRefused: _kept_refused,
+    HomeRefused: _home_refused,
+    CameHome: lambda state, fact: {"dispute": None},
+    WriteOffProposed: _write_off_proposed,
     PartlyRefunded: lambda state, fact: _attempt(state, held_fen=fact.left_fen),
     CourierPaid: _nothing,
     Compensated: _nothing,

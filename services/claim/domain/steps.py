@@ -23,7 +23,14 @@ from schemas.claim import (
 )
 from schemas.message import Event
 from schemas.values import Outcome
-from services.claim.domain.notes import AttemptOver, Ending, MadeGood, Questioned, Quoted
+from services.claim.domain.notes import (
+    COMES_HOME,
+    AttemptOver,
+    Ending,
+    MadeGood,
+    Questioned,
+    Quoted,
+)
 from services.claim.domain.state import Attempt, Phase, Step
 from services.claim.domain.work import SHARE_ASK, Work
 from services.kit.decision import Note
@@ -61,7 +68,7 @@ def carry_on(work: Work) -> None:
         return
     if state.phase not in (Phase.OPEN, Phase.ENDING):
         return
-    if state.dispute and state.forward:
+    if state.dispute and state.forward and state.dispute.kind not in COMES_HOME:
         return
     attempt = state.attempt
     if attempt is None:

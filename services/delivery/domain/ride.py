@@ -104,6 +104,7 @@ def hand_over(state: State, command: HandOver, now: datetime, facts: Facts) -> D
         due_at=attempt.due_at,
         late=late,
         refused_lines=refused,
+        courier_tenant=attempt.courier_tenant,
     )
     answer = _delivered_answer(facts, attempt, now, late)
     return applied(delivered, timers=timers.drop_all(attempt), answer=answer)
@@ -152,6 +153,7 @@ def bring_back(state: State, command: ReturnParcel, now: datetime, facts: Facts)
         attempt=attempt.number,
         pharmacy_id=attempt.pharmacy_id,
         reason=command.reason,
+        courier_tenant=attempt.courier_tenant,
     )
     return applied(returned, timers=timers.drop_all(attempt), answer=answer)
 

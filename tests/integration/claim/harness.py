@@ -245,9 +245,9 @@ class Claim:
         """Today in China, as the test's clock has it."""
         return (await self._now()).date()
 
-    async def pay_out(self, account: str, day: date) -> httpx.Response:
+    async def pay_out(self, account: str, day: date, **fleet: str) -> httpx.Response:
         """What was earned on a day."""
-        body = {"account": account, "first": str(day), "last": str(day), "person": "S-1"}
+        body = {"account": account, "first": str(day), "last": str(day), "person": "S-1", **fleet}
         return await self.client.post("/v1/payouts", json=body, headers=self._as("operations"))
 
     async def away(self, lasts: timedelta) -> httpx.Response:

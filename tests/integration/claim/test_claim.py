@@ -387,22 +387,22 @@ async def test_the_ledger_adds_up_with_both_far_sides(claim: Claim) -> None:
     shown = (await claim.get("/v1/ledger/summary", "operations")).json()
     payer = (await claim.outside.payer.side.ledger())["totals"]
     payment = (await claim.outside.payment.side.ledger())["totals"]
-    assert shown["unbalanced"] == []
+    assert (shown["unbalanced"], payer["settled"], payer["undone"]) == ([], 1, 1)
     assert shown["accounts"]["fund"] == -payer["fund_fen"] == -FUND_FEN
     assert shown["accounts"].get("personal_account", 0) == -payer["account_fen"]
     assert shown["accounts"].get("patient", 0) == -payment["captured_fen"]
     assert shown["transfers"]["settlement"]["count"] == 2
-    assert (payer["settled"], payer["undone"]) == (1, 1)
     assert (await claim.get("/v1/ledger/summary", "hospital-a")).status_code == 403
     # And what the courier is owed is paid out once, when its day is over, past the provider
     day, fee_fen = await claim.day(), shown["accounts"]["courier"]
     assert (await claim.pay_out("courier", day)).json()["code"] == "not_over"
     await claim.pass_time(timedelta(days=1))
-    told = await asyncio.gather(*(claim.pay_out("courier", day) for _ in range(2)))
-    assert sorted(one.json()["fen"] for one in told) == [0, fee_fen]
+    told = await asyncio.gather(*(claim.pay_out("courier", day, fleet=f) for f in story.FLEETS))
+    assert sorted(one.json()["fen"] for one in told) == [0, 0, fee_fen]
     [paid] = (await claim.get("/v1/payouts", "operations")).json()
     [line] = (await claim.get(f"/v1/payouts/{paid['number']}", "operations")).json()
-    assert (paid["fen"], line["fen"], line["order_id"]) == (fee_fen, fee_fen, str(undone.order_id))
+    assert (paid["fen"], line["order_id"]) == (fee_fen, str(undone.order_id))
+    assert (line["fleet"], paid["fleet"], line["fen"]) == (*story.FLEETS[:2], fee_fen)
     shown = (await claim.get("/v1/ledger/summary", "operations")).json()
     assert (shown["unbalanced"], shown["accounts"]["courier"]) == ([], 0)
     assert shown["accounts"]["paid_out"] == fee_fen == -shown["accounts"]["platform"]

@@ -32,7 +32,7 @@ from schemas.dispatch import PharmacyAssigned
 from schemas.message import Event
 from schemas.review import CancelForwarded as CancelFromReview
 from schemas.values import CancelCause, Outcome
-from services.claim.domain.notes import MadeGood, SettlementMade, SettlementUndone
+from services.claim.domain.notes import COMES_HOME, MadeGood, SettlementMade, SettlementUndone
 from services.claim.domain.state import Phase, Step
 from services.claim.domain.vouchers import NEW_VOUCHER
 from services.claim.ledger import Account, transfer_of
@@ -291,6 +291,8 @@ class Road(RuleBasedStateMachine):
             decision = DisputeDecision.TAKE_THEIRS
         dispute = self.story.state.dispute
         assert dispute is not None
+        if dispute.kind in COMES_HOME:
+            decision = DisputeDecision.ASK_AGAIN
         reason = "compared by telephone"
         command = DecideDispute(
             order_id=ORDER_ID, ref=dispute.ref, decision=decision, reason=reason

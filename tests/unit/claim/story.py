@@ -153,6 +153,11 @@ def sealed(attempt: int = 1, pharmacy_id: UUID = PHARMACY) -> ParcelSealed:
     )
 
 
+FLEET = UUID("01950000-0000-7000-8000-0000000000f1")
+# One that carried, asked for twice at once, and one that did not.
+FLEETS = (str(FLEET), str(FLEET), "01950000-0000-7000-8000-0000000000f2")
+
+
 def delivered(attempt: int = 1) -> ParcelDelivered:
     return ParcelDelivered(
         order_id=ORDER_ID,
@@ -160,12 +165,17 @@ def delivered(attempt: int = 1) -> ParcelDelivered:
         delivered_at=NOW,
         due_at=NOW + timedelta(minutes=30),
         late=False,
+        courier_tenant=FLEET,
     )
 
 
 def returned(attempt: int = 1) -> ParcelReturned:
     return ParcelReturned(
-        order_id=ORDER_ID, attempt=attempt, pharmacy_id=PHARMACY, reason=ReturnReason.NOT_HOME
+        order_id=ORDER_ID,
+        attempt=attempt,
+        pharmacy_id=PHARMACY,
+        reason=ReturnReason.NOT_HOME,
+        courier_tenant=FLEET,
     )
 
 

@@ -212,6 +212,7 @@ def test_the_ride_is_paid_by_the_platform_and_a_broken_promise_owed_by_it() -> N
     story.now = datetime(2026, 3, 2, tzinfo=UTC)
     story.apply(s.delivered().model_copy(update={"late": True}))
     assert (story.of(CourierPaid)[0].fen, story.of(Compensated)[0].fen) == (600, 500)
+    assert story.of(CourierPaid)[0].fleet == s.FLEET
     sums = books(story)
     assert sums[Account.PLATFORM] == -1_100
     assert (sums[Account.COURIER], sums[Account.COMPENSATION]) == (600, 500)
