@@ -86,6 +86,14 @@ class TripRow:
     cold: bool
 
 
+class Counted(NamedTuple):
+    """Packs of a product in a pharmacy, when they were counted, and their last day."""
+
+    packs: int
+    at: datetime
+    expires_on: date | None
+
+
 class FallRow(NamedTuple):
     """A tier that was left or ended on, in the order of the columns."""
 
@@ -102,7 +110,7 @@ class Plan:
 
     cities: dict[str, CityConfigured] = field(default_factory=dict)
     pharmacies: dict[UUID, Pharmacy] = field(default_factory=dict)
-    counts: dict[Pair, tuple[int, datetime, date | None]] = field(default_factory=dict)
+    counts: dict[UUID, dict[str, Counted]] = field(default_factory=dict)
     offers: list[OfferRow] = field(default_factory=list)
     offer_states: dict[UUID, tuple[str, int | None]] = field(default_factory=dict)
     packs: dict[UUID, str] = field(default_factory=dict)
@@ -116,11 +124,20 @@ class Plan:
 
     @property
     def locks(self) -> list[Pair]:
-        """Every stock row this plan writes, in the order of locking."""
+        """Every stock row that orders of this plan write, in the order of locking."""
         made = {
             (offer.made.pharmacy_id, product) for offer in self.offers for product in offer.packs
         }
-        return sorted(made | self.touched | set(self.counts), key=in_order)
+        return sorted(made | self.touched, key=in_order)
+
+    @property
+    def counted(self) -> list[Pair]:
+        """Every stock row that counts write, in the order of locking."""
+        return [
+            (pharmacy_id, product)
+            for pharmacy_id in sorted(self.counts)
+            for product in sorted(self.counts[pharmacy_id])
+        ]
 
 
 def plan_of(changes: Iterable[Change]) -> Plan:
@@ -142,11 +159,12 @@ def _add_reference(plan: Plan, change: Change) -> None:
         case PharmacyChanged() as event:
             plan.pharmacies[event.pharmacy.pharmacy_id] = event.pharmacy
         case StockCounted() as event:
+            own = plan.counts.setdefault(event.pharmacy_id, {})
             for count in event.counts:
-                pair = event.pharmacy_id, count.product_code
-                known = plan.counts.get(pair)
-                if known is None or known[1] < event.counted_at:
-                    plan.counts[pair] = count.count, event.counted_at, count.expires_on
+                known = own.get(count.product_code)
+                if known is None or known.at < event.counted_at:
+                    told = Counted(count.count, event.counted_at, count.expires_on)
+                    own[count.product_code] = told
 
 
 def _falls(change: Change) -> Iterator[FallRow]:

@@ -85,6 +85,19 @@ WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[
 ORDER BY pharmacy_id, product_code
 FOR UPDATE;
 
+-- name: hold_stock
+-- The same without a look at them; columns as text.
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM stock
+    WHERE (pharmacy_id, product_code) IN (
+        SELECT * FROM unnest($1::text::uuid[], $2::text::text[])
+    )
+    ORDER BY pharmacy_id, product_code
+    FOR UPDATE
+) AS held;
+
 -- name: put_cities
 INSERT INTO city (city, city_id, name, timezone, tiers, rules, factors)
 SELECT city, city_id, name, timezone, string_to_array(tiers, ','), rules, factors
@@ -113,16 +126,23 @@ SET tenant_id = excluded.tenant_id, city = excluded.city, body = excluded.body,
 
 -- name: put_counts
 -- What was sealed after the count, or at that very moment, is off the shelf too; an older count
--- changes nothing. The last day ends at midnight where the pharmacy stands.
+-- changes nothing. The last day ends at midnight where the pharmacy stands: its record is large, so
+-- it is read once for all of its counts. Answers where more is reserved than is there.
+WITH zone AS MATERIALIZED (
+    SELECT pharmacy_id, body ->> 'timezone' AS timezone
+    FROM pharmacy
+    WHERE pharmacy_id IN (
+        SELECT told.pharmacy_id
+        FROM unnest($1::text::uuid[], $5::text::date[]) AS told (pharmacy_id, expires_on)
+        WHERE told.expires_on IS NOT NULL
+    )
+), changed AS (
 INSERT INTO stock AS known (
     pharmacy_id, product_code, counted, counted_at, expires_at, sealed_since
 )
 SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at,
     CASE WHEN put.expires_on IS NOT NULL THEN
-        (put.expires_on + 1)::timestamp AT TIME ZONE coalesce((
-            SELECT pharmacy.body ->> 'timezone' FROM pharmacy
-            WHERE pharmacy.pharmacy_id = put.pharmacy_id
-        ), 'UTC')
+        (put.expires_on + 1)::timestamp AT TIME ZONE coalesce(zone.timezone, 'UTC')
     END,
     coalesce((
     SELECT sum(sealed.qty)
@@ -132,13 +152,20 @@ SELECT put.pharmacy_id, put.product_code, put.counted, put.counted_at,
         AND sealed.state = 'sealed'
         AND sealed.sealed_at >= put.counted_at
 ), 0)
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::date[])
+FROM unnest(
+    $1::text::uuid[], $2::text::text[], $3::text::int[], $4::text::timestamptz[], $5::text::date[]
+)
     AS put (pharmacy_id, product_code, counted, counted_at, expires_on)
+LEFT JOIN zone USING (pharmacy_id)
 ORDER BY put.pharmacy_id, put.product_code
 ON CONFLICT (pharmacy_id, product_code) DO UPDATE
 SET counted = excluded.counted, counted_at = excluded.counted_at,
     expires_at = excluded.expires_at, sealed_since = excluded.sealed_since
-WHERE known.counted_at < excluded.counted_at;
+WHERE known.counted_at < excluded.counted_at
+RETURNING pharmacy_id, product_code, counted, reserved, known.sealed_since
+)
+SELECT pharmacy_id, product_code FROM changed WHERE reserved > counted - sealed_since
+ORDER BY pharmacy_id, product_code;
 
 -- name: believe_refusals
 -- Who refuses because packs are not there has counted them: nothing is free until a later count.

@@ -34,6 +34,7 @@ from services.dispatch.domain.state import Phase, State
 from services.dispatch.foreseen import EXPECTED_FOR, Issued
 from services.dispatch.foreseen import ROWS_MAX as AHEAD_MAX
 from services.dispatch.ledger import COUNTS, Plan, in_order, plan_of
+from services.kit.columns import column
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
 from services.kit.service import Incoming, LookupContext, ProjectContext
@@ -76,9 +77,13 @@ async def project(context: ProjectContext) -> None:
     conn = context.conn
     await _put_network(conn, plan)
     await _foresee(conn, plan)
-    locks = sorted({*plan.locks, *await shortages.pairs_let_go(conn, moves)}, key=in_order)
+    locks = {*plan.locks, *await shortages.pairs_let_go(conn, moves)}
     if locks:
-        await conn.fetch(SQL["lock_stock"], *_columns(locks, 2))
+        pairs = sorted(locks.union(plan.counted), key=in_order)
+        shops = column([str(pharmacy_id) for pharmacy_id, _ in pairs])
+        await conn.execute(SQL["hold_stock"], shops, column([product for _, product in pairs]))
+    elif plan.counts:
+        await conn.execute(SQL["hold_stock"], *_shelves(plan.counts))
     await shortages.let_go(conn, moves)
     await _make_offers(conn, plan, context.now)
     await _move(conn, plan, context.now)
@@ -385,10 +390,31 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
 async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
     if not plan.counts:
         return
-    pairs = sorted(plan.counts, key=in_order)
-    rows = [(*pair, *plan.counts[pair]) for pair in pairs]
-    await conn.execute(SQL["put_counts"], *_columns(rows, 5))
-    await conn.execute(SQL["recheck_offers"], *_columns(pairs, 2), now)
+    counts = plan.counts
+    rows = [counts[shop][product] for shop in sorted(counts) for product in sorted(counts[shop])]
+    times = {at: at.isoformat() for at in {row.at for row in rows}}
+    lasts = {row.expires_on for row in rows}
+    days = {last: last.isoformat() if last else None for last in lasts}
+    over = await conn.fetch(
+        SQL["put_counts"],
+        *_shelves(counts),
+        column([str(row.packs) for row in rows]),
+        column([times[row.at] for row in rows]),
+        column([days[row.expires_on] for row in rows]),
+    )
+    if over:
+        await conn.execute(SQL["recheck_offers"], *_columns([tuple(row) for row in over], 2), now)
+
+
+def _shelves(counts: Mapping[UUID, Mapping[str, Any]]) -> tuple[str, str]:
+    """Pharmacies and products, in the order of locking."""
+    shops: list[str] = []
+    products: list[str] = []
+    for pharmacy_id in sorted(counts):
+        own = sorted(counts[pharmacy_id])
+        shops += [str(pharmacy_id)] * len(own)
+        products += own
+    return column(shops), column(products)
 
 
 async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:

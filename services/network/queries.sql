@@ -2,10 +2,12 @@
 SELECT city, timezone FROM city WHERE city = ANY($1::text[]);
 
 -- name: last_counts
-SELECT pharmacy_id, product_code, counted_at
+-- Columns as text.
+SELECT pharmacy_id, array_agg(product_code) AS products, array_agg(counted_at) AS times
 FROM stock
-JOIN unnest($1::uuid[], $2::text[]) AS asked (pharmacy_id, product_code)
-    USING (pharmacy_id, product_code);
+JOIN unnest($1::text::uuid[], $2::text::text[]) AS asked (pharmacy_id, product_code)
+    USING (pharmacy_id, product_code)
+GROUP BY pharmacy_id;
 
 -- name: put_cities
 INSERT INTO city (city, city_id, name, timezone, tiers, rules, factors)
@@ -29,7 +31,9 @@ SET city = excluded.city, body = excluded.body;
 -- name: put_counts
 INSERT INTO stock (pharmacy_id, product_code, count, counted_at, expires_on)
 SELECT pharmacy_id, product_code, count, counted_at, expires_on
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::date[])
+FROM unnest(
+    $1::text::uuid[], $2::text::text[], $3::text::int[], $4::text::timestamptz[], $5::text::date[]
+)
     AS put (pharmacy_id, product_code, count, counted_at, expires_on)
 ORDER BY pharmacy_id, product_code
 ON CONFLICT (pharmacy_id, product_code) DO UPDATE

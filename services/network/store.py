@@ -19,6 +19,7 @@ from schemas.network import (
 )
 from services.catalogue import catalogue
 from services.kit import queries
+from services.kit.columns import column
 from services.kit.db import Connection
 from services.kit.service import LookupContext, ProjectContext
 from services.network.domain import CityFound, CountsFound
@@ -108,22 +109,24 @@ async def _last_counts(
     asked: dict[UUID, set[str]] = {}
     for count in counts:
         asked.setdefault(count.pharmacy_id, set()).update(c.product_code for c in count.counts)
+    if not asked:
+        return {}
     pharmacies, codes = _columns(asked)
     last: dict[UUID, dict[str, datetime]] = {}
-    for pharmacy_id, code, at in await conn.fetch(SQL["last_counts"], pharmacies, codes):
-        last.setdefault(pharmacy_id, {})[code] = at
+    for row in await conn.fetch(SQL["last_counts"], pharmacies, codes):
+        last[row["pharmacy_id"]] = dict(zip(row["products"], row["times"], strict=True))
     return last
 
 
-def _columns(products: Mapping[UUID, Iterable[str]]) -> tuple[list[UUID], list[str]]:
+def _columns(products: Mapping[UUID, Iterable[str]]) -> tuple[str, str]:
     """Pairs in the order of the keys. A batch has tens of thousands: comparing two ids is slow."""
-    pharmacies: list[UUID] = []
+    pharmacies: list[str] = []
     codes: list[str] = []
     for pharmacy_id in sorted(products):
         own = sorted(products[pharmacy_id])
-        pharmacies += [pharmacy_id] * len(own)
+        pharmacies += [str(pharmacy_id)] * len(own)
         codes += own
-    return pharmacies, codes
+    return column(pharmacies), column(codes)
 
 
 async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> None:
@@ -157,13 +160,14 @@ async def _put_counts(conn: Connection, counted: Sequence[StockCounted]) -> None
             known = own.get(count.product_code)
             if known is None or known[1] < event.counted_at:
                 own[count.product_code] = count.count, event.counted_at, count.expires_on
-    pharmacies, codes = _columns(latest)
-    rows = [latest[pharmacy][code] for pharmacy, code in zip(pharmacies, codes, strict=True)]
+    rows = [latest[shop][code] for shop in sorted(latest) for code in sorted(latest[shop])]
+    times = {at: at.isoformat() for at in {at for _, at, _ in rows}}
+    lasts = {last for _, _, last in rows}
+    days = {last: last.isoformat() if last else None for last in lasts}
     await conn.execute(
         SQL["put_counts"],
-        pharmacies,
-        codes,
-        [count for count, _, _ in rows],
-        [at for _, at, _ in rows],
-        [last for _, _, last in rows],
+        *_columns(latest),
+        column([str(count) for count, _, _ in rows]),
+        column([times[at] for _, at, _ in rows]),
+        column([days[last] for _, _, last in rows]),
     )

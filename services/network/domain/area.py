@@ -1,5 +1,6 @@
 """Service areas: a polygon as given, or a circle turned into one. Pure geometry, WGS-84."""
 
+import re
 from math import cos, isfinite, pi, radians, sin
 
 import numpy as np
@@ -67,9 +68,18 @@ def _reach_m(point: tuple[float, float], lat: float, lon: float) -> float:
 def _check_shape(ring: Ring, lat: float) -> None:
     polygon = shapely.Polygon(local_m(np.array(ring), lat, ring[0][0]))
     if not shapely.is_valid(polygon):
-        raise BadArea(f"the ring is not simple: {shapely.is_valid_reason(polygon)}")
+        raise BadArea(not_simple(ring))
     if polygon.area < MIN_AREA_M2:
         raise BadArea("the area is smaller than a hectare")
+
+
+def not_simple(ring: Ring) -> str:
+    """Why a ring encloses no area, and where in degrees, as whoever drew it would look for it."""
+    reason = shapely.is_valid_reason(shapely.Polygon(ring))
+    if (found := re.fullmatch(r"(.*)\[(\S+) (\S+)\]", reason)) is not None:
+        lon, lat = (round(float(number), 5) for number in found.groups()[1:])
+        reason = f"{found[1]} at lon {lon}, lat {lat}"
+    return f"the ring is not simple: {reason}"
 
 
 def local_m(lon_lat: np.ndarray, lat: float, lon: float) -> np.ndarray:

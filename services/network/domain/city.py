@@ -18,7 +18,7 @@ from schemas.network import (
     TierRule,
 )
 from schemas.values import Tier
-from services.network.domain.area import MAX_ABS_LAT, MAX_POINTS, Ring
+from services.network.domain.area import MAX_ABS_LAT, MAX_POINTS, Ring, not_simple
 from services.network.domain.checks import MAX_HOLIDAYS, Flaw, week_flaws
 
 # China keeps one time from 73 to 135 degrees east: no place is further from its zone's middle.
@@ -195,7 +195,7 @@ def ring_fault(ring: Ring, zone: ZoneInfo) -> str:
         return "the last point must be the first again"
     polygon = shapely.Polygon(ring)
     if not shapely.is_valid(polygon):
-        return f"the ring is not simple: {shapely.is_valid_reason(polygon)}"
+        return not_simple(ring)
     west, south, east, north = polygon.bounds
     if max(east - west, north - south) > SPAN_MAX_DEGREES:
         return f"the area spans more than {SPAN_MAX_DEGREES:.0f} degrees"
