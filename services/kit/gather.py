@@ -77,7 +77,7 @@ class Gathered(Generic[T, R]):
     """Hands batches to `apply`, which gives a result for each item or raises for all of them.
 
     An item waits `first_s` for others when nothing is under way, 15 ms behind batches that are,
-    and 30 ms while many come.
+    and 30 ms while many come; then also up to `behind_s` for the batches under way to end.
     """
 
     def __init__(
@@ -85,9 +85,11 @@ class Gathered(Generic[T, R]):
         apply: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
         waiting_max: int,
         first_s: float = FIRST_S,
+        behind_s: float = 0.0,
     ) -> None:
         self._apply = apply
         self._first_s = first_s
+        self._behind_s = behind_s
         self._waiting_max = waiting_max
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -108,9 +110,11 @@ class Gathered(Generic[T, R]):
             return
         self._gathering = True
         wait_s = FURTHER_S if self._running else self._first_s
+        behind: frozenset[asyncio.Task[None]] = frozenset()
         if self._flow.busy:
             wait_s = SHORT_S if SHORTAGE.is_felt else BUSY_S
-        task = asyncio.create_task(self._batch(wait_s))
+            behind = frozenset(self._running)
+        task = asyncio.create_task(self._batch(wait_s, behind))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -119,9 +123,12 @@ class Gathered(Generic[T, R]):
         if self._waiting:
             self._begin()
 
-    async def _batch(self, wait_s: float) -> None:
+    async def _batch(self, wait_s: float, behind: frozenset[asyncio.Task[None]]) -> None:
         if wait_s:
             await asyncio.sleep(wait_s)
+        if behind and self._behind_s:
+            # One large batch costs less than two small ones beside each other.
+            await asyncio.wait(behind, timeout=self._behind_s)
         self._gathering = False
         size = min(len(self._waiting), SIZE_MAX)
         batch = [self._waiting.popleft() for _ in range(size)]

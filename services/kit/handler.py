@@ -47,6 +47,8 @@ BACKOFF_S_MAX = 5.0
 COMMAND_TRIES = 4
 # More than there are calls under way.
 ANSWERS_MAX = 1000
+# Where many answers come, a batch waits so long for the one before it, should that hang on a lock.
+BEHIND_S = 0.25
 # What falls due later is found by looking, which costs less than being told of every deadline.
 SOON = timedelta(seconds=0.5)
 
@@ -119,7 +121,7 @@ class Shell:
         self.decoder = Decoder(service, tenants)
         self.flood = Flood()
         self._answers: Gathered[Incoming, None] = Gathered(
-            self._take_answers, ANSWERS_MAX, first_s=0.0
+            self._take_answers, ANSWERS_MAX, first_s=0.0, behind_s=BEHIND_S
         )
 
     async def records(self, batch: Sequence[Record]) -> None:

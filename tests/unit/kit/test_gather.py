@@ -59,6 +59,23 @@ async def test_one_that_hangs_does_not_hold_up_the_next() -> None:
     assert work.batches[-1] == [AT_ONCE, AT_ONCE + 1, AT_ONCE + 2]
 
 
+@pytest.mark.parametrize(("behind_s", "begun"), [(5.0, 1), (0.02, 2)])
+async def test_where_many_come_a_batch_waits_for_the_one_before_but_not_for_ever(
+    behind_s: float, begun: int
+) -> None:
+    work = Work()
+    work.go.clear()
+    gathered: Gathered[int, int] = Gathered(work, 1000, behind_s=behind_s)
+    puts = [asyncio.create_task(gathered.put(100 + n)) for n in range(100)]
+    await asyncio.sleep(0.02)
+    puts.append(asyncio.create_task(gathered.put(7)))
+    await asyncio.sleep(0.15)
+    assert len(work.batches) == begun
+    work.go.set()
+    assert (await asyncio.gather(*puts))[-1] == 14
+    assert work.batches[-1] == [7]
+
+
 async def test_a_failure_is_told_to_all_of_its_batch_and_to_no_other() -> None:
     gathered: Gathered[int, int] = Gathered(Work(), 1000)
     told = await asyncio.gather(gathered.put(13), gathered.put(1), return_exceptions=True)
