@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.claim import shell
 from bench.claim.quotes import measure
 from bench.claim.road import rates, steady
@@ -14,7 +16,9 @@ from services.commands.files import tell
 from services.sandbox.machine import machine, versions
 
 QUOTES, ROUNDS = 5_000, 7
-CLAIMS, SHELL_CLAIMS, AT_ONCE = 1_500, 600, 24
+CLAIMS, AT_ONCE = 1_500, 24
+# So many are open at the rate and latency below; a worker's loop is uvloop's.
+SHELL_CLAIMS, SHELL_AT_ONCE = 1_000, 96
 PER_S, SECONDS, LATENCY_MS = 100.0, 15.0, 80.0
 
 
@@ -26,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--only", choices=("quotes", "http", "shell"), help="one of the three")
     parser.add_argument("--claims", type=int, default=CLAIMS, help="a round over HTTP")
     parser.add_argument("--shell-claims", type=int, default=SHELL_CLAIMS, help="on PostgreSQL")
+    parser.add_argument("--shell-at-once", type=int, default=SHELL_AT_ONCE, help="open claims")
     parser.add_argument("--rate", type=float, default=PER_S, help="claims a second that come")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of that rate")
     options = parser.parse_args(list(argv))
@@ -38,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
         told["price_and_settle"] = asyncio.run(rates(options.claims, AT_ONCE))
         told["slow_payer"] = asyncio.run(steady(*steadily))
     if options.only in (None, "shell"):
-        told["whole_shell"] = asyncio.run(shell.measure(options.shell_claims, AT_ONCE, *steadily))
+        at_once = options.shell_at_once
+        told["whole_shell"] = uvloop.run(shell.measure(options.shell_claims, at_once, *steadily))
     about = {"load": round(load, 1), "versions": versions(), "machine": machine()}
     tell(told | about, options.report)
     failed = told.get("slow_payer", {}).get("failed")

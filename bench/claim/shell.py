@@ -2,8 +2,8 @@
 
 Each claim is approved, assigned and sealed by facts as Kafka brings them, a batch a transaction,
 and ends with its settlement: inbox, state, ledger, slip, invoice, audit and outbox are written, its
-five calls are leased, made and answered by the one loop that a worker has. Only the broker is not
-there: the facts are handed in, and what goes out stays in the outbox.
+five calls are leased, made and answered on the one event loop that a worker has. Only the broker is
+not there: the facts are handed in, and what goes out stays in the outbox.
 """
 
 import asyncio
@@ -29,14 +29,16 @@ from schemas.values import Order, Purpose, Voucher
 from services.catalogue import products
 from services.claim.app import SERVICE
 from services.claim.ports import callers
-from services.kit.calls import Calls
+from services.kit.collector import keep_for_good
 from services.kit.config import Settings
 from services.kit.db import create_pool
+from services.kit.gather import SHORTAGE
 from services.kit.handler import Shell
 from services.kit.health import Health
 from services.kit.ids import new_id
 from services.kit.service import ProjectContext
 from services.kit.spec import next_record
+from services.kit.stream import LINGER_BUSY_S
 from services.kit.tenants import Tenants
 from services.kit.vault import Vault
 from services.local.instance import Instance
@@ -81,9 +83,10 @@ class Road:
                         pass
 
     async def run(self) -> None:
-        """Hands over whatever has come, one batch after the other."""
+        """Hands over whatever has come, one batch after the other, as the reader of a topic."""
         while True:
             facts = [await self.told.get()]
+            await SHORTAGE.sleep(LINGER_BUSY_S)
             while len(facts) < BATCH_MAX and not self.told.empty():
                 facts.append(self.told.get_nowait())
             now = datetime.now(UTC)
@@ -118,6 +121,8 @@ async def _fast(instance: Instance, claims: int, at_once: int) -> dict[str, Any]
             for number in range(WARM):
                 await clients.claim(number)
         orders = await _orders(instance, road, claims)
+        # As a worker does when it is ready.
+        keep_for_good()
 
         async def one(number: int) -> None:
             await road.claim(orders[number], number)
@@ -211,8 +216,8 @@ async def _road(instance: Instance, clients: Clients) -> AsyncIterator[Road]:
         calls = callers(settings, vault, pool)
         for call in calls.values():
             stack.push_async_callback(call.close)
-        loop = Calls(pool, calls, shell.answer, shell.wakes.calls)
-        tasks = [asyncio.create_task(work) for work in (loop.run(), road.run())]
+        running = shell.calling(calls).run(), road.run()
+        tasks = [asyncio.create_task(work) for work in running]
         stack.push_async_callback(_cancel, tasks)
         yield road
 
