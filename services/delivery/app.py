@@ -1,6 +1,6 @@
 """The service: its domain and its ledger of codes."""
 
-from services.delivery import domain, store
+from services.delivery import domain, ports, store
 from services.kit.service import Service
 
 SERVICE = Service(
@@ -11,4 +11,6 @@ SERVICE = Service(
     evolve=domain.evolve,
     lookup=store.lookup,
     project=store.project,
+    callers=ports.callers,
+    extras=ports.open_fleets,
 )

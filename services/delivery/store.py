@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from schemas.claim import ClaimDeclined, ClaimSettled, OrderClosed
-from schemas.delivery import GiveBack, ParcelSealed, ReturnParcel, SealParcel
+from schemas.delivery import ConfirmOrder, GiveBack, ParcelSealed, ReturnParcel, SealParcel
 from services.delivery.domain.codes import CodeState, KnownCode, well_formed
 from services.delivery.domain.couriers import ready_at
+from services.delivery.domain.fleets import FleetsFound
 from services.delivery.domain.state import Attempt, State, Step
 from services.kit import telemetry
 from services.kit.decision import TimerFired
@@ -31,20 +32,24 @@ class CodeTaken(Exception):
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """What is known of every scanned code, under lock; a code of two scans goes to the first."""
+    """Fleets to be told of a confirmation, and the scanned codes under lock.
+
+    A code of two scans goes to the first.
+    """
+    called = _fleets_found(context)
     seals = [item for item in context.messages if isinstance(item.message, SealParcel)]
     scanned = {item.id: _codes(item.message) for item in seals}
     wanted = sorted(set().union(*scanned.values()))
     orders = [item.key for item in context.messages if _moves_codes(item, context.states)]
     if not wanted and not orders:
-        return {}
+        return called
     if wanted:
         await context.conn.execute(QUERIES["hold_codes"], wanted)
     rows = await context.conn.fetch(QUERIES["lock_codes"], wanted, orders)
     taken = {row["code"]: row for row in rows if row["order_id"] is not None}
     known = {code: KnownCode(CodeState(row["state"]), row["since"]) for code, row in taken.items()}
     first: dict[str, UUID] = {}
-    found: dict[UUID, Mapping[str, KnownCode]] = {}
+    found: dict[UUID, Any] = dict(called)
     for item in seals:
         codes = scanned[item.id]
         for code in codes:
@@ -57,6 +62,13 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
         found[item.id] = contested | {code: known[code] for code in codes if code in known}
         _tell_resale(item, [code for code in codes if code in taken], taken)
     return found
+
+
+def _fleets_found(context: LookupContext) -> dict[UUID, FleetsFound]:
+    if not context.extras:
+        return {}
+    found = FleetsFound(context.extras)
+    return {item.id: found for item in context.messages if isinstance(item.message, ConfirmOrder)}
 
 
 def _codes(message: Any) -> set[str]:

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from schemas import claim, delivery, dispatch
-from services.delivery.domain import desk, ride, road
+from services.delivery.domain import desk, fleets, ride, road
 from services.delivery.domain.state import State, evolve, initial
-from services.kit.decision import Decision, Facts, Message, TimerFired, invalid
+from services.kit.decision import CallAnswered, Decision, Facts, Message, TimerFired, invalid
 
 __all__ = ["HANDLERS", "State", "decide", "evolve", "initial"]
 
@@ -20,7 +20,8 @@ def decide(state: State, message: Message, now: datetime, facts: Facts) -> Decis
     handler = HANDLERS.get(type(message))
     if handler is None:
         return invalid("unknown_message", f"delivery does not act on {type(message).__name__}")
-    return road.told_in_time(state, handler(state, message, now, facts), now, facts)
+    decision = road.told_in_time(state, handler(state, message, now, facts), now, facts)
+    return fleets.told(state, decision, facts)
 
 
 HANDLERS: dict[type[Any], Callable[[State, Any, datetime, Facts], Decision]] = {
@@ -31,6 +32,7 @@ HANDLERS: dict[type[Any], Callable[[State, Any, datetime, Facts], Decision]] = {
     claim.ClaimDeclined: road.declined,
     claim.OrderClosed: road.closed,
     TimerFired: road.fired,
+    CallAnswered: fleets.answered,
     delivery.ConfirmOrder: desk.confirm,
     delivery.SealParcel: desk.seal,
     delivery.GiveBack: desk.give_back,

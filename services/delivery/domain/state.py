@@ -104,6 +104,7 @@ class Attempt(_Part):
     return_reason: ReturnReason | None = None
     failed_reason: GiveBackReason | None = None
     marked: CancelCause | None = None
+    fleets: tuple[TenantId, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -169,6 +170,13 @@ class AttemptPriced(Note):
     attempt: int
 
 
+class FleetsCalled(Note):
+    """Outside fleets are told of the parcel; each that does not carry it hears so too."""
+
+    attempt: int
+    fleets: tuple[TenantId, ...]
+
+
 class LetGo(Note):
     """Claim declined: nothing goes on."""
 
@@ -209,6 +217,10 @@ def _reviewed(state: State, event: PharmacyReviewed) -> State:
     return _changed(state, step=Step.CONFIRMED, pharmacist=event.pharmacist)
 
 
+def _fleets_called(state: State, event: FleetsCalled) -> State:
+    return _changed(state, fleets=event.fleets)
+
+
 def _sealed(state: State, event: ParcelSealed) -> State:
     scans = digest(event.lines)
     return _changed(state, step=Step.SEALED, seal=event.seal, scans_sha256=scans)
@@ -219,7 +231,14 @@ def _released(state: State, event: ParcelReleased) -> State:
 
 
 def _courier(state: State, event: CourierAssigned) -> State:
-    return _changed(state, courier_ref=event.courier_ref, courier_tenant=event.courier_tenant)
+    last = state.last
+    theirs = tuple(f for f in last.fleets if f == event.courier_tenant) if last else ()
+    return _changed(
+        state,
+        courier_ref=event.courier_ref,
+        courier_tenant=event.courier_tenant,
+        fleets=theirs,
+    )
 
 
 def _picked_up(state: State, event: ParcelPickedUp) -> State:
@@ -279,6 +298,7 @@ _EVOLVE: dict[type[Event] | type[Note], Callable[[State, Any], State]] = {
     DeliveryCancelled: _cancelled,
     PromiseBroken: _broken,
     CancelAnswered: _answered,
+    FleetsCalled: _fleets_called,
     LetGo: _let_go,
     Closed: _closed,
 }

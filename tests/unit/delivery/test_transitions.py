@@ -2,7 +2,7 @@
 
 from schemas.message import Event
 from services.delivery import domain
-from services.kit.decision import Message, Verdict
+from services.kit.decision import CallAnswered, CallOutcome, Message, Verdict
 from services.kit.spec import NOW
 from tests.unit.delivery.story import (
     STATES,
@@ -89,6 +89,10 @@ ROWS: dict[str, tuple[Message, str]] = {
     "seal timer": (timer("seal"), "S S S A A S S S S S S S S S S"),
     "pick-up timer": (timer("pick_up"), "S S S S S S A S S S S S S S S"),
     "promise timer": (timer("promise"), "S A A A A A A A S S S S S S S"),
+    "fleet answers": (
+        CallAnswered("fleet_job", "1:fleet", CallOutcome.UNKNOWN, {}),
+        "S S S S S S S S S S S S S S S",
+    ),
 }
 
 
