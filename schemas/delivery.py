@@ -72,6 +72,7 @@ class PharmacyReviewed(OrderEvent):
     """The dispensing pharmacy's own pharmacist confirmed; from here a cancellation is too late."""
 
     TYPE: ClassVar[str] = "delivery.PharmacyReviewed"
+    VERSION: ClassVar[int] = 2
 
     attempt: int = Field(ge=1)
     pharmacy_id: PharmacyId
@@ -85,6 +86,9 @@ class PharmacyReviewed(OrderEvent):
     destination: GeoPoint = Field(description="rounded to 100 m")
     cold_chain: bool
     token_sha256: str = Field(default="", description="hash of the fencing token it was done with")
+    not_before: Instant | None = Field(
+        default=None, description="start of the time agreed with the patient"
+    )
 
 
 class ParcelSealed(OrderEvent):
@@ -170,6 +174,7 @@ class PromiseBroken(OrderEvent):
     """The promised time passed after assignment; `stage` is the one to blame."""
 
     TYPE: ClassVar[str] = "delivery.PromiseBroken"
+    VERSION: ClassVar[int] = 2
 
     attempt: int = Field(ge=1)
     tier: Tier

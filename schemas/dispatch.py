@@ -20,6 +20,7 @@ from schemas.values import (
     LinePrice,
     Order,
     OrderId,
+    OrderTier,
     PharmacyId,
     ProductCode,
     Stage,
@@ -60,7 +61,7 @@ class PromiseMade(OrderEvent):
 
     TYPE: ClassVar[str] = "dispatch.PromiseMade"
 
-    tier: Tier
+    tier: OrderTier
     authorised_at: Instant
     due_at: Instant
 
@@ -69,19 +70,23 @@ class PromiseChanged(OrderEvent):
     """A tier fell back before its deadline, with reason and evidence."""
 
     TYPE: ClassVar[str] = "dispatch.PromiseChanged"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     tier_from: Tier
     tier_to: Tier
     due_at: Instant
     reason: GateCode
     evidence: tuple[GateCount, ...] = ()
+    not_before: Instant | None = Field(
+        default=None, description="start of the time agreed with the patient; `due_at` is its end"
+    )
 
 
 class PromiseBroken(OrderEvent):
     """The promised time passed before a pharmacy was assigned."""
 
     TYPE: ClassVar[str] = "dispatch.PromiseBroken"
+    VERSION: ClassVar[int] = 2
 
     tier: Tier
     due_at: Instant
@@ -93,7 +98,7 @@ class OfferMade(OrderEvent):
     """An offer to one pharmacy; stock and slot are reserved until `expires_at`."""
 
     TYPE: ClassVar[str] = "dispatch.OfferMade"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     offer_id: UUID
     offer_number: int = Field(ge=1, description="strictly rising per order")
@@ -106,6 +111,9 @@ class OfferMade(OrderEvent):
     expires_at: Instant
     due_at: Instant
     considered: tuple[GateCount, ...] = ()
+    not_before: Instant | None = Field(
+        default=None, description="start of the time agreed with the patient"
+    )
 
 
 class OfferDeclined(OrderEvent):
@@ -145,6 +153,7 @@ class PharmacyAssigned(OrderEvent):
     """The accepted pharmacy of this attempt; the promise clock passes to delivery."""
 
     TYPE: ClassVar[str] = "dispatch.PharmacyAssigned"
+    VERSION: ClassVar[int] = 2
 
     attempt: int = Field(ge=1)
     offer_id: UUID
@@ -158,6 +167,9 @@ class PharmacyAssigned(OrderEvent):
     order: Order
     basis: Basis
     share_max_fen: Fen
+    not_before: Instant | None = Field(
+        default=None, description="start of the time agreed with the patient"
+    )
 
 
 class DispatchExhausted(OrderEvent):

@@ -82,7 +82,10 @@ class TierRule(Value):
 
     tier: Tier
     minutes: int | None = Field(
-        default=None, ge=10, le=1440, description="to the door, for `emergency` alone"
+        default=None,
+        ge=10,
+        le=1440,
+        description="to the door for `emergency`, between start and end for `scheduled`",
     )
     hours: tuple[Opening, ...] = Field(
         default=(), description="weekly local times of the order; empty: always. Holidays: Sunday"
@@ -199,6 +202,7 @@ class CityConfigured(Event):
     """A city and the tiers offered in it."""
 
     TYPE: ClassVar[str] = "network.CityConfigured"
+    VERSION: ClassVar[int] = 2
 
     city_id: UUID
     city: CityCode

@@ -22,10 +22,17 @@ MODELS: dict[tuple[str, int], Model] = {(model.TYPE, model.VERSION): model for m
 
 # (type, old version) -> function from the old body to the next version's body.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
-    # The second versions know one gate more, so what was written before is read as it stands.
+    # Each knows one gate or two tiers more, so what was written before is read as it stands.
     ("dispatch.PromiseChanged", 1): dict,
+    ("dispatch.PromiseChanged", 2): dict,
     ("dispatch.OfferMade", 1): dict,
+    ("dispatch.OfferMade", 2): dict,
     ("dispatch.DispatchExhausted", 1): dict,
+    ("dispatch.PromiseBroken", 1): dict,
+    ("dispatch.PharmacyAssigned", 1): dict,
+    ("delivery.PharmacyReviewed", 1): dict,
+    ("delivery.PromiseBroken", 1): dict,
+    ("network.CityConfigured", 1): dict,
 }
 
 

@@ -14,9 +14,9 @@ from schemas.values import (
     Instant,
     Order,
     OrderId,
+    OrderTier,
     Reason,
     TenantId,
-    Tier,
     Value,
 )
 
@@ -94,7 +94,7 @@ class ReviewDelayed(OrderEvent):
     TYPE: ClassVar[str] = "review.ReviewDelayed"
 
     city: CityCode
-    tier: Tier
+    tier: OrderTier
     since: Instant = Field(description="it lies at the desk since then")
     decide_by: Instant
     promise_at: Instant

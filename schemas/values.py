@@ -6,7 +6,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 
 T = TypeVar("T")
 
@@ -107,12 +115,31 @@ class GeoPoint(Value):
 
 
 class Tier(StrEnum):
-    """Service level: minutes from authorisation to the door, or the last resort."""
+    """Service level: minutes to the door, then the whole city, then an appointment."""
 
     MIN_30 = "30"
     MIN_60 = "60"
     EMERGENCY = "emergency"
     CITYWIDE = "citywide"
+    SCHEDULED = "scheduled"
+
+
+# Agreed with the patient when nobody can deliver on the clock; nobody orders them.
+AGREED_TIERS = (Tier.SCHEDULED,)
+CLOCK_TIERS = tuple(tier for tier in Tier if tier not in AGREED_TIERS)
+
+
+def _on_the_clock(tier: Tier) -> Tier:
+    if tier in AGREED_TIERS:
+        raise ValueError(f"{tier} is agreed with the patient, not ordered")
+    return tier
+
+
+OrderTier = Annotated[
+    Tier,
+    AfterValidator(_on_the_clock),
+    WithJsonSchema({"enum": [tier.value for tier in CLOCK_TIERS], "type": "string"}),
+]
 
 
 class Outcome(StrEnum):
@@ -217,7 +244,7 @@ class Order(Value):
     order_number: str
     hospital_id: TenantId
     city: CityCode
-    tier: Tier
+    tier: OrderTier
     point: GeoPoint = Field(description="rounded to 100 m")
     insured: bool
     payer_area: CityCode

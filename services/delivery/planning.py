@@ -14,13 +14,15 @@ from schemas.datum import GCJ_02, to_wgs84
 from schemas.values import CityCode, GeoPoint
 from services.delivery.domain.couriers import (
     METRES_A_SECOND,
+    PICK_UP,
     Bundle,
     Courier,
     Plan,
     Waiting,
     plan,
+    travel,
 )
-from services.delivery.domain.state import State
+from services.delivery.domain.state import Attempt, Parcel, State
 from services.delivery.store import QUERIES
 from services.kit import clock
 from services.kit.db import Connection
@@ -85,10 +87,18 @@ def _waiting(state: State, row: Any) -> Waiting | None:
         pharmacy_id=attempt.pharmacy_id,
         pharmacy=attempt.pharmacy_point,
         door=parcel.destination,
-        ready_at=row["ready_at"],
+        ready_at=fetched_at(row["ready_at"], attempt, parcel),
         due_at=attempt.due_at,
         cold=parcel.cold_chain,
     )
+
+
+def fetched_at(ready_at: datetime, attempt: Attempt, parcel: Parcel) -> datetime:
+    """When it is packed, and not so early that the courier is there before an agreed time."""
+    if attempt.not_before is None:
+        return ready_at
+    ride = travel(attempt.pharmacy_point, parcel.destination) + PICK_UP
+    return max(ready_at, attempt.not_before - ride)
 
 
 def _told(found: Plan) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def _attempt(state: State, attempt: Attempt, parcel: Parcel) -> dict[str, Any]:
         "state": attempt.step.value,
         "tier": attempt.tier.value,
         "due_at": attempt.due_at.isoformat(),
+        "not_before": attempt.not_before.isoformat() if attempt.not_before else None,
         "promise_broken": state.broken(attempt.due_at),
         "pharmacy_id": str(attempt.pharmacy_id),
         "pharmacist": attempt.pharmacist or None,

@@ -34,6 +34,7 @@ from services.dispatch.domain.state import Phase, State
 from services.dispatch.foreseen import EXPECTED_FOR, Issued
 from services.dispatch.foreseen import ROWS_MAX as AHEAD_MAX
 from services.dispatch.ledger import COUNTS, Plan, in_order, plan_of
+from services.dispatch.terms import with_terms
 from services.kit.columns import column
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
@@ -152,7 +153,15 @@ async def _match_city(
     since = [required(state)[1] for state in states.values()]
     orders = await pressure.bounded(context.conn, city, free, since)
     packs = own[orders[0].order_id] if own else {}
-    return await match_city(context.conn, desk, city, orders, context.now, packs)
+    found = await match_city(context.conn, desk, city, orders, context.now, packs)
+    if all(one.match.choice is not None or waits(one.match) for one in found.values()):
+        return found
+
+    async def read(pairs: set[Pair]) -> dict[Pair, int]:
+        return await free_packs(context.conn, "read_stock", pairs)
+
+    index = await desk.indexes.of(context.conn, city)
+    return await with_terms(read, index, known, orders, states, found, context.now)
 
 
 def _wanted(state: State, city: City, now: datetime) -> Wanted:

@@ -45,6 +45,7 @@ def _reviewed(parcel: Parcel, attempt: Attempt, command: ConfirmOrder) -> Pharma
         destination=parcel.destination,
         cold_chain=parcel.cold_chain,
         token_sha256=_shown(command),
+        not_before=attempt.not_before,
     )
 
 

@@ -55,6 +55,7 @@ def _attempt(event: dispatch.PharmacyAssigned) -> Attempt:
         token_sha256=event.token_sha256,
         tier=event.tier,
         due_at=event.due_at,
+        not_before=event.not_before,
     )
 
 

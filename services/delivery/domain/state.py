@@ -92,6 +92,7 @@ class Attempt(_Part):
     token_sha256: str
     tier: Tier
     due_at: Instant
+    not_before: Instant | None = None
     step: Step = Step.ASSIGNED
     priced: bool = False
     pharmacist: str = ""

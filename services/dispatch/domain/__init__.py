@@ -9,7 +9,7 @@ from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
 from schemas.network import CityConfigured, PharmacyChanged, StockCounted
 from schemas.prescription import PrescriptionIssued
-from services.dispatch.domain import asks, matching, offers, pressure, road, shortage
+from services.dispatch.domain import asks, matching, offers, pressure, road, shortage, tiers
 from services.dispatch.domain.state import State, evolve, initial
 from services.kit.decision import (
     ASK_TIMER,
@@ -63,7 +63,7 @@ HANDLERS: dict[type[Message], Handler] = {
 TIMERS: dict[str, Handler] = {
     matching.MATCH: matching.match_fired,
     matching.OFFER: offers.offer_fired,
-    matching.PROMISE: matching.promise_fired,
+    tiers.PROMISE: matching.promise_fired,
     matching.RECHECK: matching.recheck_fired,
     ASK_TIMER: asks.ask_fired,
     shortage.LOOK: shortage.look_fired,

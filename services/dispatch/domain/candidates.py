@@ -345,7 +345,7 @@ class Finder:
         """Gate 1: the service area, or what the tier reaches beyond it."""
         if rung.tier is Tier.MIN_30:
             return held if rung.reach_m is None else held[distance[held] <= rung.reach_m]
-        if rung.tier is Tier.CITYWIDE:
+        if rung.tier in promise.ANYWHERE:
             return np.arange(len(distance))
         mask = distance <= NEAR_M
         mask[held] = True

@@ -16,7 +16,7 @@ import shapely
 
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint
-from services.dispatch.domain.hours import Schedule, duty_of, open_span, schedule_of
+from services.dispatch.domain.hours import Schedule, duty_of, next_opening, open_span, schedule_of
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.intp]
@@ -197,6 +197,10 @@ class CityIndex:
         """Unix time until which a licensed pharmacist is there, -inf where none is."""
         return self._hours.ends(now)[self._duty]
 
+    def openings(self, now: datetime) -> list[datetime]:
+        """When pharmacies of the city next open or get a pharmacist, each moment once."""
+        return self._hours.openings(now)
+
     def licensed(self, controlled: frozenset[str]) -> Mask:
         """Who may dispense drugs of all these classes of control."""
         if not controlled:
@@ -315,6 +319,10 @@ class _Hours:
             self._ends[number], self._until[number] = open_span(self._all[number], now)
             self._from[number] = at
         return self._ends
+
+    def openings(self, now: datetime) -> list[datetime]:
+        """The next of each schedule, in their order."""
+        return sorted({at for one in self._all if (at := next_opening(one, now)) is not None})
 
 
 def _spread(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -10,21 +10,25 @@ from zoneinfo import ZoneInfo
 import shapely
 
 from schemas.network import CityFactor, CityRules, Opening, StaffRule, TierRule
-from schemas.values import GeoPoint, Tier
+from schemas.values import AGREED_TIERS, CLOCK_TIERS, GeoPoint, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.eta import Trip
 from services.dispatch.domain.hours import LAST_MINUTE, week_of
 
-EVERY_TIER = frozenset(Tier)
+# What nobody orders is offered where a pack says so.
+EVERY_TIER = frozenset(CLOCK_TIERS)
 SUNDAY = 6
 HOURS_A_DAY = 24
+# Between start and end of an appointment, until a pack says otherwise.
+APPOINTMENT_MINUTES = 120
+DAYS_AHEAD = 3
 # Of riding alone, before parking and stairs; a start value until a pack says better.
 SPEED_KM_H = 18.0
 
 
 @dataclass(frozen=True)
 class City:
-    """One city as dispatch must know it; what nobody said is allowed."""
+    """One city as dispatch must know it; of the tiers on the clock what nobody said is allowed."""
 
     timezone: str = "Asia/Shanghai"
     tiers: frozenset[Tier] = EVERY_TIER
@@ -36,7 +40,26 @@ class City:
         if not self._serves(point):
             return frozenset()
         without = {tier for factor in self.in_force(at) for tier in factor.not_offered}
-        return frozenset(tier for tier in self.tiers - without if self._open(tier, at))
+        clock = self.tiers - without - set(AGREED_TIERS)
+        return frozenset(tier for tier in clock if self._open(tier, at))
+
+    def agrees(self, tier: Tier, point: GeoPoint) -> bool:
+        """Whether it may be put to a patient who lives there."""
+        return tier in self.tiers and self._serves(point)
+
+    def next_start(self, tier: Tier, at: datetime) -> datetime | None:
+        """The first moment from then on that lies within the tier's hours."""
+        rule = self._rules.get(tier)
+        if rule is None or not rule.hours or self._on(rule.hours, at):
+            return at
+        week, local = week_of(rule.hours), at.astimezone(self._zone)
+        for days in range(DAYS_AHEAD):
+            day = local + timedelta(days=days)
+            for opens, _ in week[self._weekday(day)]:
+                start = datetime.combine(day.date(), opens, self._zone)
+                if start > local:
+                    return start.astimezone(UTC)
+        return None
 
     def in_force(self, at: datetime) -> tuple[CityFactor, ...]:
         """What the pack planned and operations said of this moment."""
@@ -72,7 +95,7 @@ class City:
         rule = self._rules.get(tier)
         if rule is not None and rule.minutes is not None:
             return rule.minutes
-        return promise.MINUTES[tier]
+        return APPOINTMENT_MINUTES if tier is Tier.SCHEDULED else promise.MINUTES[tier]
 
     def due(self, tier: Tier, authorised_at: datetime) -> datetime:
         """When the parcel must be at the door."""

@@ -7,6 +7,7 @@ from services.dispatch.domain.candidates import Match
 from services.dispatch.domain.choose import Why
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.parallel import Beside
+from services.dispatch.domain.state import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Matched:
     beside: Beside | None = None
     # So many orders in review or claim the tick reckoned with.
     foreseen: int = 0
+    # Where nobody can deliver on the clock: what may be put to the patient, the best first.
+    terms: tuple[Terms, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

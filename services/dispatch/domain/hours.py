@@ -77,6 +77,16 @@ def open_span(schedule: Schedule, now: datetime) -> tuple[float, float]:
     return end.timestamp(), min(changes, end).timestamp()
 
 
+def next_opening(schedule: Schedule, now: datetime) -> datetime | None:
+    """When it next opens after this moment, a day ahead at most; midnight within is none."""
+    closed = None
+    for opens, closes in _intervals(schedule, now):
+        if opens > now and opens != closed:
+            return opens
+        closed = closes
+    return None
+
+
 def _intervals(schedule: Schedule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Openings as instants, ascending, from yesterday until the horizon is passed."""
     zone = ZoneInfo(schedule.timezone)

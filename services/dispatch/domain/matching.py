@@ -1,11 +1,13 @@
 """A due match becomes an offer, a fall of the tier, another try later, or the end."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from schemas.claim import Basis
 from schemas.dispatch import (
     DispatchExhausted,
+    GateCount,
     OfferMade,
     OfferWithdrawn,
     PromiseBroken,
@@ -13,15 +15,23 @@ from schemas.dispatch import (
     ShortageRegistered,
 )
 from schemas.message import Event
-from schemas.values import GateCode, Order, Stage, Tier
-from services.dispatch.domain import promise, shortage
+from schemas.values import AGREED_TIERS, GateCode, Order, Stage, Tier
+from services.dispatch.domain import promise, shortage, tiers
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
-from services.dispatch.domain.choose import waits
 from services.dispatch.domain.found import Matched, Recounted
 from services.dispatch.domain.parallel import Beside
 from services.dispatch.domain.reasons import reasons_of
-from services.dispatch.domain.state import Chosen, Offer, Phase, State, evolve
-from services.dispatch.domain.tiers import later_promise, question_gone
+from services.dispatch.domain.scoring import NEEDED_S
+from services.dispatch.domain.state import (
+    Chosen,
+    Offer,
+    Phase,
+    Proposed,
+    State,
+    Terms,
+    evolve,
+)
+from services.dispatch.domain.tiers import PROMISE, later_promise, question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -32,7 +42,7 @@ from services.kit.decision import (
     stale,
 )
 
-MATCH, OFFER, PROMISE, RECHECK = "match", "offer", "promise", "recheck"
+MATCH, OFFER, RECHECK = "match", "offer", "recheck"
 EVERY_TIER = frozenset(Tier)
 PASSING_GATES = frozenset({GateCode.CLOSED, GateCode.NO_PHARMACIST, GateCode.CAPACITY})
 
@@ -47,7 +57,11 @@ def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
         lines=order.lines,
         insured=state.basis is Basis.INSURED,
         rungs=tuple(
-            Rung(tier, _due_on(state, tier, authorised_at), offered=tier in offered)
+            Rung(
+                tier,
+                _due_on(state, tier, authorised_at),
+                offered=tier in offered or tier in AGREED_TIERS,
+            )
             for tier in ladder
             # The promised one is left with a reason, the others are passed over.
             if tier is state.tier or tier in offered
@@ -87,6 +101,8 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
     """The city's tick reached this order."""
     if state.phase is not Phase.SEEKING:
         return stale(f"nothing to match: {state.phase}")
+    if state.proposed is not None:
+        return stale("the patient is asked whether another time will do")
     if not isinstance(facts.found, Matched):
         return applied(timers=[match_now(state, now)])
     match = facts.found.match
@@ -94,20 +110,58 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
     timers: list[SetTimer | DropTimer] = [promise_timer(fallen)] if falls else []
     if state.offers_this_attempt >= promise.OFFERS_MAX:
         return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:], now)
+    last = match.falls[-1] if match.falls else None
+    if match.choice is None and last is not None and last.below is None:
+        return _nobody(fallen, falls, last, timers, now, facts)
     changes: tuple[Event, ...] = falls
     if falls:
         asked, its_timers = later_promise(state, falls, facts.ids[1], now)
         changes, timers = (*falls, asked), [*timers, *its_timers]
     if match.choice is not None:
         return _offer(fallen, changes, match.choice, now, facts, timers)
-    if waits(match):
-        later = SetTimer(MATCH, promise.look_again(now), state.city)
-        return applied(*changes, timers=[*timers, later])
-    last = match.falls[-1]
-    if last.reason in PASSING_GATES and now < _due(fallen):
-        later = SetTimer(MATCH, now + promise.RETRY_AFTER, state.city)
-        return applied(*changes, timers=[*timers, later])
-    return _exhausted(state, falls, last.reason, (last,), now, apart=facts.found.apart)
+    later = SetTimer(MATCH, promise.look_again(now), state.city)
+    return applied(*changes, timers=[*timers, later])
+
+
+def _nobody(
+    state: State,
+    falls: tuple[PromiseChanged, ...],
+    last: Fall,
+    timers: list[SetTimer | DropTimer],
+    now: datetime,
+    facts: Facts,
+) -> Decision:
+    """The last tier on the clock is empty: look again in time, ask the patient, or the end."""
+    found: Matched = facts.found
+    again = _again(state, found.terms, last.reason, now)
+    if again is None and found.terms:
+        why = Proposed(
+            choices=found.terms, reason=last.reason, evidence=last.evidence, apart=found.apart
+        )
+        events, its_timers = tiers.propose(state, why, facts.ids[1], now)
+        return applied(*falls, *events, timers=its_timers)
+    if again is None:
+        return _exhausted(state, falls, last.reason, (last,), now, apart=found.apart)
+    changes: tuple[Event, ...] = falls
+    if falls:
+        asked, its_timers = later_promise(state, falls, facts.ids[1], now)
+        changes, timers = (*falls, asked), [*timers, *its_timers]
+    return applied(*changes, timers=[*timers, SetTimer(MATCH, again, state.city)])
+
+
+def _again(
+    state: State, terms: Sequence[Terms], reason: GateCode, now: datetime
+) -> datetime | None:
+    """When somebody may still take it on the promised clock."""
+    due = _due(state)
+    passing = now + promise.RETRY_AFTER
+    opens = next((one.offer_at for one in terms if one.tier is Tier.SCHEDULED), None)
+    if opens is None:
+        there = not terms and reason in PASSING_GATES and now < due
+        return passing if there else None
+    if opens + timedelta(seconds=NEEDED_S[state.tier]) > due:
+        return None
+    return min(opens, passing) if reason in PASSING_GATES else opens
 
 
 def _fall(state: State, falls: tuple[Fall, ...]) -> tuple[tuple[PromiseChanged, ...], State]:
@@ -182,6 +236,7 @@ def _offer_to(
         expires_at=now + promise.OFFER_STANDS[state.tier],
         due_at=_due(state),
         considered=choice.evidence,
+        not_before=state.not_before,
     )
     return chosen, made
 
@@ -195,21 +250,37 @@ def _exhausted(
     *,
     apart: bool = False,
 ) -> Decision:
-    events = exhausted(state, reason, evidence[0] if evidence else None, apart=apart)
-    timers: list[SetTimer | DropTimer] = [*question_gone(state), DropTimer(PROMISE)]
-    if any(isinstance(event, ShortageRegistered) for event in events):
-        timers.append(shortage.look_later(now))
+    counts = evidence[0].evidence if evidence else ()
+    events, timers = exhausted_at(state, reason, counts, now, apart=apart)
     return applied(*falls, *events, timers=timers)
 
 
+def exhausted_at(
+    state: State,
+    reason: GateCode,
+    evidence: tuple[GateCount, ...],
+    now: datetime,
+    *,
+    apart: bool = False,
+) -> tuple[tuple[Event, ...], list[SetTimer | DropTimer]]:
+    """The end with the timers it needs no more, and the one of a place in a line."""
+    events = exhausted(state, reason, evidence, apart=apart)
+    timers: list[SetTimer | DropTimer] = [*question_gone(state), DropTimer(PROMISE)]
+    if any(isinstance(event, ShortageRegistered) for event in events):
+        timers.append(shortage.look_later(now))
+    return events, timers
+
+
 def exhausted(
-    state: State, reason: GateCode, last: Fall | None = None, *, apart: bool = False
+    state: State,
+    reason: GateCode,
+    evidence: tuple[GateCount, ...] = (),
+    *,
+    apart: bool = False,
 ) -> tuple[Event, ...]:
     """The end of the ladder; a shortage is registered when stock was missing everywhere."""
     order = _order(state)
-    end = DispatchExhausted(
-        order_id=order.order_id, reason=reason, evidence=last.evidence if last else ()
-    )
+    end = DispatchExhausted(order_id=order.order_id, reason=reason, evidence=evidence)
     if reason is not GateCode.NO_STOCK or not order.consent.shortage_registration:
         return (end,)
     return (end, shortage.registered(state, order, apart=apart))

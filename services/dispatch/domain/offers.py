@@ -12,14 +12,13 @@ from schemas.dispatch import (
 )
 from schemas.values import Order
 from services.dispatch.domain.matching import (
-    PROMISE,
     after_offer,
     offer_timers_gone,
     required,
     withdrawn,
 )
 from services.dispatch.domain.state import Offer, OfferEnd, PastOffer, Phase, State, Tokened
-from services.dispatch.domain.tiers import question_gone
+from services.dispatch.domain.tiers import PROMISE, question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,
@@ -112,6 +111,7 @@ def _assign(state: State, offer: Offer, facts: Facts) -> Decision:
         order=_as_offered(order, offer),
         basis=state.basis,
         share_max_fen=state.share_max_fen,
+        not_before=state.not_before,
     )
     return applied(
         *(withdrawn(state, other, ANOTHER_WAS_FASTER) for other in slower),

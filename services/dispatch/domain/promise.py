@@ -1,4 +1,7 @@
-"""Policy: minutes promised, what a tier falls back to, how long an offer stands. Plain data."""
+"""Policy: minutes promised, what a tier falls back to, how long an offer stands. Plain data.
+
+Below the last tier on the clock stands only what the patient agrees to: an appointment.
+"""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +23,10 @@ OFFER_STANDS: dict[Tier, timedelta] = {
     Tier.MIN_60: timedelta(seconds=180),
     Tier.EMERGENCY: timedelta(seconds=90),
     Tier.CITYWIDE: timedelta(seconds=180),
+    Tier.SCHEDULED: timedelta(seconds=180),
 }
+# Any pharmacy of the city, however far, that is open when it is asked.
+ANYWHERE = frozenset({Tier.CITYWIDE, Tier.SCHEDULED})
 CITYWIDE_OPEN_FOR = timedelta(minutes=15)
 # So long the pharmacist must still be there, to confirm and to see the parcel packed.
 DUTY_STAYS = timedelta(minutes=15)
@@ -47,7 +53,7 @@ def ladder(tier: Tier) -> tuple[Tier, ...]:
 
 def open_until(tier: Tier, due_at: datetime, now: datetime) -> datetime:
     """How long a pharmacy must stay open to take the order."""
-    if tier is Tier.CITYWIDE:
+    if tier in ANYWHERE:
         return now + CITYWIDE_OPEN_FOR
     return max(due_at, now)
 

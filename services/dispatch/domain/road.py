@@ -16,7 +16,6 @@ from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Opened
 from services.dispatch.domain.matching import (
     MATCH,
-    PROMISE,
     exhausted,
     match_now,
     offer_timers_gone,
@@ -36,7 +35,7 @@ from services.dispatch.domain.state import (
     State,
     Stock,
 )
-from services.dispatch.domain.tiers import question_gone
+from services.dispatch.domain.tiers import PROMISE, question_gone
 from services.kit.decision import (
     Decision,
     DropTimer,

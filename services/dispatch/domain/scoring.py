@@ -60,6 +60,7 @@ NEEDED_S: Mapping[Tier, int] = {
     Tier.EMERGENCY: 18 * 60,
     Tier.MIN_60: 25 * 60,
     Tier.CITYWIDE: 60 * 60,
+    Tier.SCHEDULED: 60 * 60,
 }
 
 

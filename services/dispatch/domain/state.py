@@ -11,6 +11,7 @@ from schemas.dispatch import (
     CancelAnswered,
     DispatchCancelled,
     DispatchExhausted,
+    GateCount,
     OfferDeclined,
     OfferExpired,
     OfferMade,
@@ -25,7 +26,7 @@ from schemas.dispatch import (
     ShortageRegistered,
 )
 from schemas.message import Event
-from schemas.values import CancelCause, CityCode, GeoPoint, LinePrice, Order, Tier
+from schemas.values import CancelCause, CityCode, GateCode, GeoPoint, LinePrice, Order, Tier
 from services.dispatch.domain.reasons import Reasons
 from services.kit.decision import Note, OpenAsk, open_ask
 
@@ -120,6 +121,29 @@ class Held(Note):
     packs: dict[str, int]
 
 
+class Terms(BaseModel):
+    """What is put to the patient when nobody can deliver on the clock.
+
+    `offer_at` is when a pharmacy is asked; from `not_before` to `due_at` the parcel is handed over.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tier: Tier
+    offer_at: datetime
+    not_before: datetime
+    due_at: datetime
+
+
+class Proposed(Note):
+    """The choices of an open question, and why the order ends if none of them is taken."""
+
+    choices: tuple[Terms, ...]
+    reason: GateCode
+    evidence: tuple[GateCount, ...] = ()
+    apart: bool = False
+
+
 class PlaceKept(Note):
     """This order comes in the place of one that nobody could fill."""
 
@@ -189,6 +213,8 @@ class State(BaseModel):
     authorised_at: datetime | None = None
     tier: Tier = Tier.MIN_60
     due_at: datetime | None = None
+    not_before: datetime | None = None
+    proposed: Proposed | None = None
     broken: bool = False
     attempt: int = 0
     offers: int = 0
@@ -233,7 +259,13 @@ def evolve(state: State, event: Event | Note) -> State:
         case PromiseMade():
             return _with(state, tier=event.tier, due_at=event.due_at, broken=False)
         case PromiseChanged():
-            return _with(state, tier=event.tier_to, due_at=event.due_at, broken=False)
+            return _with(
+                state,
+                tier=event.tier_to,
+                due_at=event.due_at,
+                not_before=event.not_before,
+                broken=False,
+            )
         case PromiseBroken():
             return _with(state, broken=True)
         case Chosen():
@@ -288,11 +320,14 @@ def _evolve_patient(state: State, event: Event | Note) -> State:
             return _with(state, ask=open_ask(event), line=line)
         case PatientAnswered():
             line = Line.KEPT if state.line is Line.ASKED else state.line
-            return _with(state, ask=None, answered=(event.ask_id, event.answer), line=line)
+            said = event.ask_id, event.answer
+            return _with(state, ask=None, proposed=None, answered=said, line=line)
         case ShortageRegistered():
             return _with(state, line=Line.WAITING)
         case ShortageEnded():
             return _with(state, line=Line.LEFT)
+        case Proposed():
+            return _with(state, proposed=event)
         case PlaceKept():
             return _with(state, place=event.registration_id)
         case _:

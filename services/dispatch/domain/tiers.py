@@ -1,6 +1,7 @@
-"""A promise that changes is put to the patient; the search goes on meanwhile.
+"""A promise that changes is put to the patient.
 
-The ladder ends with `citywide`. What the architecture has no tier for is refused by name.
+On the clock the search goes on meanwhile. Below it an appointment is proposed, and nothing is
+sought until the patient agrees.
 """
 
 from collections.abc import Sequence
@@ -8,14 +9,18 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from schemas.dispatch import PatientAsked, PromiseChanged
-from services.dispatch.domain.state import State
-from services.kit.decision import ASK_TIMER, DropTimer, SetTimer, ask_timer
+from schemas.message import Event
+from services.dispatch.domain.state import Proposed, State, Terms
+from services.kit.decision import ASK_TIMER, DropTimer, Note, SetTimer, ask_timer
 
+PROMISE = "promise"
 LATER_PROMISE = "later_promise"
 GO_ON, CANCEL = "go_on", "cancel"
 ASK_STANDS = timedelta(minutes=10)
-# Wishes that have a name and no road yet; docs/decisions/0012 says why.
-NOT_OFFERED = frozenset({"scheduled", "pick_up", "split"})
+OTHER_TIME = "other_time"
+END = "end"
+# Wishes that have a name and no road; docs/decisions/0012 says why.
+NOT_OFFERED = frozenset({"pick_up", "split"})
 
 
 def later_promise(
@@ -38,6 +43,44 @@ def later_promise(
         },
     )
     return asked, (*question_gone(state), ask_timer(asked))
+
+
+def propose(
+    state: State, why: Proposed, ask_id: UUID, now: datetime
+) -> tuple[tuple[Event | Note, ...], tuple[SetTimer | DropTimer, ...]]:
+    """The promise becomes the first of the choices; without a yes the order ends."""
+    changed = agreed(state, why.choices[0], why)
+    times = {
+        f"{one.tier.value}_{edge}": at.isoformat()
+        for one in why.choices
+        for edge, at in (("from", one.not_before), ("until", one.due_at))
+    }
+    asked = PatientAsked(
+        order_id=changed.order_id,
+        ask_id=ask_id,
+        kind=OTHER_TIME,
+        options=(*(one.tier.value for one in why.choices), END),
+        default=END,
+        deadline=max(now + ASK_STANDS, why.choices[0].offer_at),
+        facts={"tier_from": state.tier.value, "reason": why.reason.value, **times},
+    )
+    watch = SetTimer(PROMISE, changed.due_at)
+    return (changed, why, asked), (*question_gone(state), watch, ask_timer(asked))
+
+
+def agreed(state: State, terms: Terms, why: Proposed) -> PromiseChanged:
+    """The promise with the time of these terms."""
+    if state.order is None:
+        raise ValueError(f"no order in phase {state.phase}")
+    return PromiseChanged(
+        order_id=state.order.order_id,
+        tier_from=state.tier,
+        tier_to=terms.tier,
+        due_at=terms.due_at,
+        reason=why.reason,
+        evidence=why.evidence,
+        not_before=terms.not_before,
+    )
 
 
 def question_gone(state: State) -> tuple[DropTimer, ...]:

@@ -152,8 +152,8 @@ class _Batch:
         return Pairs.joined([near, *self._wide(np.flatnonzero(wide), held)])
 
     def _wide(self, rows: Numbers, held: Pairs) -> Iterator[Pairs]:
-        """Who is near or holds the door; citywide everybody. So many orders at a time."""
-        anywhere = np.array([rung.tier is Tier.CITYWIDE for rung in self._rungs], bool)
+        """Who is near or holds the door; or everybody. So many orders at a time."""
+        anywhere = np.array([rung.tier in promise.ANYWHERE for rung in self._rungs], bool)
         step = max(1, AT_ONCE // max(1, len(self._index)))
         for begin in range(0, len(rows), step):
             part = rows[begin : begin + step]

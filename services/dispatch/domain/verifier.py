@@ -27,6 +27,7 @@ from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
 RADIUS_OF_EARTH_KM = 6371.0088
 DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
 REACH_KM = 5.0
+ANY_DISTANCE = (Tier.CITYWIDE, Tier.SCHEDULED)
 CITYWIDE_MINUTES = 15
 PHARMACIST_MINUTES = 15
 END_OF_DAY = time(23, 59)
@@ -111,7 +112,7 @@ Found = Iterator[tuple[GateCode, str]]
 
 
 def _of_place(commitment: Commitment, pharmacy: Pharmacy, slack: float) -> Found:
-    if commitment.tier is Tier.CITYWIDE:
+    if commitment.tier in ANY_DISTANCE:
         return
     if _inside(commitment.point, pharmacy.area, slack):
         return
@@ -125,7 +126,7 @@ def _of_service(commitment: Commitment, pharmacy: Pharmacy) -> Found:
     if pharmacy.paused:
         yield GateCode.CLOSED, "paused"
     until = commitment.due_at
-    if commitment.tier is Tier.CITYWIDE:
+    if commitment.tier in ANY_DISTANCE:
         until = commitment.at + timedelta(minutes=CITYWIDE_MINUTES)
     moment = commitment.at
     while moment < until or moment == commitment.at:

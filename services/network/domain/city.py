@@ -79,7 +79,7 @@ def _tier_flaws(rules: CityRules, offered: tuple[Tier, ...]) -> Iterator[Flaw]:
 
 
 def _rule_flaws(rule: TierRule, where: str) -> Iterator[Flaw]:
-    if rule.minutes is not None and rule.tier is not Tier.EMERGENCY:
+    if rule.minutes is not None and rule.tier not in (Tier.EMERGENCY, Tier.SCHEDULED):
         detail = f"the minutes of {rule.tier} are the same everywhere"
         yield Flaw(f"{where}.minutes", "minutes_fixed", detail)
     yield from week_flaws(rule.hours, f"{where}.hours")

@@ -14,7 +14,7 @@ const WORDS = {
     number: "医院单号", patientClock: "患者时钟（提交→到门）",
     platformClock: "平台时钟（授权→到门）", due: "承诺时间", pharmacy: "药店", outcome: "结果",
     states: "各环节状态", timeline: "时间线", data: "内容", place: "主题 · 分区 · 位点",
-    minutes: "分", seconds: "秒", overdue: "已超时", citywide: "全城", emergency: "急送",
+    minutes: "分", seconds: "秒", overdue: "已超时", citywide: "全城", scheduled: "预约", emergency: "急送",
     promiseLine: "承诺",
     stages: {
       new: "新", issued: "已开具", in_review: "审方中", approved: "已过审", authorised: "已授权",
@@ -47,7 +47,7 @@ const WORDS = {
     platformClock: "Platform's clock (authorised → door)", due: "Promised for",
     pharmacy: "Pharmacy", outcome: "Outcome", states: "State by service", timeline: "Timeline",
     data: "content", place: "topic · partition · offset", minutes: "min", seconds: "s",
-    overdue: "overdue", citywide: "citywide", emergency: "emergency", promiseLine: "promise",
+    overdue: "overdue", citywide: "citywide", scheduled: "by appointment", emergency: "emergency", promiseLine: "promise",
     stages: {
       new: "new", issued: "issued", in_review: "in review", approved: "approved",
       authorised: "authorised", offered: "offered", assigned: "assigned", confirmed: "confirmed",

@@ -15,7 +15,7 @@ from schemas.network import (
     StaffRule,
     TierRule,
 )
-from schemas.values import GeoPoint, Tier
+from schemas.values import CLOCK_TIERS, GeoPoint, Tier
 from services.catalogue import catalogue
 from services.dispatch import domain, drugs
 from services.dispatch.domain.city_rules import City
@@ -43,7 +43,8 @@ def at(day: int, clock: str) -> datetime:
 
 
 def test_what_nobody_said_is_allowed() -> None:
-    assert City().offered(INSIDE, NOW) == frozenset(Tier)
+    assert City().offered(INSIDE, NOW) == frozenset(CLOCK_TIERS)
+    assert not City().agrees(Tier.SCHEDULED, INSIDE)
     assert city().offered(OUTSIDE, NOW) == {Tier.MIN_30, Tier.MIN_60}
 
 

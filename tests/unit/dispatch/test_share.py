@@ -113,9 +113,9 @@ def test_facts_of_before_there_was_this_gate_are_still_read(version: int) -> Non
         assert parse(fact.TYPE, version, fact.model_dump_json().encode()) == fact
 
 
-def test_a_fall_for_the_price_is_published_as_the_second_version() -> None:
+def test_a_fall_for_the_price_is_published_as_a_later_version() -> None:
     fall = Fall(Tier.MIN_30, GateCode.SHARE, (), Tier.MIN_60)
     facts = facts_for(found=Matched(Match((fall,), s.choice())))
     changed = s.seeking().when(s.match_timer(), facts=facts).decision.events[0]
     assert isinstance(changed, PromiseChanged)
-    assert (changed.reason, changed.VERSION) == (GateCode.SHARE, 2)
+    assert (changed.reason, changed.VERSION) == (GateCode.SHARE, 3)

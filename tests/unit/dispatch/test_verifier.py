@@ -1,7 +1,7 @@
 """The verifier sees each violation, and never one in what the match decides."""
 
 from dataclasses import replace
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.dispatch import OfferExpired, OfferMade, OfferWithdrawn, PharmacyAssigned
 from schemas.message import Event
 from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCount, StockCounted
-from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
+from schemas.values import AGREED_TIERS, GateCode, GeoPoint, OrderLine, Outcome, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
     Choice,
@@ -160,6 +160,12 @@ HOURS: list[dict[str, Any]] = [
 ]
 
 
+def _due(tier: Tier, since: datetime) -> datetime:
+    """An agreed time is none of a tier's own; two hours will do."""
+    agreed = since + timedelta(minutes=120)
+    return agreed if tier in AGREED_TIERS else promise.due(tier, since)
+
+
 class Draw:
     """A city, its orders and its stock, drawn evenly from a seed."""
 
@@ -221,7 +227,7 @@ class Draw:
             point=GeoPoint(**self._place()),
             lines=lines,
             insured=self._mostly(),
-            rungs=tuple(Rung(step, promise.due(step, since)) for step in promise.ladder(tier)),
+            rungs=tuple(Rung(step, _due(step, since)) for step in promise.ladder(tier)),
             out=frozenset(self._random.sample(known, min(len(known), self._random.randint(0, 2)))),
             fills=self._fills(lines),
             controlled=frozenset(() if self._mostly() else ("toxic",)),
