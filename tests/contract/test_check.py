@@ -476,6 +476,7 @@ BROKEN: list[tuple[str, str, Change]] = [
     ),
     ("I19", "another drug", alter("dispatch.OfferMade", prices=[PRICE | {"product_code": "X"}])),
     ("I19", "a line that nobody fills", alter("dispatch.OfferMade", prices=[])),
+    ("I19", "an appointment nobody agreed to", alter("dispatch.OfferMade", tier="scheduled")),
     ("I19", "had refused before", alter("dispatch.OfferDeclined", pharmacy_id=SHOP)),
     ("I19", "had given it back", alter("dispatch.PharmacyAssigned", pharmacy_id=SHOP)),
 ]

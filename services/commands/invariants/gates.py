@@ -21,6 +21,7 @@ from services.commands.invariants.evidence import Evidence, Fact, Finding, Recor
 from services.dispatch.domain.verifier import Commitment, World, pays_at_most_fen, violations
 
 AUTHORISED, OFFERED = "claim.ClaimAuthorised", "dispatch.OfferMade"
+ANSWERED = "dispatch.PatientAnswered"
 ASSIGNED, FAILED = "dispatch.PharmacyAssigned", "delivery.AttemptFailed"
 REFUSED = frozenset({"dispatch.OfferDeclined", "dispatch.OfferExpired"})
 # Dispatch may not have read a record yet that was published so shortly before its offer.
@@ -49,6 +50,8 @@ def _broken(
     """The gate and how it is broken by the last record of all that may have stood; else empty."""
     if told is None:
         return "the order was not let through"
+    if offer.data["tier"] == Tier.SCHEDULED and not any(_agreed(offer, facts)):
+        return "an appointment that the patient did not agree to"
     commitment = _commitment(offer, told, facts)
     said = "no record of the pharmacy"
     for record in _in_force(known.get(str(commitment.pharmacy_id), ()), offer.time):
@@ -92,6 +95,13 @@ def _commitment(offer: Fact, told: Fact, facts: Sequence[Fact]) -> Commitment:
         price_fen=sum(line["unit_price_fen"] * line["quantity"] for line in offer.data["prices"]),
         pays_at_most_fen=order["pays_at_most_fen"],
     )
+
+
+def _agreed(offer: Fact, facts: Sequence[Fact]) -> Iterator[bool]:
+    """Whether each answer of the patient before the offer is a yes to an appointment."""
+    for fact in facts:
+        if fact.type == ANSWERED and fact.place.offset < offer.place.offset:
+            yield fact.data["answer"] == Tier.SCHEDULED
 
 
 def _refused_before(offer: Fact, facts: Sequence[Fact]) -> Iterator[UUID]:

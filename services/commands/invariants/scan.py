@@ -236,6 +236,7 @@ _KEPT = (
     "outcome",
     "split",
     "kind",
+    "answer",
 )
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prescription.PrescriptionIssued": _issued,

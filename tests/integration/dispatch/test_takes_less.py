@@ -1,13 +1,13 @@
-"""A city with much under way, or in a storm, promises less from then on and takes nothing back."""
+"""A city under pressure, in a storm or at night promises less or later, and takes nothing back."""
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
 
-from schemas.network import CityConfigured, CityFactor, CityRules, PressureStep
+from schemas.network import CityConfigured, CityFactor, CityRules, Opening, PressureStep
 from schemas.values import Outcome, Tier
 from services.catalogue import catalogue
 from services.kit.spec import NOW
@@ -130,3 +130,31 @@ async def test_a_storm_slows_quotes_and_withdraws_a_tier_for_its_hour(worker: Di
     assert storm["tiers"]["60"]["expected_minutes"] > calm["tiers"]["60"]["expected_minutes"]
     await worker.pass_time(timedelta(hours=1))
     assert (await ask(worker, code))["tiers"]["emergency"]["offered"]
+
+
+async def test_at_night_an_appointment_is_agreed_and_offered_when_the_pharmacy_opens(
+    worker: Dispatch,
+) -> None:
+    by_day = tuple(Opening(weekday=day, opens=time(8), closes=time(16)) for day in range(1, 8))
+    there = city().model_copy(update={"tiers": (Tier.MIN_30, Tier.CITYWIDE, Tier.SCHEDULED)})
+    await worker.tell(there)
+    await worker.open_pharmacy(1, open_24h=False, openings=by_day)
+    order_id = await worker.authorise(hospital_id=worker.tenants["hospital-a"])
+    await worker.tick()
+    told = ["PromiseMade", "PromiseChanged", "PromiseChanged", "PatientAsked"]
+    assert await worker.published(order_id) == told
+    asked = (await worker.state(order_id)).ask
+    assert asked is not None
+    body = {"order_id": str(order_id), "ask_id": str(asked.ask_id), "answer": "scheduled"}
+    headers = {"Authorization": f"Bearer {worker.tokens['hospital-a']}"}
+    answer = await worker.client.post("/v1/asks/answer", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert await worker.tick() == 0
+    # Nine in the morning in London is five in the afternoon there.
+    await worker.pass_time(timedelta(hours=15))
+    assert await worker.tick() == 1
+    assert (await worker.published(order_id))[-2:] == ["PatientAnswered", "OfferMade"]
+    assert (await worker.accept(order_id)).status_code == 200
+    state = await worker.state(order_id)
+    assert (state.tier, state.not_before) == (Tier.SCHEDULED, NOW + timedelta(hours=16))
+    assert state.due_at == NOW + timedelta(hours=18)

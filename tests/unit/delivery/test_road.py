@@ -7,9 +7,11 @@ import pytest
 
 from schemas import delivery
 from schemas.delivery import GiveBackReason, ReturnReason
-from schemas.values import CancelCause, CancelResult, Outcome, Stage
+from schemas.values import CancelCause, CancelResult, Outcome, Stage, Tier
 from services.delivery import domain
+from services.delivery.domain.couriers import PICK_UP, travel
 from services.delivery.domain.state import AttemptOpened, AttemptPriced, Closed, LetGo, Step
+from services.delivery.planning import fetched_at
 from services.kit.decision import Actor, Decision, DropTimer, Message, SetTimer, Verdict
 from services.kit.spec import NOW, Given
 from services.kit.spec import Outcome as Result
@@ -91,6 +93,24 @@ def test_confirmation_tells_the_couriers_all_they_need() -> None:
         "confirm": DropTimer("confirm", "1"),
         "seal": SetTimer("seal", NOW + timedelta(minutes=45), "1", answered_over_http=True),
     }
+
+
+def test_a_time_that_was_agreed_goes_along_and_no_courier_is_there_before_it() -> None:
+    begins = DUE - timedelta(hours=2)
+    told = assigned(tier=Tier.SCHEDULED, not_before=begins)
+    given = Given(domain, Given(domain, domain.initial()).when(told, facts=facts()).state)
+    confirmed = given.when(confirm(), facts=facts(PHARMACIST))
+    (reviewed,) = confirmed.decision.events
+    assert isinstance(reviewed, delivery.PharmacyReviewed)
+    assert (reviewed.tier, reviewed.not_before) == (Tier.SCHEDULED, begins)
+    state = confirmed.state
+    attempt, parcel = state.last, state.parcel
+    ride = travel(attempt.pharmacy_point, parcel.destination)
+    packed = begins - timedelta(hours=1)
+    assert fetched_at(packed, attempt, parcel) + PICK_UP + ride == begins
+    assert fetched_at(begins, attempt, parcel) == begins
+    on_the_clock = attempt.model_copy(update={"not_before": None})
+    assert fetched_at(packed, on_the_clock, parcel) == packed
 
 
 def test_the_time_for_picking_begins_anew_with_the_price() -> None:
