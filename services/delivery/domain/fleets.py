@@ -92,6 +92,7 @@ def _job(state: State, attempt: Attempt, facts: Facts) -> dict[str, Any]:
         "city": parcel.city,
         "tier": attempt.tier.value,
         "due_at": attempt.due_at.isoformat(),
+        "not_before": attempt.not_before.isoformat() if attempt.not_before else None,
         "pharmacy_id": str(attempt.pharmacy_id),
         "pharmacy_point": attempt.pharmacy_point.model_dump(mode="json"),
         "destination": parcel.destination.model_dump(mode="json"),
