@@ -26,7 +26,7 @@ from schemas.envelope import Attributes, attributes_of, body_of, headers_of
 from schemas.message import CommandAnswered, OrderEvent
 from services.dispatch import tick
 from services.kit import clock, db, gather, guard
-from services.kit.calls import CallRow, Calls
+from services.kit.calls import CallRow, Calls, Leased
 from services.kit.config import Settings
 from services.kit.handler import GapFound, Shell
 from services.kit.health import Health
@@ -48,6 +48,8 @@ from tests.simulation.roster import SERVICES
 
 SHARDS = frozenset(range(flow.PARTITIONS))
 ROWS_MAX = 1000
+# So many calls a transaction may lease for whoever decides them.
+ROOMS = (0, 1, 64)
 # Kept between runs: what a migration put there, and the chains that nobody may touch.
 KEPT = ("migration", "audit_head", "position")
 TABLES = """
@@ -144,6 +146,23 @@ class Worker:
     calls: Calls | None
 
 
+class Handed(Calls):
+    """What is leased with its decision is on its way, until chance makes it."""
+
+    worker: Worker
+    world: "World"
+
+    @property
+    def room(self) -> int:
+        """Often there is none, and a look finds it later."""
+        return self.world.rng.choice(ROOMS)
+
+    def begin(self, leased: Leased) -> None:
+        """After the commit; nobody does it for a process that was killed before."""
+        self.world.calling += [(self.worker, row) for row in leased.rows]
+        self.world.counts["leased at once"] += len(leased.rows)
+
+
 @dataclass
 class Wires:
     """How often they break, and what goes over which."""
@@ -204,10 +223,12 @@ class World:
         sweeper = Sweeper(
             shell, Guard(pool, self._ends), asyncio.Event(), lambda: SHARDS, service.tick_kinds
         )
-        calls = None
-        if service.callers is not None:
-            calls = Calls(pool, self.lines, shell.answer, shell.wakes.calls)
-        return Worker(shell, relay, sweeper, calls)
+        if service.callers is None:
+            return Worker(shell, relay, sweeper, None)
+        calls = Handed(pool, self.lines, shell.answer, shell.wakes.calls)
+        worker = Worker(shell, relay, sweeper, calls)
+        shell.completer, calls.world, calls.worker = calls, self, worker
+        return worker
 
     async def _ends(self) -> Any:
         return self.log.ends()
