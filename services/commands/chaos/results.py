@@ -155,8 +155,11 @@ def _seeds(known: Mapping[int, Held], state: str) -> str:
 
 
 def _last(known: Mapping[int, Held]) -> str:
-    last = max(known.values(), key=lambda held: held.date, default=None)
-    return f"{last.date}, {last.commit}" if last else "never"
+    if not known:
+        return "never"
+    last = max(held.date for held in known.values())
+    commits = sorted({held.commit for held in known.values() if held.date == last})
+    return ", ".join((last, *commits))
 
 
 def _plain(text: str) -> str:

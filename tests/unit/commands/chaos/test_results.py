@@ -56,6 +56,17 @@ def test_a_stroke_holds_when_its_whole_run_left_no_trace(collected: Any) -> None
     assert text.endswith("\nafter\n")
 
 
+def test_pieces_of_one_day_give_the_same_table_in_any_order(collected: Any) -> None:
+    at = "2026-11-22T10:00:00+00:00"
+    first = report(at, row("kill", 2), commit="beef")
+    second = report(at, row("kill", 1), commit="cafe")
+
+    _, text = collected(first, second)
+
+    assert "| `kill` | 1-2 |  |  | 2026-11-22, beef, cafe |" in text
+    assert collected(second, first)[1] == text
+
+
 def test_what_was_never_run_is_said_so(collected: Any) -> None:
     _, text = collected(report("2026-11-22T10:00:00+00:00", row("kill", 1)))
     assert text.count("| never |") == len(FAULTS) - 1
