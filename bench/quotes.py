@@ -9,9 +9,6 @@ import argparse
 import asyncio
 import gc
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +23,7 @@ import httpx
 import orjson
 import psutil
 
+from bench.database import migrated
 from bench.pipeline.report import quantiles
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint
@@ -72,20 +70,11 @@ def main(argv: Sequence[str]) -> int:
 async def measure(seed: int, pharmacies: int, quotes: int) -> dict[str, Any]:
     """Milliseconds by the clock, and of processor of this process and of PostgreSQL's."""
     draw, codes = Random(seed), sorted(products())[:PRODUCTS]
-    with tempfile.TemporaryDirectory() as home:
-        instance = Instance(home)
-        instance.open()
-        try:
-            await instance.postgres.start()
-            await asyncio.to_thread(_migrate, instance)
-            await _fill(instance, draw, codes, pharmacies)
-            async with _door(instance) as client:
-                told = await _in_turns(
-                    client, instance, [_body(draw, codes) for _ in range(quotes)]
-                )
-        finally:
-            await instance.postgres.stop()
-            instance.close()
+    async with migrated() as instance:
+        await _fill(instance, draw, codes, pharmacies)
+        async with _door(instance) as client:
+            bodies = [_body(draw, codes) for _ in range(quotes)]
+            told = await _in_turns(client, instance, bodies)
     return {
         "pharmacies": pharmacies,
         "stock_rows": pharmacies * len(codes),
@@ -224,8 +213,3 @@ async def _door(instance: Instance) -> AsyncIterator[httpx.AsyncClient]:
                 headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )
         )
-
-
-def _migrate(instance: Instance) -> None:
-    command = [sys.executable, "-P", "-m", "services.kit.migrate"]
-    subprocess.run(command, env=instance.full_env_for("migrate"), check=True, capture_output=True)

@@ -7,9 +7,6 @@ not there: the facts are handed in, and what goes out stays in the outbox.
 """
 
 import asyncio
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +19,7 @@ import asyncpg
 
 from bench.claim.facts import approved, assigned, ordered, sealed
 from bench.claim.road import AREAS, WARM, Clients, far_side, queue, rate
+from bench.database import migrated
 from schemas import flow
 from schemas.claim import ClaimAuthorised, ClaimPriced, ClaimSettled
 from schemas.message import Event
@@ -99,17 +97,9 @@ async def measure(
     claims: int, at_once: int, per_s: float, seconds: float, latency_ms: float
 ) -> Any:
     """As fast as a far side answers that takes no time, then steadily against a slow one."""
-    with tempfile.TemporaryDirectory() as home:
-        instance = Instance(home)
-        instance.open()
-        try:
-            await instance.postgres.start()
-            await asyncio.to_thread(_migrate, instance)
-            fast = await _fast(instance, claims, at_once)
-            slow = await _steady(instance, per_s, seconds, latency_ms)
-        finally:
-            await instance.postgres.stop()
-            instance.close()
+    async with migrated() as instance:
+        fast = await _fast(instance, claims, at_once)
+        slow = await _steady(instance, per_s, seconds, latency_ms)
     return {**fast, "slow_payer": slow}
 
 
@@ -236,11 +226,6 @@ async def _positions(instance: Instance) -> list[asyncpg.Record]:
         return found
     finally:
         await conn.close()
-
-
-def _migrate(instance: Instance) -> None:
-    command = [sys.executable, "-P", "-m", "services.kit.migrate"]
-    subprocess.run(command, env=instance.full_env_for("migrate"), check=True, capture_output=True)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
