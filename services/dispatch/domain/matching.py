@@ -113,10 +113,7 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
     last = match.falls[-1] if match.falls else None
     if match.choice is None and last is not None and last.below is None:
         return _nobody(fallen, falls, last, timers, now, facts)
-    changes: tuple[Event, ...] = falls
-    if falls:
-        asked, its_timers = later_promise(state, falls, facts.ids[1], now)
-        changes, timers = (*falls, asked), [*timers, *its_timers]
+    changes, timers = _put_to_patient(state, falls, timers, now, facts)
     if match.choice is not None:
         return _offer(fallen, changes, match.choice, now, facts, timers)
     later = SetTimer(MATCH, promise.look_again(now), state.city)
@@ -142,11 +139,22 @@ def _nobody(
         return applied(*falls, *events, timers=its_timers)
     if again is None:
         return _exhausted(state, falls, last.reason, (last,), now, apart=found.apart)
-    changes: tuple[Event, ...] = falls
-    if falls:
-        asked, its_timers = later_promise(state, falls, facts.ids[1], now)
-        changes, timers = (*falls, asked), [*timers, *its_timers]
+    changes, timers = _put_to_patient(state, falls, timers, now, facts)
     return applied(*changes, timers=[*timers, SetTimer(MATCH, again, state.city)])
+
+
+def _put_to_patient(
+    state: State,
+    falls: tuple[PromiseChanged, ...],
+    timers: list[SetTimer | DropTimer],
+    now: datetime,
+    facts: Facts,
+) -> tuple[tuple[Event, ...], list[SetTimer | DropTimer]]:
+    """What changed with the question about it, and its timers; nothing where nothing fell."""
+    if not falls:
+        return (), timers
+    asked, its_timers = later_promise(state, falls, facts.ids[1], now)
+    return (*falls, asked), [*timers, *its_timers]
 
 
 def _again(
