@@ -79,12 +79,10 @@ async def project(context: ProjectContext) -> None:
     await _put_network(conn, plan)
     await _foresee(conn, plan)
     locks = {*plan.locks, *await shortages.pairs_let_go(conn, moves)}
-    if locks:
-        pairs = sorted(locks.union(plan.counted), key=in_order)
-        shops = column([str(pharmacy_id) for pharmacy_id, _ in pairs])
-        await conn.execute(SQL["hold_stock"], shops, column([product for _, product in pairs]))
-    elif plan.counts:
-        await conn.execute(SQL["hold_stock"], *_shelves(plan.counts))
+    counted = plan.counted
+    pairs = sorted(locks.union(counted), key=in_order) if locks else counted
+    if pairs:
+        await conn.execute(SQL["hold_stock"], *_shelves(pairs))
     await shortages.let_go(conn, moves)
     await _make_offers(conn, plan, context.now)
     await _move(conn, plan, context.now)
@@ -399,14 +397,14 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
 async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
     if not plan.counts:
         return
-    counts = plan.counts
-    rows = [counts[shop][product] for shop in sorted(counts) for product in sorted(counts[shop])]
+    pairs = plan.counted
+    rows = [plan.counts[shop][product] for shop, product in pairs]
     times = {at: at.isoformat() for at in {row.at for row in rows}}
     lasts = {row.expires_on for row in rows}
     days = {last: last.isoformat() if last else None for last in lasts}
     over = await conn.fetch(
         SQL["put_counts"],
-        *_shelves(counts),
+        *_shelves(pairs),
         column([str(row.packs) for row in rows]),
         column([times[row.at] for row in rows]),
         column([days[row.expires_on] for row in rows]),
@@ -415,15 +413,10 @@ async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
         await conn.execute(SQL["recheck_offers"], *_columns([tuple(row) for row in over], 2), now)
 
 
-def _shelves(counts: Mapping[UUID, Mapping[str, Any]]) -> tuple[str, str]:
-    """Pharmacies and products, in the order of locking."""
-    shops: list[str] = []
-    products: list[str] = []
-    for pharmacy_id in sorted(counts):
-        own = sorted(counts[pharmacy_id])
-        shops += [str(pharmacy_id)] * len(own)
-        products += own
-    return column(shops), column(products)
+def _shelves(pairs: Sequence[Pair]) -> tuple[str, str]:
+    """Pharmacies and products as columns, in the same order."""
+    names = {shop: str(shop) for shop in {shop for shop, _ in pairs}}
+    return column([names[shop] for shop, _ in pairs]), column([product for _, product in pairs])
 
 
 async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:
