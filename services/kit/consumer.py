@@ -7,6 +7,8 @@ raced as before.
 Where many records come, fetches keep a pause between them: faust has no setting for it, and a
 fetch names all partitions, so that one answered for a single record costs as much as one for fifty.
 The pause is kept here: a broker that is asked to gather looks at all of them for each record.
+
+And it says of the driver what faust does not ask it.
 """
 
 import time
@@ -35,6 +37,18 @@ def lighten(app: faust.App) -> None:
     consumer.wait_first = at_once_or(consumer.wait_first)
     # It looks at each partition in turn, in a task each; our own watchdog ends a worker that hangs.
     consumer.verify_all_partitions_active = _nothing
+
+
+def keeps_its_group(app: faust.App) -> bool:
+    """Whether the driver still looks after this consumer's place in its group.
+
+    aiokafka's routine for it ends for good when a broker that is coming back names no broker yet,
+    itself included, and faust then waits for partitions for ever.
+    """
+    consumer: Any = app.consumer
+    coordinator = getattr(consumer._thread._consumer, "_coordinator", None)
+    routine = getattr(coordinator, "_coordination_task", None)
+    return routine is None or not routine.done()
 
 
 class Pace:

@@ -20,6 +20,7 @@ from services.kit import dead_letters, fetches, guard, http, telemetry
 from services.kit.clock import Ticker
 from services.kit.collector import keep_for_good
 from services.kit.config import Settings
+from services.kit.consumer import keeps_its_group
 from services.kit.db import create_pool
 from services.kit.handler import Shell
 from services.kit.health import Health
@@ -181,9 +182,10 @@ async def _fatal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _watch(app: faust.App, health: Health) -> None:
-    while True:
+    while app.should_stop or keeps_its_group(app):
         health.set_partitions(len(_assignment(app)))
         await asyncio.sleep(0.5)
+    raise RuntimeError("the driver looks no longer after this worker's place in its group")
 
 
 def _assignment(app: faust.App) -> frozenset[Any]:

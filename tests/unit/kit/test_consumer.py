@@ -1,6 +1,6 @@
 """A hand-over that need not wait costs no task; one that waits is raced as faust does it.
 
-And fetches wait for company only while much comes.
+And fetches wait for company only while much comes, and a consumer that left its group is seen.
 """
 
 import asyncio
@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from mode.services import Service, WaitResults
 
 from services.kit import consumer
-from services.kit.consumer import PAUSE_S, SHORT_PAUSE_S, STILL_S, Pace, at_once_or
+from services.kit.consumer import (
+    PAUSE_S,
+    SHORT_PAUSE_S,
+    STILL_S,
+    Pace,
+    at_once_or,
+    keeps_its_group,
+)
 
 
 class Races(Service):
@@ -105,8 +113,7 @@ async def test_fetches_keep_a_pause_only_while_much_comes(
     try:
         assert len(fetcher._get_actions_per_node(Assignment(set()))) == len(wanted)
         monkeypatch.setattr(fetcher, "_get_actions_per_node", lambda _: wanted)
-        thread = SimpleNamespace(_consumer=SimpleNamespace(_fetcher=fetcher))
-        app: Any = SimpleNamespace(consumer=SimpleNamespace(_thread=thread))
+        app = app_with(_fetcher=fetcher)
 
         def sent() -> bool:
             return bool(fetcher._get_actions_per_node(None)[0])
@@ -128,3 +135,33 @@ async def test_fetches_keep_a_pause_only_while_much_comes(
     finally:
         await fetcher.close()
         await client.close()
+
+
+def app_with(**parts: Any) -> Any:
+    return SimpleNamespace(
+        consumer=SimpleNamespace(_thread=SimpleNamespace(_consumer=SimpleNamespace(**parts)))
+    )
+
+
+async def test_a_consumer_is_given_up_when_its_driver_has_left_the_group() -> None:
+    client, subscription = AIOKafkaClient(bootstrap_servers="127.0.0.1:1"), SubscriptionState()
+    coordinator = GroupCoordinator(client, subscription, group_id="claim")
+    app = app_with(_coordinator=coordinator)
+    try:
+        await asyncio.sleep(0.01)
+        assert keeps_its_group(app)
+
+        # No broker is known, as while the only one comes back.
+        subscription.subscribe({"review.events"})
+        await asyncio.gather(coordinator._coordination_task, return_exceptions=True)
+
+        assert not keeps_its_group(app)
+    finally:
+        await client.close()
+
+
+def test_one_that_has_not_begun_is_not_given_up() -> None:
+    assert keeps_its_group(app_with(_coordinator=None))
+    not_created: Any = SimpleNamespace(_thread=SimpleNamespace(_consumer=None))
+    app: Any = SimpleNamespace(consumer=not_created)
+    assert keeps_its_group(app)
