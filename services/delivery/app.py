@@ -12,5 +12,6 @@ SERVICE = Service(
     lookup=store.lookup,
     project=store.project,
     callers=ports.callers,
+    calls_poll_s=ports.POLL_S,
     extras=ports.open_fleets,
 )

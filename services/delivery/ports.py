@@ -32,6 +32,8 @@ from services.kit.vault import Vault
 FILE, ADAPTERS, HTTP = "fleets.json", "yaoda.fleets", "http"
 TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 16
+# No order waits for a fleet's answer, so a call that its process left behind may wait for a lease.
+POLL_S = 15.0
 # The far side read the request and says no. Any other code may be a gateway's: unknown.
 REFUSING = frozenset({400, 404, 409, 410, 413, 422})
 SIGNATURE = "Yaoda-Signature"
@@ -156,6 +158,14 @@ Fleets = Mapping[UUID, Fleet]
 def read(settings: Settings) -> dict[UUID, Fleet]:
     """The fleets that are to be called, by tenant. Raises FleetsError."""
     file = settings.tenants_file.parent / FILE
+    return {
+        tenant: _made(entry, f"{file}: fleets.{number}", file)
+        for number, (tenant, entry) in enumerate(_named(settings, file).items())
+    }
+
+
+def _named(settings: Settings, file: Path) -> dict[UUID, Entry]:
+    """The entries of the file by the tenant that each names, as they stand there."""
     if not file.exists():
         return {}
     try:
@@ -166,15 +176,15 @@ def read(settings: Settings) -> dict[UUID, Fleet]:
     couriers = {
         one.name: one.tenant_id for one in Tenants.load(settings.tenants_file).of_kind("courier")
     }
-    made: dict[UUID, Fleet] = {}
+    named: dict[UUID, Entry] = {}
     for number, entry in enumerate(entries):
         where = f"{file}: fleets.{number}"
         if entry.tenant not in couriers:
             raise FleetsError(f"{where}.tenant: no courier fleet is called {entry.tenant!r}")
-        if couriers[entry.tenant] in made:
+        if couriers[entry.tenant] in named:
             raise FleetsError(f"{where}.tenant: {entry.tenant!r} stands there twice")
-        made[couriers[entry.tenant]] = _made(entry, where, file)
-    return made
+        named[couriers[entry.tenant]] = entry
+    return named
 
 
 def _made(entry: Entry, where: str, file: Path) -> Fleet:
@@ -199,10 +209,7 @@ def _made(entry: Entry, where: str, file: Path) -> Fleet:
 @asynccontextmanager
 async def open_fleets(settings: Settings, _pool: asyncpg.Pool) -> AsyncIterator[tuple[UUID, ...]]:
     """The tenants that want to be called: what the decisions of this process need to know."""
-    fleets = read(settings)
-    for fleet in fleets.values():
-        await fleet.close()
-    yield tuple(sorted(fleets))
+    yield tuple(sorted(_named(settings, settings.tenants_file.parent / FILE)))
 
 
 class FleetCall:

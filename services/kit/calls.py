@@ -116,8 +116,10 @@ class Calls:
         callers: Mapping[str, Caller],
         answer: Answer,
         wake: asyncio.Event,
+        poll_s: float = POLL_S,
     ) -> None:
         self._pool = pool
+        self._poll_s = poll_s
         self._callers = callers
         self._answer = answer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -165,7 +167,7 @@ class Calls:
         self.begin(Leased(rows, began))
         if self._free:
             # What was committed after the look has woken us already.
-            await woken(self.wake, POLL_S)
+            await woken(self.wake, self._poll_s)
             self.wake.clear()
 
     @property

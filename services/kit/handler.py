@@ -161,7 +161,9 @@ class Shell:
 
     def calling(self, callers: Mapping[str, Caller]) -> Calls:
         """The completer that makes what is decided here; somebody has to run it."""
-        self.completer = Calls(self.pool, callers, self.answer, self.wakes.calls)
+        self.completer = Calls(
+            self.pool, callers, self.answer, self.wakes.calls, self.service.calls_poll_s
+        )
         return self.completer
 
     async def answer(self, row: CallRow, answered: CallAnswered) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from schemas import flow
 from schemas.envelope import Attributes
 from schemas.message import Command, Event
-from services.kit.calls import Caller
+from services.kit.calls import POLL_S, Caller
 from services.kit.config import Settings
 from services.kit.db import Connection
 from services.kit.decision import Actor, Decision, Facts, Message, Note
@@ -157,6 +157,8 @@ class Service:
     lookup: Lookup = no_lookup
     project: Project = no_project
     callers: CallerFactory | None = None
+    # Own commits and retries wake the completer; only what a dead process left waits for the look.
+    calls_poll_s: float = POLL_S
     extras: Extras | None = None
     key_of: Callable[[Command, UUID], UUID] = key_of_command
     topic_for: Callable[[Event], str] = topic_for_event

@@ -15,6 +15,7 @@ from schemas.message import Command, Event
 from schemas.values import Address, GeoPoint, Order, OrderLine, Purpose
 from services.delivery import api
 from services.delivery.app import SERVICE
+from services.kit.config import Settings
 from services.kit.handler import Shell
 from services.kit.ids import new_id
 from services.kit.service import Incoming, Source
@@ -109,11 +110,13 @@ def _fresh(line: OrderLine) -> OrderLine:
 
 
 @asynccontextmanager
-async def delivery_on(database: Database) -> AsyncIterator[Delivery]:
+async def delivery_on(
+    database: Database, settings: Settings | None = None
+) -> AsyncIterator[Delivery]:
     """A process with positions at zero, and time standing still."""
     await stand_still(database, "delivery")
     async with (
         asyncpg.create_pool(database.dsn("prescription"), min_size=1, max_size=1) as sealer,
-        standing(database, SERVICE, api.router) as own,
+        standing(database, SERVICE, api.router, settings=settings) as own,
     ):
         yield Delivery(own.shell, own.client, own.tokens, own.tenants, database, sealer)

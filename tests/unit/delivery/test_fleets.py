@@ -1,10 +1,8 @@
 """Fleets of another make: who is told of what, and the signed requests that tell it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from services.kit.calls import CallUnknown
 from services.kit.config import Settings
 from services.kit.decision import Call, CallAnswered, CallOutcome, Message, Verdict
 from services.kit.spec import NOW, ORDER_ID
+from tests.unit.delivery.far import SECRET, Far, far_side
 from tests.unit.delivery.story import (
     FLEET,
     OTHER_FLEET,
@@ -35,7 +34,6 @@ from tests.unit.delivery.story import (
     settled,
 )
 
-SECRET = "a-secret-of-this-test"
 BOTH = FleetsFound((FLEET, OTHER_FLEET))
 
 
@@ -94,64 +92,14 @@ def test_what_a_fleet_says_changes_nothing(outcome: CallOutcome) -> None:
     assert told(state, courier(), RIDER) == [(CANCEL, f"1:{OTHER_FLEET}")]
 
 
-@dataclass
-class Far:
-    """A fleet of another make: keeps each key once, refuses what is not signed by us."""
-
-    answers: list[int] = field(default_factory=list)
-    jobs: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    heard: int = 0
-    serving: set[asyncio.Task[Any] | None] = field(default_factory=set)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request after the other on a kept connection."""
-        self.serving.add(asyncio.current_task())
-        while head := await _head(reader):
-            line, *rest = head.decode().split("\r\n")
-            method, path, _ = line.split(" ")
-            names = dict(one.lower().split(": ", 1) for one in rest if one)
-            body = await reader.readexactly(int(names.get("content-length", 0)))
-            status = self._answer(method, path, names, body)
-            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % status)
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    def _answer(self, method: str, path: str, names: dict[str, str], body: bytes) -> int:
-        self.heard += 1
-        key = names.get("idempotency-key") or path.rpartition("/")[2].replace("%3a", ":")
-        key = key.replace("%3A", ":")
-        signed = ports.signature(SECRET.encode(), key, path, body)
-        if names[ports.SIGNATURE.lower()] != signed:
-            return 403
-        if method == "GET":
-            return 200 if key in self.jobs else 404
-        status = self.answers.pop(0) if self.answers else 202
-        if status in (202, 500):
-            # It also acts where its answer is lost.
-            self.jobs.setdefault(key, (path, json.loads(body)))
-        return status
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return b""
-
-
 @asynccontextmanager
 async def far_fleet(secret: str = SECRET) -> AsyncIterator[tuple[Far, ports.FleetCall]]:
-    far = Far()
-    server = await asyncio.start_server(far.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    fleet = ports.HttpFleet(f"http://127.0.0.1:{port}", secret)
-    try:
-        yield far, ports.FleetCall({FLEET: fleet}, JOB)
-    finally:
-        await fleet.close()
-        server.close()
-        await asyncio.gather(*[one for one in far.serving if one is not None])
+    async with far_side() as far:
+        fleet = ports.HttpFleet(far.url, secret)
+        try:
+            yield far, ports.FleetCall({FLEET: fleet}, JOB)
+        finally:
+            await fleet.close()
 
 
 REQUEST = {"fleet": str(FLEET), "order_id": str(ORDER_ID), "attempt": 1}
