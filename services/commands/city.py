@@ -2,11 +2,14 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -20,6 +23,9 @@ from services.network import packs
 
 # A part is answered well within the edge's patience, and few rows wait for one that is refused.
 PART_BYTES = 2_000_000
+# One file may take half an hour: a service that begins again meanwhile does not end it.
+PAUSES_S = (1.0, 2.0, 5.0, 10.0, 20.0)
+AWAY = frozenset({502, 503, 504})
 JSON = {"Content-Type": "application/json"}
 
 
@@ -66,13 +72,11 @@ def _import(asked: argparse.Namespace) -> int:
     with (
         client.reaching(),
         client.connect(asked.home.resolve(), asked.tenant) as http,
-        Progress(*columns, console=Console(stderr=True)) as shown,
+        Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as shown,
     ):
         bar = shown.add_task("import", total=total)
         for part in parts_of(asked.files):
-            headers = {"Content-Type": part.media_type}
-            answer = http.post("/v1/pharmacies/import", content=part.content, headers=headers)
-            told = client.body_of(answer)
+            told = client.body_of(_sent(http, part))
             taken += told["taken"]
             bad += told["bad"]
             for row in told["bad_rows"]:
@@ -81,6 +85,21 @@ def _import(asked: argparse.Namespace) -> int:
             shown.update(bar, advance=part.size, description=f"{taken} rows taken, {bad} bad")
     print(f"{taken} rows taken, {bad} bad")
     return 1 if bad else 0
+
+
+def _sent(http: httpx.Client, part: "Part") -> httpx.Response:
+    """Taken twice is harmless: a part that was not answered is sent again.
+
+    Raises httpx.TransportError when it was never answered.
+    """
+    headers = {"Content-Type": part.media_type}
+    for pause in PAUSES_S:
+        with suppress(httpx.TransportError):
+            answer = http.post("/v1/pharmacies/import", content=part.content, headers=headers)
+            if answer.status_code not in AWAY:
+                return answer
+        time.sleep(pause)
+    return http.post("/v1/pharmacies/import", content=part.content, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)

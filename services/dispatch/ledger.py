@@ -130,15 +130,6 @@ class Plan:
         }
         return sorted(made | self.touched, key=in_order)
 
-    @property
-    def counted(self) -> list[Pair]:
-        """Every stock row that counts write, in the order of locking."""
-        return [
-            (pharmacy_id, product)
-            for pharmacy_id in sorted(self.counts)
-            for product in sorted(self.counts[pharmacy_id])
-        ]
-
 
 def plan_of(changes: Iterable[Change]) -> Plan:
     """Fold the changes of one batch, in their order."""

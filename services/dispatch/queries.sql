@@ -116,13 +116,25 @@ ON CONFLICT (city) DO UPDATE SET version = known.version + 1;
 -- name: put_pharmacies
 INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body, changed)
 SELECT put.pharmacy_id, put.tenant_id, put.city, put.body, city_version.version
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[])
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::json[])
     AS put (pharmacy_id, tenant_id, city, body)
 JOIN city_version USING (city)
 ORDER BY put.pharmacy_id
 ON CONFLICT (pharmacy_id) DO UPDATE
 SET tenant_id = excluded.tenant_id, city = excluded.city, body = excluded.body,
     changed = excluded.changed;
+
+-- name: first_counted
+-- Those that have no shelf yet, and the time zone where they stand.
+SELECT asked.pharmacy_id, coalesce(pharmacy.body ->> 'timezone', 'UTC') AS timezone
+FROM unnest($1::uuid[]) AS asked (pharmacy_id)
+LEFT JOIN pharmacy USING (pharmacy_id)
+WHERE NOT EXISTS (SELECT FROM stock WHERE stock.pharmacy_id = asked.pharmacy_id);
+
+-- name: midnights
+-- A last day ends at midnight where the pharmacy stands.
+SELECT timezone, last, (last + 1)::timestamp AT TIME ZONE timezone AS ends
+FROM unnest($1::text[], $2::date[]) AS asked (timezone, last);
 
 -- name: put_counts
 -- What was sealed after the count, or at that very moment, is off the shelf too; an older count

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from schemas.claim import ClaimAuthorised
 from schemas.network import CityFactor, CityRules
 from schemas.values import GateCode, Tier
-from services.dispatch import drugs, pressure, shortages
+from services.dispatch import counting, drugs, pressure, shortages
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -35,7 +35,6 @@ from services.dispatch.foreseen import EXPECTED_FOR, Issued
 from services.dispatch.foreseen import ROWS_MAX as AHEAD_MAX
 from services.dispatch.ledger import COUNTS, Plan, in_order, plan_of
 from services.dispatch.terms import with_terms
-from services.kit.columns import column
 from services.kit.db import Connection
 from services.kit.decision import TimerFired
 from services.kit.service import Incoming, LookupContext, ProjectContext
@@ -79,14 +78,14 @@ async def project(context: ProjectContext) -> None:
     await _put_network(conn, plan)
     await _foresee(conn, plan)
     locks = {*plan.locks, *await shortages.pairs_let_go(conn, moves)}
-    counted = plan.counted
-    pairs = sorted(locks.union(counted), key=in_order) if locks else counted
+    counts = await counting.of(conn, plan)
+    pairs = sorted(locks.union(counts.pairs), key=in_order) if locks else counts.pairs
     if pairs:
-        await conn.execute(SQL["hold_stock"], *_shelves(pairs))
+        await conn.execute(SQL["hold_stock"], *counting.shelves(pairs))
     await shortages.let_go(conn, moves)
     await _make_offers(conn, plan, context.now)
     await _move(conn, plan, context.now)
-    await _count(conn, plan, context.now)
+    await counting.put(conn, counts, context.now)
     await shortages.project(conn, moves, context.now)
     await _put_trips(conn, plan, context.now)
     if plan.falls:
@@ -392,31 +391,6 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
         await conn.execute(SQL["move_reservations"], *_columns(sorted(plan.packs.items()), 2), now)
     if plan.lacking:
         await conn.execute(SQL["believe_refusals"], *_columns(sorted(plan.lacking), 2), now)
-
-
-async def _count(conn: Connection, plan: Plan, now: datetime) -> None:
-    if not plan.counts:
-        return
-    pairs = plan.counted
-    rows = [plan.counts[shop][product] for shop, product in pairs]
-    times = {at: at.isoformat() for at in {row.at for row in rows}}
-    lasts = {row.expires_on for row in rows}
-    days = {last: last.isoformat() if last else None for last in lasts}
-    over = await conn.fetch(
-        SQL["put_counts"],
-        *_shelves(pairs),
-        column([str(row.packs) for row in rows]),
-        column([times[row.at] for row in rows]),
-        column([days[row.expires_on] for row in rows]),
-    )
-    if over:
-        await conn.execute(SQL["recheck_offers"], *_columns([tuple(row) for row in over], 2), now)
-
-
-def _shelves(pairs: Sequence[Pair]) -> tuple[str, str]:
-    """Pharmacies and products as columns, in the same order."""
-    names = {shop: str(shop) for shop in {shop for shop, _ in pairs}}
-    return column([names[shop] for shop, _ in pairs]), column([product for _, product in pairs])
 
 
 async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:

@@ -45,7 +45,8 @@ SELECT order_id, tenant_id, version, state, blocked_by FROM state
 WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE
 
 -- name: save_states
-UPDATE state s SET version = u.version, state = u.state, blocked_by = u.blocked_by
+-- NULL where the state did not change.
+UPDATE state s SET version = u.version, state = coalesce(u.state, s.state), blocked_by = u.blocked_by
 FROM unnest($1::uuid[], $2::int[], $3::json[], $4::uuid[]) AS u(order_id, version, state, blocked_by)
 WHERE s.order_id = u.order_id
 

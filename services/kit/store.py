@@ -148,11 +148,13 @@ def inner_of_parked(row: asyncpg.Record | Mapping[str, Any]) -> Incoming:
 def _entry(service: Service, row: asyncpg.Record) -> Entry:
     text = row["state"]
     known = text is not None
+    state = service.state_type.model_validate_json(text) if known else service.initial()
     return Entry(
         key=row["order_id"],
         tenant_id=row["tenant_id"],
         version=row["version"],
-        state=service.state_type.model_validate_json(text) if known else service.initial(),
+        state=state,
+        stored=state if known else None,
         blocked_by=row["blocked_by"],
         known=known or row["version"] > 0 or row["blocked_by"] is not None,
     )
@@ -202,7 +204,7 @@ def _save_states(writes: Together, unit: Unit) -> None:
             SQL["save_states"],
             [entry.key for entry in dirty],
             [entry.version for entry in dirty],
-            [entry.state.model_dump_json() for entry in dirty],
+            [None if e.state is e.stored else e.state.model_dump_json() for e in dirty],
             [entry.blocked_by for entry in dirty],
         )
 

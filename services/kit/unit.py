@@ -104,6 +104,8 @@ class Entry:
     state: Any
     blocked_by: UUID | None
     known: bool
+    # As it was read: what did not change need not be written out again.
+    stored: Any = None
     dirty: bool = False
     waiting: list[Waiting] = field(default_factory=list)
 

@@ -165,6 +165,8 @@ class Postgres:
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_min_duration_statement": "1000",
+            # A slow statement of an import has megabytes of them, and none is a log's business.
+            "log_parameter_max_length": "0",
             "log_line_prefix": "%m %u ",
             "dynamic_shared_memory_type": "posix",
         }

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -111,15 +112,9 @@ def _pharmacy(
     line: str, number: int, bad: list[BadRow], known: Set[str] | None
 ) -> PutPharmacy | None:
     try:
-        json.loads(line)
-    except json.JSONDecodeError as error:
-        detail = f"{error.msg} at character {error.colno}"
-        bad.append(BadRow(number, f"character {error.colno}", "not_json", detail))
-        return None
-    try:
         command = PutPharmacy.model_validate_json(line)
     except ValidationError as error:
-        bad += [
+        bad += _not_json(line, number) or [
             BadRow(number, _path(item["loc"]), item["type"], item["msg"])
             for item in error.errors(include_url=False, include_input=False)
         ]
@@ -128,6 +123,15 @@ def _pharmacy(
     flaws = pharmacy_flaws(command, unknown)
     bad += [_bad(number, flaw) for flaw in flaws]
     return None if flaws else command
+
+
+def _not_json(line: str, number: int) -> list[BadRow]:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        detail = f"{error.msg} at character {error.colno}"
+        return [BadRow(number, f"character {error.colno}", "not_json", detail)]
+    return []
 
 
 def _read_stock(text: str, now: datetime, known: Set[str] | None) -> Reading:
@@ -184,15 +188,27 @@ class _Counts:
         self._groups: dict[tuple[UUID, datetime], _Group] = {}
         self._found: dict[tuple[str, str], _Group] = {}
         # A column that is not there is the empty cell behind the last.
-        self._places = [header.index(n) if n in header else len(header) for n in CSV_COLUMNS]
+        places = [header.index(n) if n in header else len(header) for n in CSV_COLUMNS]
+        self._pick = itemgetter(*places)
 
     def add(self, row: list[str], line: int) -> list[BadRow]:
         """One row; returns its faults."""
         if len(row) != len(self._header):
             detail = f"{len(row)} cells under {len(self._header)} columns"
             return [BadRow(line, "", "cell_count", detail)]
-        cells = [*map(str.strip, row), ""]
-        shop, product, packs, at, last = [cells[place] for place in self._places]
+        row.append("")
+        shop, product, packs, at, last = self._pick(row)
+        group, count = self._found.get((shop, at)), _kept.get((product, packs, last))
+        known = self._products is None or product in self._products
+        if group is not None and count is not None and known and product not in group.rows:
+            group.rows[product] = line, count
+            return []
+        return self._read(*map(str.strip, (shop, product, packs, at, last)), line=line)
+
+    def _read(
+        self, shop: str, product: str, packs: str, at: str, last: str, *, line: int
+    ) -> list[BadRow]:
+        """One row of words that were not met before, or with a fault."""
         group = self._found.get((shop, at))
         count = _kept.get((product, packs, last))
         bad: list[BadRow] = []

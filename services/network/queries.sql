@@ -1,13 +1,8 @@
 -- name: timezones
 SELECT city, timezone FROM city WHERE city = ANY($1::text[]);
 
--- name: last_counts
--- Columns as text.
-SELECT pharmacy_id, array_agg(product_code) AS products, array_agg(counted_at) AS times
-FROM stock
-JOIN unnest($1::text::uuid[], $2::text::text[]) AS asked (pharmacy_id, product_code)
-    USING (pharmacy_id, product_code)
-GROUP BY pharmacy_id;
+-- name: shelves
+SELECT pharmacy_id, counts FROM shelf WHERE pharmacy_id = ANY($1::uuid[]);
 
 -- name: put_cities
 INSERT INTO city (city, city_id, name, timezone, tiers, rules, factors)
@@ -22,29 +17,20 @@ SET name = excluded.name, timezone = excluded.timezone, tiers = excluded.tiers,
 -- name: put_pharmacies
 INSERT INTO pharmacy (pharmacy_id, tenant_id, city, body)
 SELECT pharmacy_id, tenant_id, city, body
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[])
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::json[])
     AS put (pharmacy_id, tenant_id, city, body)
 ORDER BY pharmacy_id
 ON CONFLICT (pharmacy_id) DO UPDATE
 SET city = excluded.city, body = excluded.body;
 
--- name: put_counts
-INSERT INTO stock (pharmacy_id, product_code, count, counted_at, expires_on)
-SELECT pharmacy_id, product_code, count, counted_at, expires_on
-FROM unnest(
-    $1::text::uuid[], $2::text::text[], $3::text::int[], $4::text::timestamptz[], $5::text::date[]
-)
-    AS put (pharmacy_id, product_code, count, counted_at, expires_on)
-ORDER BY pharmacy_id, product_code
-ON CONFLICT (pharmacy_id, product_code) DO UPDATE
-SET count = excluded.count, counted_at = excluded.counted_at, expires_on = excluded.expires_on
-WHERE stock.counted_at < excluded.counted_at;
+-- name: put_shelves
+INSERT INTO shelf (pharmacy_id, counts)
+SELECT pharmacy_id, counts FROM unnest($1::uuid[], $2::json[]) AS put (pharmacy_id, counts)
+ORDER BY pharmacy_id
+ON CONFLICT (pharmacy_id) DO UPDATE SET counts = excluded.counts;
 
 -- name: pharmacy
 SELECT tenant_id, body FROM pharmacy WHERE pharmacy_id = $1;
-
--- name: stock_of
-SELECT product_code, count, counted_at, expires_on FROM stock WHERE pharmacy_id = $1 ORDER BY product_code;
 
 -- name: city
 SELECT city, city_id, name, timezone, tiers, rules, factors FROM city WHERE city = $1;

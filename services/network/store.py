@@ -1,7 +1,7 @@
 """Network's tables: what a decision must know, and the records themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,9 +19,9 @@ from schemas.network import (
 )
 from services.catalogue import catalogue
 from services.kit import queries
-from services.kit.columns import column
 from services.kit.db import Connection
 from services.kit.service import LookupContext, ProjectContext
+from services.network import shelf
 from services.network.domain import CityFound, CountsFound
 
 SQL = queries.load(__package__)
@@ -80,7 +80,16 @@ async def pharmacy_of(conn: Connection, pharmacy_id: UUID) -> tuple[UUID, Pharma
 
 async def stock_of(conn: Connection, pharmacy_id: UUID) -> list[dict[str, Any]]:
     """The last counts, by product."""
-    return [dict(row) for row in await conn.fetch(SQL["stock_of"], pharmacy_id)]
+    own = (await _shelves(conn, [pharmacy_id])).get(pharmacy_id, {})
+    return [
+        {
+            "product_code": product,
+            "count": own[product].packs,
+            "counted_at": own[product].counted_at,
+            "expires_on": own[product].expires_on,
+        }
+        for product in sorted(own)
+    ]
 
 
 async def city_of(conn: Connection, city: str) -> dict[str, Any] | None:
@@ -106,27 +115,18 @@ async def _timezones(conn: Connection, cities: Sequence[str]) -> dict[str, str]:
 async def _last_counts(
     conn: Connection, counts: Sequence[CountStock]
 ) -> dict[UUID, dict[str, datetime]]:
-    asked: dict[UUID, set[str]] = {}
+    shelves = await _shelves(conn, {count.pharmacy_id for count in counts})
+    last: dict[UUID, dict[str, datetime]] = {shop: {} for shop in shelves}
     for count in counts:
-        asked.setdefault(count.pharmacy_id, set()).update(c.product_code for c in count.counts)
-    if not asked:
-        return {}
-    pharmacies, codes = _columns(asked)
-    last: dict[UUID, dict[str, datetime]] = {}
-    for row in await conn.fetch(SQL["last_counts"], pharmacies, codes):
-        last[row["pharmacy_id"]] = dict(zip(row["products"], row["times"], strict=True))
+        own = shelves.get(count.pharmacy_id, {})
+        asked = own.keys() & {one.product_code for one in count.counts}
+        last.get(count.pharmacy_id, {}).update({code: own[code].counted_at for code in asked})
     return last
 
 
-def _columns(products: Mapping[UUID, Iterable[str]]) -> tuple[str, str]:
-    """Pairs in the order of the keys. A batch has tens of thousands: comparing two ids is slow."""
-    pharmacies: list[str] = []
-    codes: list[str] = []
-    for pharmacy_id in sorted(products):
-        own = sorted(products[pharmacy_id])
-        pharmacies += [str(pharmacy_id)] * len(own)
-        codes += own
-    return column(pharmacies), column(codes)
+async def _shelves(conn: Connection, pharmacies: Iterable[UUID]) -> dict[UUID, shelf.Shelf]:
+    rows = await conn.fetch(SQL["shelves"], sorted(pharmacies))
+    return {row["pharmacy_id"]: shelf.read(row["counts"]) for row in rows}
 
 
 async def _put_cities(conn: Connection, cities: Sequence[CityConfigured]) -> None:
@@ -153,21 +153,10 @@ async def _put_pharmacies(conn: Connection, pharmacies: Sequence[Pharmacy]) -> N
 
 
 async def _put_counts(conn: Connection, counted: Sequence[StockCounted]) -> None:
-    latest: dict[UUID, dict[str, tuple[int, datetime, date | None]]] = {}
+    """Read anew: several counts of a batch may be of one pharmacy, whose lock we hold."""
+    shelves = await _shelves(conn, {event.pharmacy_id for event in counted})
     for event in counted:
-        own = latest.setdefault(event.pharmacy_id, {})
-        for count in event.counts:
-            known = own.get(count.product_code)
-            if known is None or known[1] < event.counted_at:
-                own[count.product_code] = count.count, event.counted_at, count.expires_on
-    rows = [latest[shop][code] for shop in sorted(latest) for code in sorted(latest[shop])]
-    times = {at: at.isoformat() for at in {at for _, at, _ in rows}}
-    lasts = {last for _, _, last in rows}
-    days = {last: last.isoformat() if last else None for last in lasts}
-    await conn.execute(
-        SQL["put_counts"],
-        *_columns(latest),
-        column([str(count) for count, _, _ in rows]),
-        column([times[at] for _, at, _ in rows]),
-        column([days[last] for _, _, last in rows]),
-    )
+        shelf.put(shelves.setdefault(event.pharmacy_id, {}), event)
+    pharmacies = sorted(shelves)
+    written = [shelf.written(shelves[pharmacy_id]) for pharmacy_id in pharmacies]
+    await conn.execute(SQL["put_shelves"], pharmacies, written)

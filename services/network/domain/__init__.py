@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from schemas.network import (
     PharmacyChanged,
     PutCityFactor,
     PutPharmacy,
+    StockCount,
     StockCounted,
 )
 from schemas.values import GeoPoint
@@ -44,6 +46,9 @@ from services.network.domain.city import FACTORS_MAX, city_flaws, factor_flaws
 # UUIDv7 of the contract's first day; the rest is drawn from the code, so that every worker and
 # every intake message gives a city the same key.
 _CITY_BIRTH_MS = 1_767_225_600_000
+
+# A product, a count and a last day say the same of many pharmacies: what is published is made once.
+FACTS_KEPT = 100_000
 
 KEEPERS = frozenset({"pharmacy_chain", "operator"})
 
@@ -199,9 +204,11 @@ def count_stock(state: State, command: CountStock, now: datetime, facts: Facts) 
         return _refused(flaws)
     last = found.counted_at
     newer = tuple(
-        count
+        _published(count.product_code, count.count, count.expires_on)
         for count in command.counts
-        if count.product_code not in last or last[count.product_code] < command.counted_at
+        if not last
+        or count.product_code not in last
+        or last[count.product_code] < command.counted_at
     )
     answer = {"pharmacy_id": str(command.pharmacy_id), "taken": len(newer)}
     if not newer:
@@ -210,6 +217,11 @@ def count_stock(state: State, command: CountStock, now: datetime, facts: Facts) 
         pharmacy_id=command.pharmacy_id, counts=newer, counted_at=command.counted_at
     )
     return applied(event, answer=answer)
+
+
+@lru_cache(maxsize=FACTS_KEPT)
+def _published(product: str, packs: int, expires_on: date | None) -> StockCount:
+    return StockCount(product_code=product, count=packs, expires_on=expires_on)
 
 
 def _record(state: State, command: PutPharmacy, timezone: str, facts: Facts) -> Pharmacy:

@@ -1,6 +1,7 @@
 """Service areas: a polygon as given, or a circle turned into one. Pure geometry, WGS-84."""
 
 import re
+from functools import lru_cache
 from math import cos, isfinite, pi, radians, sin
 
 import numpy as np
@@ -14,12 +15,15 @@ MAX_POINTS = 2_000
 MAX_REACH_M = 50_000.0
 MIN_AREA_M2 = 10_000.0
 MAX_ABS_LAT = 85.0
+# A record is looked at when its file is read, when it is taken and when it is published.
+AREAS_KEPT = 2_000
 
 
 class BadArea(ValueError):
     """The area cannot be served; the text says why."""
 
 
+@lru_cache(maxsize=AREAS_KEPT)
 def circle(lat: float, lon: float, radius_m: float) -> Ring:
     """A closed ring of (lon, lat) about `radius_m` metres around the point."""
     north = 180 / (pi * EARTH_M)
@@ -35,6 +39,7 @@ def circle(lat: float, lon: float, radius_m: float) -> Ring:
     return (*points, points[0])
 
 
+@lru_cache(maxsize=AREAS_KEPT)
 def checked_ring(ring: Ring, lat: float, lon: float) -> Ring:
     """The ring, closed. Raises BadArea when no courier could serve it from the point."""
     if not all(isfinite(value) for point in ring for value in point):
@@ -51,9 +56,10 @@ def checked_ring(ring: Ring, lat: float, lon: float) -> Ring:
 
 def _check_reach(ring: Ring, lat: float, lon: float) -> None:
     """Far vertices are typing errors, most often latitude and longitude swapped."""
-    for number, point in enumerate(ring):
-        if _reach_m(point, lat, lon) <= MAX_REACH_M:
-            continue
+    east_north = local_m(np.array(ring), lat, lon)
+    far = np.hypot(east_north[:, 0], east_north[:, 1]) > MAX_REACH_M
+    for number in np.flatnonzero(far).tolist():
+        point = ring[number]
         if _reach_m((point[1], point[0]), lat, lon) <= MAX_REACH_M:
             raise BadArea(f"point {number} is (lat, lon); give (lon, lat)")
         km = round(MAX_REACH_M / 1000)

@@ -70,16 +70,22 @@ def count_flaws(
     flaws: list[Flaw] = []
     if command.counted_at > now + CLOCK_SKEW:
         flaws.append(Flaw("counted_at", "in_the_future", "counted later than now"))
-    seen: set[str] = set()
-    for number, count in enumerate(command.counts):
-        if count.product_code in seen:
-            detail = f"{count.product_code} stands twice in one count"
-            flaws.append(Flaw(f"counts.{number}.product_code", "duplicate_product", detail))
-        seen.add(count.product_code)
+    codes = [count.product_code for count in command.counts]
+    if len(set(codes)) < len(codes):
+        flaws += _twice(codes)
     if unknown:
-        named = [(f"counts.{n}.product_code", c.product_code) for n, c in enumerate(command.counts)]
+        named = [(f"counts.{number}.product_code", code) for number, code in enumerate(codes)]
         flaws += _unknown_flaws(named, unknown)
     return tuple(flaws)
+
+
+def _twice(codes: Iterable[str]) -> Iterator[Flaw]:
+    seen: set[str] = set()
+    for number, code in enumerate(codes):
+        if code in seen:
+            detail = f"{code} stands twice in one count"
+            yield Flaw(f"counts.{number}.product_code", "duplicate_product", detail)
+        seen.add(code)
 
 
 def unknown_flaw(field: str, code: str) -> Flaw:

@@ -4,10 +4,12 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
@@ -30,6 +32,8 @@ from tests.unit.network.samples import CITY, PHARMACY_ID, ZONE
 pytestmark = pytest.mark.live
 # What the catalogue knows; a sample's products it does not.
 FIRST, OTHER = sorted(catalogue().products)[:2]
+MIGRATIONS = Path(api.__file__).parent / "migrations"
+SHELF, ALONE = MIGRATIONS / "0004_shelf.sql", MIGRATIONS / "0006_shelf_alone.sql"
 CITY_BODY = {"city": CITY, "name": "Test city", "timezone": ZONE, "tiers": ["30", "60"]}
 
 
@@ -133,6 +137,43 @@ async def test_a_pharmacy_and_its_stock_are_kept_shown_and_published(network: Ne
     assert {row["key"] for row in keys} == {PHARMACY_ID, city_id(CITY)}
 
 
+async def test_counts_that_stood_in_rows_are_kept(network: Network, database: Database) -> None:
+    """The migrations that made one document of a pharmacy's rows, and what came in between."""
+    await network.post("/v1/pharmacies", put_pharmacy())
+    conn = await asyncpg.connect(database.dsn(), server_settings={"search_path": "network"})
+    try:
+        await conn.execute("DROP TABLE shelf")
+        await conn.execute(
+            "CREATE TABLE stock (pharmacy_id uuid, product_code text, count int,"
+            " counted_at timestamptz, expires_on date)"
+        )
+        await conn.execute(
+            "INSERT INTO stock VALUES ($1, $2, 5, $3, '2026-09-30')", PHARMACY_ID, FIRST, NOW
+        )
+        await conn.execute(SHELF.read_text())
+        await conn.execute("GRANT ALL ON shelf TO network")
+        # While new and old processes run, each keeps its own.
+        later = await network.post("/v1/pharmacies/stock", count_stock(moment(2), {FIRST: 6}))
+        assert later.json()["taken"] == 1
+        rows = [(FIRST, 7, moment(1)), (OTHER, 0, moment(1))]
+        sql = "INSERT INTO stock VALUES ($1, $2, $3, $4)"
+        await conn.execute("DELETE FROM stock")
+        await conn.executemany(sql, [(PHARMACY_ID, *row) for row in rows])
+        await conn.execute(ALONE.read_text())
+    finally:
+        await conn.close()
+
+    shown = (await network.get(f"/v1/pharmacies/{PHARMACY_ID}")).json()["stock"]
+    assert [(row["product_code"], row["count"]) for row in shown] == [(FIRST, 6), (OTHER, 0)]
+    again = await network.post("/v1/pharmacies/stock", count_stock(moment(1), {FIRST: 1, OTHER: 2}))
+    assert again.json()["taken"] == 0
+
+
+def moment(microseconds: int) -> datetime:
+    """So long after the test's time."""
+    return NOW + timedelta(microseconds=microseconds)
+
+
 async def test_operations_set_the_weather_and_it_is_on_record(network: Network) -> None:
     ends = (NOW + timedelta(hours=2)).isoformat()
     rain: dict[str, Any] = {"name": "rain", "cause": "rain", "speed_percent": 60}
@@ -202,7 +243,11 @@ async def test_of_a_file_the_good_rows_are_taken_and_the_bad_ones_named(network:
         (454, "product_code", "unknown_product"),
         (455, "count", "greater_than_equal"),
     ]
-    assert await network.shell.pool.fetchval("SELECT sum(count) FROM stock") == 3150
+    shown = [(await network.get(f"/v1/pharmacies/{one}")).json()["stock"] for one in ids[:3]]
+    assert [[(row["product_code"], row["count"]) for row in rows] for rows in shown] == [
+        [(FIRST, 7)]
+    ] * 3
+    assert await network.shell.pool.fetchval("SELECT count(*) FROM shelf") == 450
 
 
 BOW_TIE = ((121.46, 31.22), (121.48, 31.24), (121.48, 31.22), (121.46, 31.24), (121.46, 31.22))

@@ -1,0 +1,75 @@
+"""The first counts of a pharmacy take another way into the ledger than later ones, no other end."""
+
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+
+import pytest
+
+from schemas.network import Pharmacy, StockCount, StockCounted
+from services.kit.spec import NOW
+from tests.databases import Database
+from tests.integration.dispatch.harness import Dispatch, dispatch_on, near
+from tests.unit.dispatch import samples
+
+pytestmark = pytest.mark.live
+SHELVES = """
+SELECT array_agg(ROW(product_code, counted, counted_at, expires_at, reserved, sealed_since, held)
+    ORDER BY product_code)::text AS rows
+FROM stock WHERE pharmacy_id = $1
+"""
+
+
+@pytest.fixture
+async def worker(database: Database) -> AsyncIterator[Dispatch]:
+    """One worker; at the end its books must agree."""
+    async with dispatch_on(database) as one:
+        yield one
+        await one.check_ledger()
+
+
+def counted(there: Pharmacy, packs: int, minute: int) -> StockCounted:
+    """All it sells, the first product with a last day."""
+    first = min(there.prices)
+    counts = tuple(
+        StockCount(
+            product_code=code,
+            count=packs,
+            expires_on=date(2027, 3, 31) if code == first else None,
+        )
+        for code in there.prices
+    )
+    at = NOW + timedelta(minutes=minute)
+    return StockCounted(pharmacy_id=there.pharmacy_id, counts=counts, counted_at=at)
+
+
+async def test_first_and_later_counts_come_to_the_same(worker: Dispatch) -> None:
+    known = await worker.open_pharmacy(1, **near(1))
+    new = samples.pharmacy(2).model_copy(update={"tenant_id": known.tenant_id})
+    batch = [counted(new, 7, 2), counted(known, 7, 2), counted(new, 9, 1), counted(known, 9, 1)]
+
+    await worker.tell(*batch)
+
+    rows = [await worker.one(SHELVES, shop.pharmacy_id) for shop in (known, new)]
+    assert rows[0]["rows"].count(",7,") == len(known.prices)
+    # Where a pharmacy's own record is not known yet, a day ends as it does in UTC.
+    assert "2027-03-31 16:00:00+00" in rows[0]["rows"]
+    assert rows[0]["rows"].replace("2027-03-31 16", "2027-04-01 00") == rows[1]["rows"]
+    await worker.tell(counted(new, 3, 3), counted(new, 5, 0))
+    assert await worker.stock(new, min(new.prices)) == (3, 0, 0)
+
+
+async def test_an_order_and_first_counts_share_a_transaction(worker: Dispatch) -> None:
+    there = await worker.open_pharmacy(1, packs=4, **near(1))
+    order_id = await worker.authorise()
+    await worker.tick()
+    new = samples.pharmacy(2).model_copy(update={"tenant_id": there.tenant_id})
+    code = samples.LINES[0].product_code
+    assert (await worker.stock(there, code))[1] > 0
+
+    # One is below what is reserved, and is believed.
+    await worker.tell(counted(new, 6, 1), counted(there, 0, 1))
+
+    assert (await worker.stock(there, code))[0] == 0
+    assert await worker.stock(new, code) == (6, 0, 0)
+    timers = "SELECT count(*) AS n FROM timer WHERE kind = 'recheck' AND order_id = $1"
+    assert await worker.one(timers, order_id) == {"n": 1}
