@@ -239,7 +239,7 @@ async def test_a_hold_let_go_before_it_arrives_never_holds(
 async def test_a_late_settlement_is_refused_once_its_message_was_reversed(
     payer: Caller, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(far_side, "LATE_S", 0.4)
+    monkeypatch.setattr(far_side, "LATE_S", 2.0)
     presettled = await payer.presettle()
     async with httpx.AsyncClient(base_url=outside.payer_url) as client:
         await client.post("/misbehave", json={"fault": "late", "kinds": ["settle"]})
@@ -254,13 +254,15 @@ async def test_a_late_settlement_is_refused_once_its_message_was_reversed(
 
 
 async def test_it_can_be_told_to_misbehave(payer: Caller, outside: Outside) -> None:
-    async with httpx.AsyncClient(base_url=outside.payer_url, timeout=0.5) as client:
+    async with httpx.AsyncClient(base_url=outside.payer_url) as client:
         await client.post("/misbehave", json={"fault": "err", "kinds": ["presettle"]})
         assert await payer.presettle() == 503
         await client.post("/misbehave", json={"fault": "silent", "kinds": ["presettle"]})
         hurried = Caller(client)
+        client.timeout = httpx.Timeout(1.0)
         with pytest.raises(httpx.ReadTimeout):
             await hurried.presettle()
+        client.timeout = httpx.Timeout(10.0)
         assert (await hurried.query("presettle"))["result"] == "done"
         odd = await client.post("/misbehave", json={"fault": "explode"})
         assert odd.status_code == 422

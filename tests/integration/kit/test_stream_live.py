@@ -84,6 +84,16 @@ class Ground:
         """Wait until every order has its one effect."""
         await until(lambda: self._all(orders))
 
+    async def settled_or_ended(
+        self, orders: Sequence[UUID], worker: subprocess.Popen[bytes]
+    ) -> None:
+        """Wait until every order has its one effect, or the worker has ended before."""
+
+        async def condition() -> bool:
+            return worker.poll() is not None or await self._all(orders)
+
+        await until(condition)
+
     async def _all(self, orders: Sequence[UUID]) -> bool:
         seen = await self.approvals()
         return all(order in seen for order in orders)
@@ -188,13 +198,16 @@ async def test_a_skipping_commit_is_rewound_on_several_partitions(ground: Ground
 async def test_a_kill_at_any_point_of_a_batch_leaves_one_effect_each(
     ground: Ground, point: str
 ) -> None:
-    placed = orders(200, 0, 3, 7)
+    first, second = orders(100, 0, 3, 7), orders(100, 0, 3, 7)
     async with ground.worker(FAULT=f"{point}:2:kill") as worker:
-        await ground.publish([toy.approved(order) for order in placed])
+        # A slow worker may take all that waits in one batch: the second one begins after the first.
+        await ground.publish([toy.approved(order) for order in first])
+        await ground.settled_or_ended(first, worker)
+        await ground.publish([toy.approved(order) for order in second])
         assert await asyncio.to_thread(worker.wait) == -signal.SIGKILL
 
     async with ground.worker():
-        await ground.settled(placed)
+        await ground.settled([*first, *second])
 
     assert set((await ground.approvals()).values()) == {1}
     position = await ground.admin.fetchval(
