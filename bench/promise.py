@@ -82,14 +82,10 @@ def covered(
     model = StageModel()
     memory = Experience(model)
     for day in earlier:
-        for _ in _lived(day, memory, -DAY_S):
+        for _ in _quoted(day, memory, targets, -DAY_S):
             pass
     kept, plain, bounds, unsaid = ([0.0] * len(targets) for _ in range(4))
-    spares: list[float] = []
-    for number, (order, expected, running) in enumerate(_lived(orders, memory, 0.0)):
-        if number % REFRESHED == 0:
-            late = [order.at_s - due for due in running.values()]
-            spares = [memory.spare(target, late) or 0.0 for target in targets]
+    for order, expected, spares in _quoted(orders, memory, targets, 0.0):
         for place, target in enumerate(targets):
             # Where nothing can be said nothing is kept.
             kept[place] += order.seconds <= expected + spares[place] < inf
@@ -111,22 +107,38 @@ def covered(
     ]
 
 
-def _lived(
-    orders: Sequence[Recorded], memory: Experience, shift_s: float
-) -> Iterator[tuple[Recorded, float, dict[int, float]]]:
-    """A day as it goes by: each order with what is expected of it and of those on their way."""
+def _quoted(
+    orders: Sequence[Recorded], memory: Experience, targets: Sequence[float], shift_s: float
+) -> Iterator[tuple[Recorded, float, list[float]]]:
+    """A day as it goes by: each order with what is expected of it, and the spare of each target."""
+    trackers = [memory.kept(target) for target in targets]
     running: dict[int, float] = {}
     ends: list[tuple[float, int]] = []
+    spares: list[float] = []
+    said = False
     for number, order in enumerate(orders):
-        while ends and ends[0][0] <= order.at_s:
-            _end(heapq.heappop(ends), orders, running, memory, shift_s)
+        now_s = order.at_s + shift_s
+        while ends and ends[0][0] <= now_s:
+            _end(heapq.heappop(ends), orders, running, memory)
         expected = memory.expected(order.trip)
-        yield order, expected, running
-        running[number] = order.at_s + expected
+        if number % REFRESHED == 0:
+            late = [now_s - due for due in running.values()]
+            for tracker in trackers:
+                tracker.until(now_s, running)
+            found = [memory.spare(target, late) for target in targets]
+            said = None not in found
+            spares = [one or 0.0 for one in found]
+        yield order, expected, spares
+        running[number] = now_s + expected
+        if said:
+            for tracker, spare in zip(trackers, spares, strict=True):
+                tracker.quoted(number, now_s + expected + spare)
         # What was given up is heard of when nobody waits for it any more.
-        heapq.heappush(ends, (order.at_s + min(order.seconds, GIVEN_UP_S), number))
+        heapq.heappush(ends, (now_s + min(order.seconds, GIVEN_UP_S), number))
     while ends:
-        _end(heapq.heappop(ends), orders, running, memory, shift_s)
+        _end(heapq.heappop(ends), orders, running, memory)
+    for tracker in trackers:
+        tracker.until(inf, running)
 
 
 def _end(
@@ -134,12 +146,13 @@ def _end(
     orders: Sequence[Recorded],
     running: dict[int, float],
     memory: Experience,
-    shift_s: float,
 ) -> None:
     ended_s, number = at
     order = orders[number]
-    expected = running.pop(number) - order.at_s
-    memory.learn(Done(order.trip, order.seconds, ended_s + shift_s, expected))
+    begun_s = ended_s - min(order.seconds, GIVEN_UP_S)
+    expected = running.pop(number) - begun_s
+    memory.learn(Done(order.trip, order.seconds, ended_s, expected))
+    memory.ended(number, begun_s + order.seconds)
 
 
 def recorded(folder: Path, seed: int) -> Iterator[Recorded]:

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -16,9 +16,11 @@ from services.dispatch.domain.answers import Answers
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.eta import WINDOW, Done, Experience, Promise, StageModel, Trip
+from services.dispatch.domain.kept import Kept
 from services.dispatch.foreseen import Foreseen
 from services.dispatch.recent import Recent
 from services.kit import guard, queries, telemetry
+from services.kit.collector import keep_also
 from services.kit.config import Settings
 from services.kit.db import Connection
 from services.kit.guard import Guard
@@ -29,6 +31,8 @@ RELEARN_S = 30.0
 # Records of a city that one tick reads again, some 30 ms of work.
 READ_MAX = 200
 EVERYTHING = 2**40
+# Between looks farther apart the quickest would have come and gone, and the rest look too slow.
+NONE_ENDS = timedelta(minutes=2)
 TRIPS_MAX = 2 * WINDOW
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -68,6 +72,9 @@ class Indexes:
         known = self._built.get(city) if since >= 0 else None
         built = CityIndex(changed) if known is None else known.with_changed(changed)
         self._built[city] = built
+        if known is None:
+            # A whole country is half a gigabyte that the collector would go through each time.
+            keep_also()
         log.info("city_indexed", city=city, pharmacies=len(built), count=len(changed))
         return version if len(rows) < most else max(row["changed"] for row in rows)
 
@@ -89,6 +96,8 @@ class Promises:
         self._expected: dict[UUID, float] = {}
         self._read_to: dict[Tier, datetime] = {}
         self._asked: dict[Tier, float] = {}
+        self._ended_by: dict[Tier, float] = {}
+        self._seen: dict[tuple[str, Tier], datetime] = {}
         self._known: dict[tuple[str, Tier], tuple[float, Promise]] = {}
 
     async def of(
@@ -98,26 +107,33 @@ class Promises:
         at, known = self._known.get((city, tier), (-math.inf, None))
         if known is not None and known.target == rules.target and _since(at) < RELEARN_S:
             return known
-        await self._learn(conn, city, tier, rules)
-        own = self._cities.get((city, tier), Experience(self._model))
+        await self._learn(conn, city, tier, rules, now)
+        own = self._cities.setdefault((city, tier), Experience(self._model))
         rows = await conn.fetch(SQL["trips_open"], city, tier.value, WINDOW)
+        new = [row for row in rows if row["order_id"] not in self._expected]
         late = []
         for row in rows:
             # What is expected of an order is what was when it was first seen on its way.
             expected = own.expected(_trip(row, rules))
             expected = self._expected.setdefault(row["order_id"], expected)
             late.append((now - row["authorised_at"]).total_seconds() - expected)
+        own.kept(rules.target).until(self._ended_by[tier], {row["order_id"] for row in rows})
         levels = [(own, late)]
         if (everywhere := self._everywhere.get(tier)) is not None:
             levels.append((everywhere, []))
         learnt = Promise.of(rules.target, self._model, *levels)
+        if learnt.experience is own and now - self._seen.get((city, tier), LONG_AGO) < NONE_ENDS:
+            _quoted(own.kept(rules.target), learnt, new, rules)
+        self._seen[city, tier] = now
         self._known[city, tier] = time.monotonic(), learnt
         return learnt
 
-    async def _learn(self, conn: Connection, city: str, tier: Tier, rules: City) -> None:
+    async def _learn(
+        self, conn: Connection, city: str, tier: Tier, rules: City, now: datetime
+    ) -> None:
         if _since(self._asked.get(tier, -math.inf)) < RELEARN_S:
             return
-        self._asked[tier] = time.monotonic()
+        self._asked[tier], self._ended_by[tier] = time.monotonic(), now.timestamp()
         since = self._read_to.get(tier, LONG_AGO)
         rows = await conn.fetch(SQL["trips_ended"], tier.value, since, TRIPS_MAX)
         everywhere = self._everywhere.setdefault(tier, Experience(self._model))
@@ -129,11 +145,19 @@ class Promises:
             everywhere.learn(done)
             own = self._cities.setdefault((row["city"], tier), Experience(self._model))
             own.learn(done)
+            own.ended(row["order_id"], row["authorised_at"].timestamp() + seconds)
             self._read_to[tier] = row["ended_at"]
 
 
 def _since(at: float) -> float:
     return time.monotonic() - at
+
+
+def _quoted(kept: Kept, learnt: Promise, rows: Sequence[asyncpg.Record], rules: City) -> None:
+    """What orders that set out just now would be quoted, to be held against their end."""
+    for row in rows:
+        due_s = row["authorised_at"].timestamp() + learnt.seconds(_trip(row, rules))
+        kept.quoted(row["order_id"], due_s)
 
 
 def _trip(row: asyncpg.Record, rules: City) -> Trip:

@@ -355,7 +355,9 @@ ORDER BY ended_at DESC
 LIMIT $3;
 
 -- name: trips_open
+-- The longest on their way, among them all that are late.
 SELECT order_id, pharmacy_id, authorised_at, metres, lines, cold
 FROM trip
 WHERE city = $1 AND tier = $2 AND ended_at IS NULL
+ORDER BY authorised_at
 LIMIT $3;

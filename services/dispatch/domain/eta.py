@@ -4,6 +4,7 @@ A model of the stages says how the time is spread. What came of earlier orders c
 hour of the day, how the last hours went, each pharmacy; and the rest by the quantile of what was
 left unexplained (split conformal prediction), so that nine in ten means nine in ten. That is kept
 in units of how far the last orders were off, so a calm day is not quoted by a wild one before it.
+Which quantile that is follows how often the last quotes were kept (`kept`).
 """
 
 from bisect import bisect_left, insort
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from math import ceil, exp, inf, log, sqrt
 from statistics import NormalDist
 
+from services.dispatch.domain.kept import Kept
 from services.dispatch.domain.scoring import PRIOR, Stages
 
 # As many of the last orders count, or those of the last hours where these are more; with fewer
@@ -101,6 +103,7 @@ class Experience:
         self._pharmacies: dict[Hashable, tuple[float, float]] = {}
         self._turn: deque[tuple[float, float]] = deque()
         self._sorted: list[float] = []
+        self._kept: dict[float, Kept] = {}
 
     def __len__(self) -> int:
         return len(self._turn)
@@ -123,6 +126,15 @@ class Experience:
         kept = PHARMACY_KEEPS * total + off - self._level, PHARMACY_KEEPS * weight + 1
         self._pharmacies[trip.pharmacy] = kept
 
+    def kept(self, target: float) -> Kept:
+        """How often the quotes made for this share were kept; tell it of each of them."""
+        return self._kept.setdefault(target, Kept(target))
+
+    def ended(self, order: Hashable, ended_s: float) -> None:
+        """A quoted order came to the door at a Unix time; infinite when it was given up."""
+        for kept in self._kept.values():
+            kept.ended(order, ended_s)
+
     def expected(self, trip: Trip) -> float:
         """Seconds that such an order takes in the middle."""
         total, weight = self._pharmacies.get(trip.pharmacy, (0.0, 0.0))
@@ -142,18 +154,19 @@ class Experience:
         `late` says of each order still on its way how far it is beyond what was expected of it:
         those that can no longer be in time count as missed before they arrive.
         """
-        found = self._rank(target, 0)
+        share = self._kept[target].share if target in self._kept else target
+        found = self._rank(share, 0)
         if found is None:
             return None
         missed = sum(one > found for one in late)
         # A surge moves the quantile, but not beyond what the ended orders can speak for.
-        return self._rank(target, min(missed, len(self) // SURGE_MAX)) if missed else found
+        return self._rank(share, min(missed, len(self) // SURGE_MAX)) if missed else found
 
-    def _rank(self, target: float, missed: int) -> float | None:
+    def _rank(self, share: float, missed: int) -> float | None:
         count = len(self._sorted)
         if count < LEAST:
             return None
-        rank = ceil((count + missed + 1) * target)
+        rank = ceil((count + missed + 1) * share)
         return self._sorted[rank - 1] * (self._spread_s or 1.0) if rank <= count else inf
 
     def _remember(self, off_s: float, ended_s: float) -> None:

@@ -1,0 +1,100 @@
+"""What a worker learns of a city's trips: quotes held against their ends, from rows alone."""
+
+from datetime import UTC, datetime, timedelta
+from math import inf
+from random import Random
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from schemas.values import Tier
+from services.dispatch.desk import NONE_ENDS, RELEARN_S, SQL, Promises
+from services.dispatch.domain.city_rules import City
+from services.dispatch.domain.eta import LEAST, WARM_UP
+from services.kit.db import Connection
+
+CITY, TIER, SHOP = "990101", Tier.MIN_30, UUID(int=7)
+BEGIN = datetime(2026, 3, 2, 4, tzinfo=UTC)
+RULES = City()
+STEP = timedelta(seconds=RELEARN_S)
+
+
+class Trips:
+    """The table of trips, and a look at it every half minute."""
+
+    def __init__(self) -> None:
+        self.now = BEGIN
+        self.rows: list[dict[str, Any]] = []
+        self.promises = Promises()
+
+    async def fetch(self, query: str, *asked: Any) -> list[dict[str, Any]]:
+        if query == SQL["trips_open"]:
+            return [row for row in self.rows if row["ended_at"] is None]
+        assert query == SQL["trips_ended"]
+        ended = [row for row in self.rows if row["ended_at"] and row["ended_at"] > asked[1]]
+        return sorted(ended, key=lambda row: cast(datetime, row["ended_at"]), reverse=True)
+
+    def begin(self) -> dict[str, Any]:
+        known = {"city": CITY, "pharmacy_id": SHOP, "metres": 900, "lines": 1, "cold": False}
+        number = UUID(int=1_000 + len(self.rows))
+        row = {"order_id": number, "authorised_at": self.now, "ended_at": None, "seconds": None}
+        self.rows.append({**known, **row})
+        return self.rows[-1]
+
+    def end(self, row: dict[str, Any]) -> None:
+        row["ended_at"] = self.now
+        row["seconds"] = (self.now - row["authorised_at"]).total_seconds()
+
+    async def look(self, after: timedelta = STEP) -> float:
+        """The share that is asked for now."""
+        self.now += after
+        conn = cast(Connection, self)
+        learnt = await self.promises.of(conn, CITY, TIER, RULES, self.now)
+        assert learnt.experience is not None
+        return learnt.experience.kept(RULES.target).share
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
+    # Every look reads the table, however quick the test is.
+    monkeypatch.setattr("services.dispatch.desk._since", lambda at: inf)
+    made, dice = Trips(), Random(1)
+    for _ in range(2 * (LEAST + WARM_UP)):
+        made.now += timedelta(minutes=1)
+        row = made.begin()
+        row["seconds"] = dice.gauss(1_500, 200)
+        row["ended_at"] = made.now + timedelta(seconds=row["seconds"])
+    made.now += timedelta(hours=2)
+    return made
+
+
+async def test_orders_that_set_out_between_looks_are_judged_when_due(trips: Trips) -> None:
+    assert await trips.look() == RULES.target
+    quick, late = trips.begin(), trips.begin()
+    assert await trips.look() == RULES.target
+    trips.now += timedelta(minutes=10)
+    trips.end(quick)
+    assert await trips.look() == RULES.target
+    after = await trips.look(timedelta(hours=1))
+    # One kept, one missed while still on its way.
+    assert after > RULES.target
+    trips.end(late)
+    assert await trips.look() == after
+
+
+async def test_what_was_withdrawn_is_not_judged(trips: Trips) -> None:
+    await trips.look()
+    trips.begin()
+    await trips.look()
+    trips.rows.pop()
+    assert await trips.look(timedelta(hours=2)) == RULES.target
+
+
+async def test_after_a_long_time_without_a_look_who_is_still_there_says_nothing(
+    trips: Trips,
+) -> None:
+    await trips.look()
+    trips.begin()
+    await trips.look(NONE_ENDS)
+    assert await trips.look(timedelta(hours=2)) == RULES.target
