@@ -215,6 +215,7 @@ def evidence_of(facts: Sequence[Fact]) -> Evidence:
         topics=topics,
         before=Before(by_service, nothing, positions, epochs, inbox),
         conn=cast(asyncpg.Connection, tables),
+        then=cast(asyncpg.Connection, tables),
         tenants=TENANTS,
         ledgers=books,
         committed={},

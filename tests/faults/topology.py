@@ -266,6 +266,7 @@ class Topology:
             topics=topics,
             before=await look._before(self.conn),
             conn=self.conn,
+            then=self.conn,
             tenants={str(actor.tenant_id): actor.kind for actor in self.tenants.all()},
             ledgers=self.far.ledgers(),
             committed={name: dict(reader.committed) for name, reader in self.readers.items()},

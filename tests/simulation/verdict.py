@@ -51,6 +51,7 @@ async def _evidence(world: World) -> Evidence:
         topics=topics,
         before=await _before(world.stand.conn),
         conn=world.stand.conn,
+        then=world.stand.conn,
         tenants={str(actor.tenant_id): actor.kind for actor in world.stand.tenants.all()},
         ledgers=world.far.ledgers(),
         committed={name: dict(reader.committed) for name, reader in world.readers.items()},

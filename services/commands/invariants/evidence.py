@@ -116,11 +116,16 @@ class Before:
 
 @dataclass
 class Evidence:
-    """All of it. `conn` sees every schema; queries name theirs."""
+    """All of it. `conn` and `then` see every schema; queries name theirs.
+
+    `conn` sees the tables as they are, `then` as they were between `judged` and `ends`: reading the
+    topics of a whole country takes minutes, in which orders go on.
+    """
 
     topics: Topics
     before: Before
     conn: asyncpg.Connection
+    then: asyncpg.Connection
     tenants: Mapping[str, str]
     ledgers: Mapping[str, Any]
     committed: Mapping[str, Mapping[tuple[str, int], int]]

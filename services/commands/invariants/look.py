@@ -59,14 +59,17 @@ async def look_at(target: Target) -> dict[str, Any]:
     """The report. Raises OSError, asyncpg or Kafka errors when the instance is away."""
     started = time.monotonic()
     tenants = _tenants(target.home)
-    conn = await asyncpg.connect(target.pg_dsn, timeout=10)
+    conn, then = [await asyncpg.connect(target.pg_dsn, timeout=10) for _ in range(2)]
     try:
-        evidence = await _gather(target, conn, tenants)
-        rows = {}
-        for name, invariant in INVARIANTS.items():
-            rows[name] = (await invariant.look(evidence)).report(invariant.what)
+        # Its first query takes the picture that all later ones see.
+        async with then.transaction(isolation="repeatable_read", readonly=True):
+            evidence = await _gather(target, conn, then, tenants)
+            rows = {}
+            for name, invariant in INVARIANTS.items():
+                rows[name] = (await invariant.look(evidence)).report(invariant.what)
     finally:
         await conn.close()
+        await then.close()
     # A step back stays red until it is explained: the higher position is kept.
     if rows["I9"]["ok"]:
         _remember(target.home, evidence.before)
@@ -79,12 +82,18 @@ async def look_at(target: Target) -> dict[str, Any]:
     }
 
 
-async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str, str]) -> Evidence:
+async def _gather(
+    target: Target,
+    conn: asyncpg.Connection,
+    then: asyncpg.Connection,
+    tenants: Mapping[str, str],
+) -> Evidence:
     """First the tables, then the topics up to a later end: what the tables say must be there."""
     async with Scan(target.kafka, tenants) as scan:
         committed = await scan.committed()
         judged = await scan.ends()
-        before = await _before(conn)
+        before = await _before(then)
+        ledgers = await _books(then, target.books)
         ends = await scan.ends()
         topics = await scan.read(judged, ends)
     await forget_forged(conn, topics)
@@ -93,8 +102,9 @@ async def _gather(target: Target, conn: asyncpg.Connection, tenants: Mapping[str
         topics=topics,
         before=before,
         conn=conn,
+        then=then,
         tenants=tenants,
-        ledgers=await _books(conn, target.books),
+        ledgers=ledgers,
         committed=committed,
         ends=ends,
         remembered=_remembered(target.home),
@@ -117,20 +127,19 @@ async def forget_forged(conn: asyncpg.Connection, topics: Topics) -> None:
         topics.forget(forged)
 
 
-async def _before(conn: asyncpg.Connection) -> Before:
+async def _before(then: asyncpg.Connection) -> Before:
+    """In one picture: an inbox that is younger than its positions would hide a lost message."""
     positions, epochs, inbox, published, unpublished = {}, {}, {}, {}, {}
-    # One snapshot: an inbox that is younger than its positions would hide a lost message.
-    async with conn.transaction(isolation="repeatable_read", readonly=True):
-        for schema in SERVICES:
-            rows = await conn.fetch(POSITIONS.format(schema=schema))
-            positions[schema] = {(row["topic"], row["part"]): row["next_offset"] for row in rows}
-            epochs[schema] = {(row["topic"], row["part"]): row["epoch"] for row in rows}
-            inbox[schema] = await _ids(conn, INBOX.format(schema=schema))
-            sent, waiting = (
-                OUTBOX.format(schema=schema, state=state) for state in ("NOT EXISTS", "EXISTS")
-            )
-            published[schema] = await _ids(conn, sent)
-            unpublished[schema] = await _ids(conn, waiting)
+    for schema in SERVICES:
+        rows = await then.fetch(POSITIONS.format(schema=schema))
+        positions[schema] = {(row["topic"], row["part"]): row["next_offset"] for row in rows}
+        epochs[schema] = {(row["topic"], row["part"]): row["epoch"] for row in rows}
+        inbox[schema] = await _ids(then, INBOX.format(schema=schema))
+        sent, waiting = (
+            OUTBOX.format(schema=schema, state=state) for state in ("NOT EXISTS", "EXISTS")
+        )
+        published[schema] = await _ids(then, sent)
+        unpublished[schema] = await _ids(then, waiting)
     return Before(published, unpublished, positions, epochs, inbox)
 
 

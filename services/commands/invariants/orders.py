@@ -80,7 +80,7 @@ async def closed_once(evidence: Evidence) -> Finding:
     open_orders = [o for o, fact in issued.items() if o not in closes and fact.judged]
     alive: set[str] = set()
     for schema in SERVICES:
-        rows = await evidence.conn.fetch(ALIVE.format(schema=schema), open_orders)
+        rows = await evidence.then.fetch(ALIVE.format(schema=schema), open_orders)
         alive |= {row[0] for row in rows}
     wrong += [order_id for order_id in open_orders if order_id not in alive]
     wrong += await _left_open(evidence, open_orders)
@@ -91,7 +91,7 @@ async def _left_open(evidence: Evidence, open_orders: Sequence[str]) -> list[str
     """Open orders that have come to an end: their expiry, days away, is no hand on them."""
     read = evidence.before.inbox["claim"]
     ended = {fact.order_id for fact in evidence.topics.of_type(*ENDINGS) if fact.id in read}
-    rows = await evidence.conn.fetch(LEFT_OPEN, sorted(ended.intersection(open_orders)))
+    rows = await evidence.then.fetch(LEFT_OPEN, sorted(ended.intersection(open_orders)))
     return [row[0] for row in rows]
 
 

@@ -34,7 +34,7 @@ async def conn(database: Database) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def evidence(conn: asyncpg.Connection) -> Evidence:
     """The topics of one sound order, beside real tables."""
-    return replace(evidence_of(sound_facts()), conn=conn)
+    return replace(evidence_of(sound_facts()), conn=conn, then=conn)
 
 
 async def look(name: str, evidence: Evidence) -> Finding:
