@@ -349,9 +349,10 @@ def _shops(city: int, place: Place) -> list[geo_postgis.Shop]:
 def _question(order: Wanted) -> geo_postgis.Question:
     rung, point = order.rungs[0], order.point
     until = promise.open_until(rung.tier, rung.due_at, NOW)
+    stays = promise.duty_until(rung.tier, until, NOW)
     return geo_postgis.Question(
         point.lon, point.lat, METRES_PER_DEGREE * cos(radians(point.lat)), order.insured,
-        order.cold, until.timestamp(), promise.duty_until(until, NOW).timestamp(),
+        order.cold, until.timestamp(), stays.timestamp(),
         tuple((NUMBERS[line.product_code], line.quantity) for line in order.lines),
     )  # fmt: skip
 

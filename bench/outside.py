@@ -78,7 +78,7 @@ def _wish(board: Board, case: Case, products: dict[str, int]) -> _Wish:
         point.lat,
         METRES_PER_DEGREE * cos(radians(point.lat)),
         until.timestamp(),
-        promise.duty_until(until, now).timestamp(),
+        promise.duty_until(case.tier, until, now).timestamp(),
         asked.insured,
         asked.cold,
         sorted(case.out),

@@ -2,10 +2,10 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from schemas import message
 from schemas.message import Command, OrderEvent
@@ -40,12 +40,31 @@ class GiveBackReason(StrEnum):
 
 
 class ReturnReason(StrEnum):
-    """Why a parcel comes back after pick-up."""
+    """Why a parcel comes back: four from the road, the last from the counter."""
 
     NOT_HOME = "not_home"
     REFUSED = "refused"
     LOST = "lost"
     COLD_CHAIN = "cold_chain"
+    NOT_COLLECTED = "not_collected"
+
+
+def _from_the_road(reason: ReturnReason) -> ReturnReason:
+    if reason is ReturnReason.NOT_COLLECTED:
+        raise ValueError("that nobody came to collect it is told by the clock, not by a courier")
+    return reason
+
+
+RoadReason = Annotated[
+    ReturnReason,
+    AfterValidator(_from_the_road),
+    WithJsonSchema(
+        {
+            "enum": [one.value for one in ReturnReason if one is not ReturnReason.NOT_COLLECTED],
+            "type": "string",
+        }
+    ),
+]
 
 
 class Batch(Value):
@@ -72,7 +91,7 @@ class PharmacyReviewed(OrderEvent):
     """The dispensing pharmacy's own pharmacist confirmed; from here a cancellation is too late."""
 
     TYPE: ClassVar[str] = "delivery.PharmacyReviewed"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     attempt: int = Field(ge=1)
     pharmacy_id: PharmacyId
@@ -104,7 +123,7 @@ class ParcelSealed(OrderEvent):
 
 
 class ParcelReleased(OrderEvent):
-    """Settled: the courier may take it."""
+    """Settled: the courier may take it, or the patient where it is collected."""
 
     TYPE: ClassVar[str] = "delivery.ParcelReleased"
 
@@ -146,12 +165,14 @@ class ParcelDelivered(OrderEvent):
         default=(), description="lines that the patient did not take; they go back"
     )
     courier_tenant: TenantId | None = Field(default=None, description="the fleet that carried it")
+    at_counter: bool = Field(default=False, description="collected there; nobody carried it")
 
 
 class ParcelReturned(OrderEvent):
-    """It came back, or is lost; the settlement is undone."""
+    """It came back, is lost or was not collected; the settlement is undone."""
 
     TYPE: ClassVar[str] = "delivery.ParcelReturned"
+    VERSION: ClassVar[int] = 2
 
     attempt: int = Field(ge=1)
     pharmacy_id: PharmacyId
@@ -174,7 +195,7 @@ class PromiseBroken(OrderEvent):
     """The promised time passed after assignment; `stage` is the one to blame."""
 
     TYPE: ClassVar[str] = "delivery.PromiseBroken"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     attempt: int = Field(ge=1)
     tier: Tier
@@ -285,6 +306,20 @@ class HandOver(Command):
     )
 
 
+class HandOut(Command):
+    """The pharmacy hands the parcel to the patient at its counter, against the patient's code."""
+
+    TYPE: ClassVar[str] = "delivery.HandOut"
+
+    order_id: OrderId
+    attempt: int = Field(ge=1)
+    token: str = Field(min_length=16)
+    code: str = Field(min_length=1, max_length=20, description="as the patient shows it")
+    refused: tuple[ProductCode, ...] = Field(
+        default=(), max_length=99, description="drugs not taken, all packs of each; never all"
+    )
+
+
 class ReturnParcel(Command):
     """The courier brings it back, or reports it lost or warm."""
 
@@ -293,7 +328,7 @@ class ReturnParcel(Command):
     order_id: OrderId
     attempt: int = Field(ge=1)
     courier_ref: str = Field(min_length=1, max_length=60)
-    reason: ReturnReason
+    reason: RoadReason
 
 
 class CommandAnswered(message.CommandAnswered):

@@ -70,7 +70,7 @@ class PromiseChanged(OrderEvent):
     """A tier fell back before its deadline, with reason and evidence."""
 
     TYPE: ClassVar[str] = "dispatch.PromiseChanged"
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     tier_from: Tier
     tier_to: Tier
@@ -78,7 +78,9 @@ class PromiseChanged(OrderEvent):
     reason: GateCode
     evidence: tuple[GateCount, ...] = ()
     not_before: Instant | None = Field(
-        default=None, description="start of the time agreed with the patient; `due_at` is its end"
+        default=None,
+        description="start of the time agreed with the patient, `due_at` its end; of `pick_up` "
+        "when it is ready, and until when it lies there",
     )
 
 
@@ -86,7 +88,7 @@ class PromiseBroken(OrderEvent):
     """The promised time passed before a pharmacy was assigned."""
 
     TYPE: ClassVar[str] = "dispatch.PromiseBroken"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     tier: Tier
     due_at: Instant
@@ -98,7 +100,7 @@ class OfferMade(OrderEvent):
     """An offer to one pharmacy; stock and slot are reserved until `expires_at`."""
 
     TYPE: ClassVar[str] = "dispatch.OfferMade"
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     offer_id: UUID
     offer_number: int = Field(ge=1, description="strictly rising per order")
@@ -153,7 +155,7 @@ class PharmacyAssigned(OrderEvent):
     """The accepted pharmacy of this attempt; the promise clock passes to delivery."""
 
     TYPE: ClassVar[str] = "dispatch.PharmacyAssigned"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     attempt: int = Field(ge=1)
     offer_id: UUID
@@ -244,7 +246,7 @@ class CancelAnswered(message.CancelAnswered):
 
 
 class PatientAsked(message.PatientAsked):
-    """Kinds: `later_promise` while an order is sought, `stock_appeared` while one waits in line."""
+    """Kinds: `later_promise`, `other_time` while an order is sought; `stock_appeared` in line."""
 
     TYPE: ClassVar[str] = "dispatch.PatientAsked"
 

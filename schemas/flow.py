@@ -169,6 +169,7 @@ INTAKE: dict[str, tuple[type[Command], ...]] = {
         delivery.AssignCourier,
         delivery.PickUp,
         delivery.HandOver,
+        delivery.HandOut,
         delivery.ReturnParcel,
     ),
     "network": (

@@ -85,7 +85,13 @@ class TierRule(Value):
         default=None,
         ge=10,
         le=1440,
-        description="to the door for `emergency`, between start and end for `scheduled`",
+        description="to the door for `emergency`, between start and end for those agreed on",
+    )
+    reach_m: int | None = Field(
+        default=None,
+        ge=100,
+        le=10_000,
+        description="of `pick_up`: how far away a patient is asked to collect",
     )
     hours: tuple[Opening, ...] = Field(
         default=(), description="weekly local times of the order; empty: always. Holidays: Sunday"
@@ -202,7 +208,7 @@ class CityConfigured(Event):
     """A city and the tiers offered in it."""
 
     TYPE: ClassVar[str] = "network.CityConfigured"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     city_id: UUID
     city: CityCode

@@ -22,17 +22,25 @@ MODELS: dict[tuple[str, int], Model] = {(model.TYPE, model.VERSION): model for m
 
 # (type, old version) -> function from the old body to the next version's body.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
-    # Each knows one gate or two tiers more, so what was written before is read as it stands.
+    # Each knows a gate, a tier or a reason more, so what was written before is read as it stands.
     ("dispatch.PromiseChanged", 1): dict,
     ("dispatch.PromiseChanged", 2): dict,
+    ("dispatch.PromiseChanged", 3): dict,
     ("dispatch.OfferMade", 1): dict,
     ("dispatch.OfferMade", 2): dict,
+    ("dispatch.OfferMade", 3): dict,
     ("dispatch.DispatchExhausted", 1): dict,
     ("dispatch.PromiseBroken", 1): dict,
+    ("dispatch.PromiseBroken", 2): dict,
     ("dispatch.PharmacyAssigned", 1): dict,
+    ("dispatch.PharmacyAssigned", 2): dict,
     ("delivery.PharmacyReviewed", 1): dict,
+    ("delivery.PharmacyReviewed", 2): dict,
     ("delivery.PromiseBroken", 1): dict,
+    ("delivery.PromiseBroken", 2): dict,
+    ("delivery.ParcelReturned", 1): dict,
     ("network.CityConfigured", 1): dict,
+    ("network.CityConfigured", 2): dict,
 }
 
 

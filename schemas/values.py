@@ -115,18 +115,24 @@ class GeoPoint(Value):
 
 
 class Tier(StrEnum):
-    """Service level: minutes to the door, then the whole city, then an appointment."""
+    """Service level: minutes to the door, the whole city, an appointment, then the counter."""
 
     MIN_30 = "30"
     MIN_60 = "60"
     EMERGENCY = "emergency"
     CITYWIDE = "citywide"
     SCHEDULED = "scheduled"
+    PICK_UP = "pick_up"
 
 
 # Agreed with the patient when nobody can deliver on the clock; nobody orders them.
-AGREED_TIERS = (Tier.SCHEDULED,)
+AGREED_TIERS = (Tier.SCHEDULED, Tier.PICK_UP)
 CLOCK_TIERS = tuple(tier for tier in Tier if tier not in AGREED_TIERS)
+
+
+def promised_at(tier: Tier, not_before: datetime | None, due_at: datetime) -> datetime:
+    """What a breach is counted from: at a counter when it lies ready, else the end of the time."""
+    return not_before if tier is Tier.PICK_UP and not_before is not None else due_at
 
 
 def _on_the_clock(tier: Tier) -> Tier:

@@ -10,6 +10,7 @@ from schemas.delivery import (
     AssignCourier,
     ConfirmOrder,
     GiveBack,
+    HandOut,
     HandOver,
     PickUp,
     ReturnParcel,
@@ -28,6 +29,7 @@ router = APIRouter()
 log = telemetry.logger(__name__)
 
 Pharmacy = Annotated[Door, Depends(door("pharmacy_chain"))]
+Hospital = Annotated[Door, Depends(door("hospital"))]
 Courier = Annotated[Door, Depends(door("courier"))]
 Anyone = Annotated[Door, Depends(door("pharmacy_chain", "courier", "operator"))]
 
@@ -75,6 +77,12 @@ async def hand_over(command: HandOver, gate: Courier) -> Response:
     return await gate.send(command, key=command.order_id)
 
 
+@router.post("/v1/deliveries/hand-out")
+async def hand_out(command: HandOut, gate: Pharmacy) -> Response:
+    """The patient collects it at the counter, and shows the code."""
+    return await gate.send(command, key=command.order_id)
+
+
 @router.post("/v1/deliveries/return")
 async def bring_back(command: ReturnParcel, gate: Courier) -> Response:
     """It comes back, or is lost."""
@@ -110,6 +118,22 @@ async def destination(order_id: UUID, gate: Courier) -> Response:
     if not attempt.live:
         raise Problem(409, "attempt_ended", "there is no parcel to carry any more")
     return await _opened(gate, order_id, attempt.number, parcel.courier)
+
+
+@router.get("/v1/deliveries/{order_id}/collection")
+async def collection(order_id: UUID, gate: Hospital) -> Response:
+    """Where and when the patient collects it, with the code; for the order's own hospital."""
+    row = await gate.pool.fetchrow(QUERIES["get_delivery"], order_id)
+    if row is None or row["tenant_id"] != gate.actor.tenant_id:
+        raise _not_found()
+    state = State.model_validate_json(row["state"])
+    attempt, parcel = state.last, state.parcel
+    if attempt is None or parcel is None or not attempt.at_counter:
+        raise Problem(409, "not_for_collection", "this order is not collected by the patient")
+    if not attempt.kept:
+        raise Problem(409, "not_ready", f"there is nothing to collect: it is {attempt.step}")
+    body = view.collection(order_id, attempt, parcel)
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
 
 async def _load(gate: Door, order_id: UUID) -> tuple[State, bool]:

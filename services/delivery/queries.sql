@@ -54,3 +54,14 @@ JOIN state USING (order_id)
 WHERE wanted.city = $1 AND state.blocked_by IS NULL
 ORDER BY wanted.ready_at, order_id
 LIMIT $2
+
+-- name: wrong_codes
+SELECT order_id, attempt, tries, last_at FROM wrong_code WHERE order_id = ANY ($1::uuid[])
+
+-- name: count_wrong_code
+INSERT INTO wrong_code (order_id, attempt, tries, last_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (order_id) DO UPDATE
+SET attempt = excluded.attempt, tries = excluded.tries, last_at = excluded.last_at
+
+-- name: forget_wrong_codes
+DELETE FROM wrong_code WHERE order_id = ANY ($1::uuid[])

@@ -6,8 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from schemas.claim import ClaimDeclined, ClaimSettled, OrderClosed
-from schemas.delivery import ConfirmOrder, GiveBack, ParcelSealed, ReturnParcel, SealParcel
+from schemas.delivery import (
+    ConfirmOrder,
+    GiveBack,
+    HandOut,
+    ParcelSealed,
+    ReturnParcel,
+    SealParcel,
+)
 from services.delivery.domain.codes import CodeState, KnownCode, well_formed
+from services.delivery.domain.counter import WrongCodes, counted
 from services.delivery.domain.couriers import ready_at
 from services.delivery.domain.fleets import FleetsFound
 from services.delivery.domain.state import Attempt, State, Step
@@ -32,11 +40,11 @@ class CodeTaken(Exception):
 
 
 async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
-    """Fleets to be told of a confirmation, and the scanned codes under lock.
+    """Fleets to be told, codes that were wrong at the counter, and the scanned codes under lock.
 
     A code of two scans goes to the first.
     """
-    called = _fleets_found(context)
+    called = _fleets_found(context) | await _wrong_codes(context)
     seals = [item for item in context.messages if isinstance(item.message, SealParcel)]
     scanned = {item.id: _codes(item.message) for item in seals}
     wanted = sorted(set().union(*scanned.values()))
@@ -64,11 +72,38 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     return found
 
 
-def _fleets_found(context: LookupContext) -> dict[UUID, FleetsFound]:
+def _fleets_found(context: LookupContext) -> dict[UUID, Any]:
     if not context.extras:
         return {}
     found = FleetsFound(context.extras)
     return {item.id: found for item in context.messages if isinstance(item.message, ConfirmOrder)}
+
+
+async def _wrong_codes(context: LookupContext) -> dict[UUID, WrongCodes]:
+    """What was known before each code that is shown at a counter; wrong ones are counted here.
+
+    A refusal leaves no trace in the order itself, and must be counted all the same.
+    """
+    asked = [(i, i.message) for i in context.messages if isinstance(i.message, HandOut)]
+    if not asked:
+        return {}
+    rows = await context.conn.fetch(QUERIES["wrong_codes"], [item.key for item, _ in asked])
+    known = {(r["order_id"], r["attempt"]): WrongCodes(r["tries"], r["last_at"]) for r in rows}
+    found: dict[UUID, WrongCodes] = {}
+    changed: dict[UUID, tuple[int, WrongCodes]] = {}
+    for item, shown in asked:
+        where = item.key, shown.attempt
+        if where in known:
+            found[item.id] = known[where]
+        state: State | None = context.states.get(item.key)
+        after = counted(state, shown, known.get(where), context.now) if state else None
+        if after is not None:
+            known[where] = after
+            changed[item.key] = shown.attempt, after
+    for order_id, (attempt, wrong) in changed.items():
+        values = attempt, wrong.tries, wrong.last_at
+        await context.conn.execute(QUERIES["count_wrong_code"], order_id, *values)
+    return found
 
 
 def _codes(message: Any) -> set[str]:
@@ -92,6 +127,7 @@ async def project(context: ProjectContext) -> None:
     """Codes follow their parcel; within one order only forward, so kinds can go in bulk."""
     await _wait_for_couriers(context)
     await _seal(context)
+    await _forget_wrong_codes(context)
     for name, steps in _MOVES.items():
         pairs = [(change.key, _left(change, steps)) for change in context.changes]
         orders = [order_id for order_id, attempt in pairs if attempt is not None]
@@ -99,6 +135,17 @@ async def project(context: ProjectContext) -> None:
         if orders:
             times = () if name == "free_codes" else (context.now,)
             await context.conn.execute(QUERIES[name], orders, attempts, *times)
+
+
+async def _forget_wrong_codes(context: ProjectContext) -> None:
+    """What has left the counter, or stays for good, is opened by nobody."""
+    ended = [
+        change.key
+        for change in context.changes
+        if (last := change.before.last) is not None and last.kept and not change.after.last.kept
+    ]
+    if ended:
+        await context.conn.execute(QUERIES["forget_wrong_codes"], sorted(ended))
 
 
 async def _wait_for_couriers(context: ProjectContext) -> None:
@@ -123,7 +170,7 @@ async def _wait_for_couriers(context: ProjectContext) -> None:
 def _awaited(state: State) -> Attempt | None:
     """The attempt that a courier is wanted for."""
     last = state.last
-    if last is None or state.over or last.courier_ref or not last.pharmacist:
+    if last is None or state.over or last.courier_ref or not last.pharmacist or last.at_counter:
         return None
     return last if last.step in _AWAITS_COURIER else None
 
@@ -140,7 +187,8 @@ _MOVES: Mapping[str, Mapping[Step, frozenset[Step]]] = {
     "keep_returned_codes": {Step.RIDING: frozenset({Step.RETURNED})},
     "free_codes": {
         Step.SEALED: frozenset({Step.FAILED, Step.LET_GO}),
-        Step.RELEASED: frozenset({Step.FAILED, Step.LET_GO}),
+        # What nobody collected never left the shop.
+        Step.RELEASED: frozenset({Step.FAILED, Step.LET_GO, Step.RETURNED}),
     },
 }
 

@@ -21,6 +21,7 @@ def may_see(state: State, actor: Actor) -> bool:
         return attempt.pharmacy_tenant == actor.tenant_id
     if actor.kind == COURIER:
         called = bool(attempt.pharmacist) and attempt.live and attempt.courier_tenant is None
+        called = called and not attempt.at_counter
         return called or attempt.courier_tenant == actor.tenant_id
     return False
 
@@ -42,6 +43,21 @@ def delivery(order_id: UUID, state: State, actor: Actor, *, blocked: bool) -> di
     return body
 
 
+def collection(order_id: UUID, attempt: Attempt, parcel: Parcel) -> dict[str, Any]:
+    """What the patient needs to know: where, from when until when, and the code to show there."""
+    return {
+        "order_id": str(order_id),
+        "order_number": parcel.order_number,
+        "attempt": attempt.number,
+        "state": attempt.step.value,
+        "pharmacy_id": str(attempt.pharmacy_id),
+        "pharmacy_point": attempt.pharmacy_point.model_dump(mode="json"),
+        "from": attempt.not_before.isoformat() if attempt.not_before else None,
+        "until": attempt.due_at.isoformat(),
+        "code": attempt.code,
+    }
+
+
 def _attempt(state: State, attempt: Attempt, parcel: Parcel) -> dict[str, Any]:
     return {
         "order_number": parcel.order_number,
@@ -51,7 +67,7 @@ def _attempt(state: State, attempt: Attempt, parcel: Parcel) -> dict[str, Any]:
         "tier": attempt.tier.value,
         "due_at": attempt.due_at.isoformat(),
         "not_before": attempt.not_before.isoformat() if attempt.not_before else None,
-        "promise_broken": state.broken(attempt.due_at),
+        "promise_broken": state.broken(attempt.promised_at),
         "pharmacy_id": str(attempt.pharmacy_id),
         "pharmacist": attempt.pharmacist or None,
         "priced": attempt.priced,
@@ -75,8 +91,8 @@ def missing(state: State) -> list[str]:
         "price": not attempt.priced,
         "scan": not attempt.seal,
         "settlement": attempt.step not in (Step.RELEASED, Step.RIDING),
-        "courier": not attempt.courier_ref,
-        "pick_up": attempt.step is not Step.RIDING,
+        "courier": not attempt.courier_ref and not attempt.at_counter,
+        "pick_up": attempt.step is not Step.RIDING and not attempt.at_counter,
         "hand_over": True,
     }
     return [name for name, lacking in lacks.items() if lacking]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
+from schemas.values import AGREED_TIERS
 from services.dispatch.domain import ahead, promise
 from services.dispatch.domain.candidates import CityIndex, Wanted
 from services.dispatch.domain.plan import Ints, Row
@@ -52,15 +53,20 @@ class Recent:
         rows: Mapping[UUID, Row],
         now: datetime,
     ) -> None:
-        """Remember those that are new, on the tier they asked for."""
+        """Remember those that are new, on the tier they asked for.
+
+        When a patient agreed to be served says nothing of when the next order comes.
+        """
         seen = self._cities.setdefault(city, OrderedDict())
         for order in orders:
-            row = rows.get(order.order_id)
+            row, tier = rows.get(order.order_id), order.rungs[0].tier
             if row is None or not len(row.numbers) or order.order_id in seen:
+                continue
+            if tier in AGREED_TIERS:
                 continue
             numbers = row.numbers[: ahead.NEAR_EXPECTED]
             metres = row.metres[: ahead.NEAR_EXPECTED]
-            known = ahead.Known(numbers, metres, order.rungs[0].tier, row.fixed_s)
+            known = ahead.Known(numbers, metres, tier, row.fixed_s)
             seen[order.order_id] = Seen.of(now, known, index)
         while len(seen) > REMEMBERED_MAX:
             seen.popitem(last=False)

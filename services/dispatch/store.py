@@ -164,7 +164,7 @@ async def _match_city(
 def _wanted(state: State, city: City, now: datetime) -> Wanted:
     """What the match must see, with what the catalogue says of the drugs and the city of rides."""
     order, authorised_at = required(state)
-    plain = wanted(state, city.offered(order.point, authorised_at))
+    plain = wanted(state, city.offered(order.point, authorised_at), city.collect_m)
     return replace(
         plain,
         fills=drugs.fills(order.lines),

@@ -12,8 +12,8 @@ from services.dispatch.domain.found import Matched
 from services.dispatch.domain.state import State
 from services.dispatch.domain.terms import Unserved, terms_for
 
-# At each moment that is tried stock is read at most in two windows.
-READS_MAX = 20
+# At each moment that is tried, for each of two tiers, stock is read at most in two windows.
+READS_MAX = 40
 
 Read = Callable[[set[Pair]], Awaitable[dict[Pair, int]]]
 

@@ -29,7 +29,7 @@ CITY_KEYS = (
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "city": CITY_KEYS,
-    "tier": ("tier", "minutes", "hours"),
+    "tier": ("tier", "minutes", "hours", "reach_m"),
     "speed": ("hours", "km_h"),
     "area": ("name", "ring"),
     "factor": ("name", "cause", "from", "until", "speed_percent", "not_offered"),

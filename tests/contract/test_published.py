@@ -39,7 +39,7 @@ GREW: dict[str, frozenset[str]] = {
     "review.TakeCase.v1": frozenset({"title"}),
     "delivery.ParcelSealed.v1": frozenset({"token_sha256"}),
     "delivery.HandOver.v1": frozenset({"refused"}),
-    "delivery.ParcelDelivered.v1": frozenset({"refused_lines", "courier_tenant"}),
+    "delivery.ParcelDelivered.v1": frozenset({"refused_lines", "courier_tenant", "at_counter"}),
     "delivery.ParcelReturned.v1": frozenset({"courier_tenant"}),
     "delivery.PharmacyReviewed.v1": frozenset({"token_sha256"}),
     "dispatch.ShortageRegistered.v1": frozenset({"registration_id", "apart"}),

@@ -19,6 +19,7 @@ from schemas.delivery import (
     ParcelDelivered,
     ParcelReturned,
     ParcelSealed,
+    ReturnReason,
 )
 from schemas.dispatch import DispatchCancelled, DispatchExhausted, PharmacyAssigned
 from schemas.review import CancelForwarded as ReviewCancelForwarded
@@ -182,7 +183,7 @@ def deliver(state: State, message: ParcelDelivered, now: datetime, facts: Facts)
     if verdict := _of_settled(state, message):
         return verdict
     work = Work(state, now, facts)
-    _pay_ride(work, message.courier_tenant, late=message.late)
+    _pay_ride(work, message.courier_tenant, late=message.late, rode=not message.at_counter)
     if message.refused_lines:
         work.record(PartlyReturned(returned=message.refused_lines))
         carry_on(work)
@@ -197,19 +198,21 @@ def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Fact
     if verdict := _of_settled(state, message):
         return verdict
     work = Work(state, now, facts)
-    _pay_ride(work, message.courier_tenant, late=False)
+    rode = message.reason is not ReturnReason.NOT_COLLECTED
+    _pay_ride(work, message.courier_tenant, late=False, rode=rode)
     interrupt(work, Ending(outcome=Outcome.RETURNED))
     return work.decision()
 
 
-def _pay_ride(work: Work, fleet: UUID | None, *, late: bool) -> None:
+def _pay_ride(work: Work, fleet: UUID | None, *, late: bool, rode: bool) -> None:
     """The courier's fee and what a broken promise costs: the platform's, outside the claim."""
     known = work.known
     case, number = work.case, work.state.last
     tariff = known.book.tariff(case.city, work.now) if known else None
     if tariff is None:
         return
-    if fee := tariff.courier_fen.get(case.tier, 0):
+    fee = tariff.courier_fen.get(case.tier, 0) if rode else 0
+    if fee:
         work.record(CourierPaid(attempt=number, fen=fee, fleet=fleet))
     owed = tariff.late_fen.get(case.tier, 0)
     if late and owed:

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.claim import Basis
 from schemas.network import Pharmacy
-from schemas.values import GeoPoint, OrderLine, Tier
+from schemas.values import AGREED_TIERS, GeoPoint, OrderLine, Tier
 from services.catalogue import catalogue
 from services.catalogue.model import Control
 from services.commands.invariants.evidence import Evidence, Fact, Finding, Record, finding
@@ -50,8 +50,8 @@ def _broken(
     """The gate and how it is broken by the last record of all that may have stood; else empty."""
     if told is None:
         return "the order was not let through"
-    if offer.data["tier"] == Tier.SCHEDULED and not any(_agreed(offer, facts)):
-        return "an appointment that the patient did not agree to"
+    if offer.data["tier"] in AGREED_TIERS and not any(_agreed(offer, facts)):
+        return f"{offer.data['tier']}, which the patient did not agree to"
     commitment = _commitment(offer, told, facts)
     said = "no record of the pharmacy"
     for record in _in_force(known.get(str(commitment.pharmacy_id), ()), offer.time):
@@ -98,10 +98,10 @@ def _commitment(offer: Fact, told: Fact, facts: Sequence[Fact]) -> Commitment:
 
 
 def _agreed(offer: Fact, facts: Sequence[Fact]) -> Iterator[bool]:
-    """Whether each answer of the patient before the offer is a yes to an appointment."""
+    """Whether each answer of the patient before the offer is a yes to this very tier."""
     for fact in facts:
         if fact.type == ANSWERED and fact.place.offset < offer.place.offset:
-            yield fact.data["answer"] == Tier.SCHEDULED
+            yield fact.data["answer"] == offer.data["tier"]
 
 
 def _refused_before(offer: Fact, facts: Sequence[Fact]) -> Iterator[UUID]:

@@ -161,7 +161,7 @@ async def scanned_and_paid(evidence: Evidence) -> Finding:
     parcels = _left(evidence)
     wrong = [
         fact.order_id
-        for fact in evidence.topics.judged("delivery.ParcelPickedUp")
+        for fact in _gone(evidence)
         if not all((fact.order_id, fact.attempt) in known for known in (parcels, settled, released))
     ]
     examined = 0
@@ -183,11 +183,17 @@ async def scanned_and_paid(evidence: Evidence) -> Finding:
 
 
 def _left(evidence: Evidence) -> Mapping[tuple[str, int], Fact]:
-    """The sealed parcels that a courier took."""
+    """The sealed parcels that a courier took, or a patient at the counter."""
     sealed = _by_attempt(evidence, "delivery.ParcelSealed")
-    gone = evidence.topics.judged("delivery.ParcelPickedUp")
-    places = [(fact.order_id, fact.attempt) for fact in gone]
+    places = [(fact.order_id, fact.attempt) for fact in _gone(evidence)]
     return {where: sealed[where] for where in places if where in sealed}
+
+
+def _gone(evidence: Evidence) -> list[Fact]:
+    """What says that a parcel left its pharmacy."""
+    handed = evidence.topics.judged("delivery.ParcelDelivered")
+    collected = [fact for fact in handed if fact.data.get("at_counter")]
+    return [*evidence.topics.judged("delivery.ParcelPickedUp"), *collected]
 
 
 def _by_attempt(evidence: Evidence, name: str) -> Mapping[tuple[str, int], Fact]:

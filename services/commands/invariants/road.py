@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from schemas.values import Tier
 from services.commands.invariants.evidence import CLOSED, ISSUED, Evidence, Fact, Finding, finding
 from services.dispatch.domain.verifier import AT_ONCE
 
@@ -54,6 +55,12 @@ AFTER: Mapping[str, frozenset[str]] = {
     "delivery.DeliveryCancelled": frozenset({START}),
 }
 
+# The two ends of a parcel that the patient collects: no courier took it before.
+AT_COUNTER: Mapping[str, frozenset[str]] = {
+    "delivery.ParcelDelivered": frozenset({"delivery.ParcelReleased"}),
+    "delivery.ParcelReturned": frozenset({"delivery.ParcelReleased"}),
+}
+
 # Fact → what another service must have said before: of the order, or (`+0`, `-1`) of that attempt.
 NEEDS: Mapping[str, tuple[tuple[str, int | None], ...]] = {
     "review.ReviewReturned": ((ISSUED, None),),
@@ -82,6 +89,14 @@ _TAKEN_BACK = (
     "delivery.DeliveryCancelled",
     "claim.CancelAnswered",
 )
+_CARRIED = frozenset(
+    {
+        "delivery.CourierAssigned",
+        "delivery.ParcelPickedUp",
+        "delivery.ParcelDelivered",
+        "delivery.ParcelReturned",
+    }
+)
 # Outcome → one of these must have happened.
 ENDS: Mapping[str, tuple[str, ...]] = {
     "delivered": ("delivery.ParcelDelivered",),
@@ -103,7 +118,7 @@ async def only_allowed_transitions(evidence: Evidence) -> Finding:
     wrong: list[str] = []
     for order_id, facts in evidence.topics.orders.items():
         examined += sum(fact.type in AFTER for fact in facts)
-        if any(_broken(facts)) or any(_offers(facts)):
+        if any(_broken(facts)) or any(_offers(facts)) or any(_at_the_counter(facts)):
             wrong.append(order_id)
     return finding(examined, wrong)
 
@@ -116,7 +131,8 @@ def _broken(facts: Sequence[Fact]) -> Iterable[bool]:
     closed = False
     for fact in facts:
         lane = fact.service, fact.attempt if fact.service == "delivery" else 0
-        out_of_turn = fact.type in AFTER and last.get(lane, START) not in AFTER[fact.type]
+        after = AT_COUNTER if fact.data.get("at_counter") else AFTER
+        out_of_turn = fact.type in AFTER and last.get(lane, START) not in after[fact.type]
         if fact.type in AFTER:
             last[lane] = fact.type
         afterwards = closed and fact.service == "claim" and fact.type not in AFTER_CLOSE
@@ -143,6 +159,19 @@ def _offers(facts: Sequence[Fact]) -> Iterable[bool]:
             bound = fact.type == "dispatch.PharmacyAssigned"
             wrong = standing.pop(offer_id, None) != pharmacy_id or (bound and bool(standing))
         yield fact.judged and wrong
+
+
+def _at_the_counter(facts: Sequence[Fact]) -> Iterable[bool]:
+    """One value a fact of a courier or a counter: whether that attempt was to end otherwise."""
+    collected = {
+        fact.attempt
+        for fact in facts
+        if fact.type == "dispatch.PharmacyAssigned" and fact.data.get("tier") == Tier.PICK_UP
+    }
+    for fact in facts:
+        if fact.type in _CARRIED:
+            at_counter = bool(fact.data.get("at_counter"))
+            yield fact.judged and at_counter != (fact.attempt in collected)
 
 
 def _has_what_it_needs(fact: Fact, known: set[tuple[str, int]], types: set[str]) -> bool:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import flow
+from schemas.delivery import ReturnReason
 from services.commands.invariants.evidence import Fact, Place, Record, Seen, Told, Topics
 from services.commands.invariants.gates import order_of, record_of
 
@@ -211,7 +212,7 @@ def _offered(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assigned(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {"lines": _lines(data["order"]["lines"])}
+    return {"tier": data["tier"], "lines": _lines(data["order"]["lines"])}
 
 
 def _lines(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -219,6 +220,10 @@ def _lines(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         line["line_id"]: {"sheet": line["prescription_id"], "quantity": line["quantity"]}
         for line in lines
     }
+
+
+def _returned(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"at_counter": data["reason"] == ReturnReason.NOT_COLLECTED}
 
 
 def _sealed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +242,7 @@ _KEPT = (
     "split",
     "kind",
     "answer",
+    "at_counter",
 )
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prescription.PrescriptionIssued": _issued,
@@ -245,6 +251,7 @@ _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "dispatch.OfferMade": _offered,
     "dispatch.PharmacyAssigned": _assigned,
     "delivery.ParcelSealed": _sealed,
+    "delivery.ParcelReturned": _returned,
 }
 ORDER_FACTS = frozenset(
     route.event.TYPE

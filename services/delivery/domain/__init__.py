@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas import claim, delivery, dispatch
-from services.delivery.domain import desk, fleets, ride, road
+from services.delivery.domain import counter, desk, fleets, ride, road
 from services.delivery.domain.state import State, evolve, initial
 from services.kit.decision import CallAnswered, Decision, Facts, Message, TimerFired, invalid
 
@@ -39,5 +39,6 @@ HANDLERS: dict[type[Any], Callable[[State, Any, datetime, Facts], Decision]] = {
     delivery.AssignCourier: ride.assign,
     delivery.PickUp: ride.pick_up,
     delivery.HandOver: ride.hand_over,
+    delivery.HandOut: counter.hand_out,
     delivery.ReturnParcel: ride.bring_back,
 }

@@ -6,25 +6,32 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from schemas.delivery import ConfirmOrder, GiveBack, ParcelSealed, PharmacyReviewed, SealParcel
+from schemas.delivery import (
+    ConfirmOrder,
+    GiveBack,
+    HandOut,
+    ParcelSealed,
+    PharmacyReviewed,
+    SealParcel,
+)
 from services.delivery.domain import timers
 from services.delivery.domain.codes import digest, scanned, trace_prefix
 from services.delivery.domain.road import fail
 from services.delivery.domain.state import BEFORE_PICK_UP, Attempt, Parcel, State, Step
 from services.kit.decision import Decision, Facts, Guard, applied, invalid, stale
 
-PharmacyCommand = ConfirmOrder | SealParcel | GiveBack
+PharmacyCommand = ConfirmOrder | SealParcel | GiveBack | HandOut
 NOT_FOUND = invalid("not_found", "no such order", status=404)
 
 
 def confirm(state: State, command: ConfirmOrder, now: datetime, facts: Facts) -> Decision:
     """The pharmacy's own pharmacist confirms; from here a cancellation is too late."""
-    attempt = _own(state, command, facts)
+    attempt = own(state, command, facts)
     if isinstance(attempt, Decision):
         return attempt
     answer = _confirm_answer(state, attempt, facts, attempt.pharmacist or command.pharmacist)
     if attempt.step is not Step.ASSIGNED:
-        return _ended(attempt) or stale("confirmed before", answer)
+        return ended(attempt) or stale("confirmed before", answer)
     reviewed = _reviewed(_parcel(state), attempt, command)
     set_timers = (timers.drop(timers.CONFIRM, attempt), timers.seal(attempt, now))
     return applied(reviewed, timers=set_timers, answer=answer)
@@ -44,7 +51,7 @@ def _reviewed(parcel: Parcel, attempt: Attempt, command: ConfirmOrder) -> Pharma
         courier=parcel.courier,
         destination=parcel.destination,
         cold_chain=parcel.cold_chain,
-        token_sha256=_shown(command),
+        token_sha256=shown(command),
         not_before=attempt.not_before,
     )
 
@@ -72,7 +79,7 @@ def lines_to_pick(parcel: Parcel) -> list[dict[str, Any]]:
 
 def seal(state: State, command: SealParcel, now: datetime, facts: Facts) -> Decision:
     """Scan every pack and seal, or refuse with the guilty code; nothing is half-done."""
-    attempt = _own(state, command, facts)
+    attempt = own(state, command, facts)
     if isinstance(attempt, Decision):
         return attempt
     if attempt.step is not Step.CONFIRMED:
@@ -90,7 +97,7 @@ def seal(state: State, command: SealParcel, now: datetime, facts: Facts) -> Deci
         pharmacy_id=attempt.pharmacy_id,
         seal=command.seal,
         lines=lines,
-        token_sha256=_shown(command),
+        token_sha256=shown(command),
     )
     answer = _seal_answer(facts, attempt, command.seal)
     return applied(sealed, timers=[timers.drop(timers.SEAL, attempt)], answer=answer)
@@ -99,9 +106,9 @@ def seal(state: State, command: SealParcel, now: datetime, facts: Facts) -> Deci
 def _seal_out_of_turn(attempt: Attempt, command: SealParcel, facts: Facts) -> Decision:
     if attempt.step is Step.ASSIGNED:
         return invalid("not_confirmed", "the pharmacist has not confirmed the prescription yet")
-    ended = _ended(attempt)
-    if ended is not None:
-        return ended
+    refusal = ended(attempt)
+    if refusal is not None:
+        return refusal
     same = digest(command.scans) == attempt.scans_sha256
     if same and command.seal == attempt.seal:
         return stale("sealed before", _seal_answer(facts, attempt, attempt.seal))
@@ -116,7 +123,7 @@ def _seal_answer(facts: Facts, attempt: Attempt, seal: str) -> Mapping[str, Any]
 
 def give_back(state: State, command: GiveBack, now: datetime, facts: Facts) -> Decision:
     """Before pick-up only; dispatch tries the next pharmacy."""
-    attempt = _own(state, command, facts)
+    attempt = own(state, command, facts)
     if isinstance(attempt, Decision):
         return attempt
     answer = {**_answer(facts, attempt, Step.FAILED)}
@@ -125,28 +132,29 @@ def give_back(state: State, command: GiveBack, now: datetime, facts: Facts) -> D
     if attempt.step is Step.FAILED:
         return stale("given back before", answer)
     detail = "the parcel has left the pharmacy and cannot be given back any more"
-    return _ended(attempt) or invalid("already_picked_up", detail)
+    return ended(attempt) or invalid("already_picked_up", detail)
 
 
-def _own(state: State, command: PharmacyCommand, facts: Facts) -> Attempt | Decision:
+def own(state: State, command: PharmacyCommand, facts: Facts) -> Attempt | Decision:
     """The caller's own attempt, opened by its token; another tenant's order does not exist."""
     tenant = facts.actor.tenant_id if facts.actor else None
-    own = [item for item in state.attempts if item.pharmacy_tenant == tenant]
-    if not own:
+    theirs = [item for item in state.attempts if item.pharmacy_tenant == tenant]
+    if not theirs:
         return NOT_FOUND
-    attempt = next((item for item in own if item.number == command.attempt), None)
+    attempt = next((item for item in theirs if item.number == command.attempt), None)
     if attempt is None:
         return _refused(f"attempt {command.attempt} of this order is not assigned to you")
     if not facts.stands(Guard.FENCING_TOKEN):
         return attempt
-    if not hmac.compare_digest(_shown(command), attempt.token_sha256):
+    if not hmac.compare_digest(shown(command), attempt.token_sha256):
         return _refused(f"this token was not given for attempt {attempt.number} of this order")
     if attempt != state.last:
         return _refused(f"attempt {attempt.number} has ended; its token no longer counts")
     return attempt
 
 
-def _shown(command: PharmacyCommand) -> str:
+def shown(command: PharmacyCommand) -> str:
+    """The digest of the token that came with it."""
     return hashlib.sha256(command.token.encode()).hexdigest()
 
 
@@ -154,7 +162,7 @@ def _refused(detail: str) -> Decision:
     return invalid("token_refused", detail, field="token")
 
 
-def _ended(attempt: Attempt) -> Decision | None:
+def ended(attempt: Attempt) -> Decision | None:
     """The refusal for an attempt that ended without leaving the pharmacy."""
     if attempt.step is Step.FAILED:
         return _refused(f"attempt {attempt.number} was given back; its token no longer counts")

@@ -41,6 +41,8 @@ def told(state: State, decision: Decision, facts: Facts) -> Decision:
         return decision
     notes: tuple[Note, ...] = ()
     if before.step is Step.ASSIGNED and now.step is Step.CONFIRMED:
+        if now.at_counter:
+            return decision
         found = facts.found
         if not isinstance(found, FleetsFound) or not found.tenants:
             return decision

@@ -88,46 +88,61 @@ def hand_over(state: State, command: HandOver, now: datetime, facts: Facts) -> D
     if isinstance(attempt, Decision):
         return attempt
     if attempt.step is Step.DELIVERED and attempt.delivered_at is not None:
-        answer = _delivered_answer(facts, attempt, attempt.delivered_at, attempt.late)
+        answer = delivered_answer(facts, attempt, attempt.delivered_at, attempt.late)
         return stale("handed over before", answer)
     if attempt.step is not Step.RIDING:
         return _not_riding(attempt)
-    refused = _refused_lines(state, command)
-    if isinstance(refused, Decision):
-        return refused
     # A breach told at the very minute stays one.
     late = now > attempt.due_at or state.broken(attempt.due_at)
+    return taken(state, attempt, command.refused, now, facts, late=late)
+
+
+def taken(
+    state: State,
+    attempt: Attempt,
+    left: tuple[str, ...],
+    now: datetime,
+    facts: Facts,
+    *,
+    late: bool,
+) -> Decision:
+    """The patient has the parcel but for what was left, at the door or at the counter."""
+    refused = _refused_lines(state, left)
+    if isinstance(refused, Decision):
+        return refused
     delivered = ParcelDelivered(
-        order_id=command.order_id,
+        order_id=facts.order_id,
         attempt=attempt.number,
         delivered_at=now,
         due_at=attempt.due_at,
         late=late,
         refused_lines=refused,
         courier_tenant=attempt.courier_tenant,
+        at_counter=attempt.at_counter,
     )
-    answer = _delivered_answer(facts, attempt, now, late)
+    answer = delivered_answer(facts, attempt, now, late)
     return applied(delivered, timers=timers.drop_all(attempt), answer=answer)
 
 
-def _refused_lines(state: State, command: HandOver) -> tuple[UUID, ...] | Decision:
+def _refused_lines(state: State, left: tuple[str, ...]) -> tuple[UUID, ...] | Decision:
     """The lines of the drugs that the patient left; who leaves them all refuses the parcel."""
     assert state.parcel is not None, "every attempt has a parcel"
     lines = state.parcel.lines
-    strange = set(command.refused) - {line.product_code for line in lines}
+    strange = set(left) - {line.product_code for line in lines}
     if strange:
         detail = f"not in this parcel: {', '.join(sorted(strange))}"
         return invalid("not_in_parcel", detail, field="refused", status=422)
-    refused = tuple(line.line_id for line in lines if line.product_code in command.refused)
+    refused = tuple(line.line_id for line in lines if line.product_code in left)
     if refused and len(refused) == len(lines):
         detail = "nothing was taken: bring the parcel back as refused"
         return invalid("nothing_taken", detail, field="refused", status=422)
     return refused
 
 
-def _delivered_answer(
+def delivered_answer(
     facts: Facts, attempt: Attempt, delivered_at: datetime, late: bool
 ) -> Mapping[str, Any]:
+    """The same whenever it is asked again."""
     return {
         **_answer(facts, attempt, Step.DELIVERED),
         "delivered_at": delivered_at.isoformat(),
@@ -159,11 +174,11 @@ def bring_back(state: State, command: ReturnParcel, now: datetime, facts: Facts)
 
 
 def _called_for(state: State, command: CourierCommand, facts: Facts) -> Attempt | Decision:
-    """The attempt a fleet was called for: unseen before the pharmacist's confirmation."""
+    """The attempt a fleet was called for: unseen before the confirmation, and when collected."""
     if facts.actor is None or facts.actor.kind != COURIER:
         return NOT_FOUND
     attempt = state.attempt(command.attempt)
-    if attempt is None or not attempt.pharmacist:
+    if attempt is None or not attempt.pharmacist or attempt.at_counter:
         return NOT_FOUND
     if attempt != state.last:
         return _gone(attempt)

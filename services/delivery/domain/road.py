@@ -1,5 +1,6 @@
 """What dispatch and claim tell, and what time tells."""
 
+import hashlib
 from datetime import datetime
 
 from schemas import claim, dispatch
@@ -9,9 +10,11 @@ from schemas.delivery import (
     DeliveryCancelled,
     GiveBackReason,
     ParcelReleased,
+    ParcelReturned,
     PromiseBroken,
+    ReturnReason,
 )
-from schemas.values import CancelCause, CancelResult
+from schemas.values import CancelCause, CancelResult, Tier
 from services.delivery.domain import timers
 from services.delivery.domain.state import (
     BEFORE_RELEASE,
@@ -26,6 +29,8 @@ from services.delivery.domain.state import (
 )
 from services.kit.decision import Decision, Facts, TimerFired, applied, early, invalid, stale
 
+CODE_DIGITS = 8
+
 
 def assigned(
     state: State, event: dispatch.PharmacyAssigned, now: datetime, facts: Facts
@@ -38,15 +43,15 @@ def assigned(
         return stale(f"attempt {event.attempt} is known")
     if last is not None and last.step is not Step.FAILED:
         return invalid("attempt_live", f"attempt {last.number} is {last.step}, not given back")
-    attempt = _attempt(event)
+    attempt = _attempt(event, facts)
     note = AttemptOpened(attempt=attempt, parcel=_parcel(event))
     set_timers = [timers.confirm(attempt, now)]
-    if not state.broken(attempt.due_at):
+    if not state.broken(attempt.promised_at):
         set_timers.append(timers.promise(attempt))
     return applied(note, timers=set_timers)
 
 
-def _attempt(event: dispatch.PharmacyAssigned) -> Attempt:
+def _attempt(event: dispatch.PharmacyAssigned, facts: Facts) -> Attempt:
     return Attempt(
         number=event.attempt,
         pharmacy_id=event.pharmacy_id,
@@ -56,7 +61,14 @@ def _attempt(event: dispatch.PharmacyAssigned) -> Attempt:
         tier=event.tier,
         due_at=event.due_at,
         not_before=event.not_before,
+        code=_code(facts) if event.tier is Tier.PICK_UP else "",
     )
+
+
+def _code(facts: Facts) -> str:
+    """Digits that can be read out at a counter and that nobody can work out."""
+    drawn = int.from_bytes(hashlib.sha256(facts.secret.encode()).digest())
+    return f"{drawn % 10**CODE_DIGITS:0{CODE_DIGITS}d}"
 
 
 def _parcel(event: dispatch.PharmacyAssigned) -> Parcel:
@@ -103,7 +115,11 @@ def settled(state: State, event: claim.ClaimSettled, now: datetime, facts: Facts
         pharmacy_tenant=attempt.pharmacy_tenant,
         city=parcel.city,
     )
-    return applied(released, timers=[timers.pick_up(attempt, now)])
+    collected = timers.pick_up(attempt, now)
+    if attempt.at_counter:
+        # Ready in time is all that was promised.
+        return applied(released, timers=[timers.drop(timers.PROMISE, attempt), collected])
+    return applied(released, timers=[collected])
 
 
 def declined(state: State, event: claim.ClaimDeclined, now: datetime, facts: Facts) -> Decision:
@@ -187,6 +203,8 @@ def fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decis
         return invalid("unknown_timer", f"delivery has no timer {timer.kind!r}")
     if attempt.step is not step:
         return stale(f"attempt {attempt.number} is {attempt.step}")
+    if attempt.kept:
+        return _not_collected(attempt, facts)
     return fail(attempt, reason, facts)
 
 
@@ -197,8 +215,21 @@ _GIVE_UP = {
 }
 
 
+def _not_collected(attempt: Attempt, facts: Facts) -> Decision:
+    """The agreed time is over: the money goes back, and the packs never left the shop."""
+    back = ParcelReturned(
+        order_id=facts.order_id,
+        attempt=attempt.number,
+        pharmacy_id=attempt.pharmacy_id,
+        reason=ReturnReason.NOT_COLLECTED,
+    )
+    return applied(back, timers=timers.drop_all(attempt))
+
+
 def _promise_fired(state: State, timer: TimerFired, attempt: Attempt, facts: Facts) -> Decision:
-    if timer.due_at != attempt.due_at or state.broken(attempt.due_at):
+    if attempt.kept:
+        return stale("it lies ready at the counter")
+    if timer.due_at != attempt.promised_at or state.broken(attempt.promised_at):
         return stale("this breach is told, or the promise was another one")
     return applied(_breach(state, attempt, facts))
 
@@ -206,12 +237,12 @@ def _promise_fired(state: State, timer: TimerFired, attempt: Attempt, facts: Fac
 def told_in_time(state: State, decision: Decision, now: datetime, facts: Facts) -> Decision:
     """Whatever comes after the promised time stands behind the breach, with the stage it found."""
     attempt = state.last
-    if not decision.events or attempt is None or not attempt.live:
+    if not decision.events or attempt is None or not attempt.live or attempt.kept:
         return decision
-    told = state.broken(attempt.due_at) or any(
+    told = state.broken(attempt.promised_at) or any(
         isinstance(event, PromiseBroken) for event in decision.events
     )
-    if told or now <= attempt.due_at:
+    if told or now <= attempt.promised_at:
         return decision
     events = (_breach(state, attempt, facts), *decision.events)
     return applied(
@@ -226,7 +257,7 @@ def _breach(state: State, attempt: Attempt, facts: Facts) -> PromiseBroken:
         order_id=facts.order_id,
         attempt=attempt.number,
         tier=attempt.tier,
-        due_at=attempt.due_at,
+        due_at=attempt.promised_at,
         stage=attempt.stage,
         city=_known(state).city,
     )

@@ -1,6 +1,7 @@
 """What delivery knows of one order, and how its facts change it."""
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -36,6 +37,7 @@ from schemas.values import (
     Stage,
     TenantId,
     Tier,
+    promised_at,
 )
 from services.delivery.domain.codes import digest
 from services.kit.decision import Note
@@ -106,6 +108,23 @@ class Attempt(_Part):
     failed_reason: GiveBackReason | None = None
     marked: CancelCause | None = None
     fleets: tuple[TenantId, ...] = ()
+    # What the patient shows at the counter; its hospital alone may read it.
+    code: str = ""
+
+    @property
+    def at_counter(self) -> bool:
+        """Whether the patient collects it: no courier is called for it."""
+        return self.tier is Tier.PICK_UP
+
+    @property
+    def promised_at(self) -> datetime:
+        """When it must be at the door, or ready at the counter."""
+        return promised_at(self.tier, self.not_before, self.due_at)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it lies ready at the counter: from here on only the patient can be late."""
+        return self.at_counter and self.step is Step.RELEASED
 
     @property
     def live(self) -> bool:

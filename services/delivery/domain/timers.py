@@ -14,7 +14,7 @@ PICK_UP = "pick_up"
 
 def promise(attempt: Attempt) -> SetTimer:
     """At the promised time, which no outage of ours puts off."""
-    return SetTimer(PROMISE, attempt.due_at, str(attempt.number))
+    return SetTimer(PROMISE, attempt.promised_at, str(attempt.number))
 
 
 def confirm(attempt: Attempt, now: datetime) -> SetTimer:
@@ -28,8 +28,14 @@ def seal(attempt: Attempt, now: datetime) -> SetTimer:
 
 
 def pick_up(attempt: Attempt, now: datetime) -> SetTimer:
-    """A courier is to take the parcel."""
-    return _silence(PICK_UP, attempt, now + PICK_UP_WITHIN)
+    """A courier is to take the parcel, for an agreed time not long before it begins.
+
+    Where the patient collects it, until the end of that time.
+    """
+    if attempt.at_counter:
+        return _silence(PICK_UP, attempt, max(now, attempt.due_at))
+    begins = max(now, attempt.not_before or now)
+    return _silence(PICK_UP, attempt, begins + PICK_UP_WITHIN)
 
 
 def drop(kind: str, attempt: Attempt) -> DropTimer:

@@ -37,7 +37,7 @@ def answer_ask(state: State, command: AnswerAsk, now: datetime, facts: Facts) ->
     if ask is None or ask.ask_id != command.ask_id:
         return invalid("ask_closed", "this question is answered or past its deadline")
     if command.answer in tiers.NOT_OFFERED:
-        detail = "collection and split orders are not offered yet"
+        detail = "split orders are not offered yet"
         return invalid("not_offered_yet", detail, field="answer", status=501)
     if refusal := check_answer(ask, command.answer):
         return refusal
@@ -78,14 +78,16 @@ def _other_time(
     if why is None:
         raise ValueError("nothing was proposed")
     taken = next((one for one in why.choices if one.tier.value == said.answer), None)
+    if taken is not None and tiers.is_over(taken, now):
+        detail = f"it can no longer be ready at {taken.not_before.isoformat()}"
+        return invalid("choice_over", detail, field="answer")
     if taken is None:
         ended, timers = exhausted_at(state, why.reason, why.evidence, now, apart=why.apart)
         return applied(said, *ended, timers=timers, answer=told)
     # The first of the choices was promised with the question.
     changes = () if taken.tier is state.tier else (tiers.agreed(state, taken, why),)
     seek = SetTimer(MATCH, max(now, taken.offer_at), state.city)
-    watch = SetTimer(tiers.PROMISE, taken.due_at)
-    timers = [*tiers.question_gone(state), seek, watch]
+    timers = [*tiers.question_gone(state), seek, tiers.watched(taken)]
     return applied(*changes, said, timers=timers, answer=told)
 
 

@@ -54,7 +54,8 @@ def packs_of(lines: Iterable[OrderLine | LinePrice]) -> dict[str, int]:
 class Rung:
     """One tier to try and its deadline; `offered` says whether the city has it at all.
 
-    `reach_m` bounds the 30-minute tier under pressure, within the areas that hold the door.
+    `reach_m` bounds the 30-minute tier under pressure, within the areas that hold the door, and how
+    far a patient is asked to go.
     """
 
     tier: Tier
@@ -347,6 +348,8 @@ class Finder:
             return held if rung.reach_m is None else held[distance[held] <= rung.reach_m]
         if rung.tier in promise.ANYWHERE:
             return np.arange(len(distance))
+        if rung.tier is Tier.PICK_UP:
+            return np.flatnonzero(distance <= (rung.reach_m or promise.COLLECT_M))
         mask = distance <= NEAR_M
         mask[held] = True
         return np.flatnonzero(mask)
@@ -359,7 +362,7 @@ class Finder:
         opened = self.open_until[numbers] >= until.timestamp()
         yield GateCode.CLOSED, opened
         numbers = numbers[opened]
-        stays = promise.duty_until(until, self.now)
+        stays = promise.duty_until(rung.tier, until, self.now)
         there = self.duty_until[numbers] >= stays.timestamp()
         if order.controlled:
             there = there & self.index.licensed(order.controlled)[numbers]

@@ -19,8 +19,8 @@ from services.dispatch.domain.hours import LAST_MINUTE, week_of
 EVERY_TIER = frozenset(CLOCK_TIERS)
 SUNDAY = 6
 HOURS_A_DAY = 24
-# Between start and end of an appointment, until a pack says otherwise.
-APPOINTMENT_MINUTES = 120
+# Between start and end of what is agreed with a patient, until a pack says otherwise.
+AGREED_MINUTES = 120
 DAYS_AHEAD = 3
 # Of riding alone, before parking and stairs; a start value until a pack says better.
 SPEED_KM_H = 18.0
@@ -39,9 +39,12 @@ class City:
         """The tiers for an order that was let through at this moment and goes to this place."""
         if not self._serves(point):
             return frozenset()
-        without = {tier for factor in self.in_force(at) for tier in factor.not_offered}
-        clock = self.tiers - without - set(AGREED_TIERS)
+        clock = self.tiers - self.withdrawn(at) - set(AGREED_TIERS)
         return frozenset(tier for tier in clock if self._open(tier, at))
+
+    def withdrawn(self, at: datetime) -> frozenset[Tier]:
+        """What is not offered at this moment though the pack names it: weather, holidays."""
+        return frozenset(tier for factor in self.in_force(at) for tier in factor.not_offered)
 
     def agrees(self, tier: Tier, point: GeoPoint) -> bool:
         """Whether it may be put to a patient who lives there."""
@@ -95,7 +98,13 @@ class City:
         rule = self._rules.get(tier)
         if rule is not None and rule.minutes is not None:
             return rule.minutes
-        return APPOINTMENT_MINUTES if tier is Tier.SCHEDULED else promise.MINUTES[tier]
+        return AGREED_MINUTES if tier in AGREED_TIERS else promise.MINUTES[tier]
+
+    @property
+    def collect_m(self) -> int:
+        """How far a patient is asked to go, as the crow flies."""
+        rule = self._rules.get(Tier.PICK_UP)
+        return rule.reach_m if rule is not None and rule.reach_m else promise.COLLECT_M
 
     def due(self, tier: Tier, authorised_at: datetime) -> datetime:
         """When the parcel must be at the door."""

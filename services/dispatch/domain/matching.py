@@ -15,7 +15,7 @@ from schemas.dispatch import (
     ShortageRegistered,
 )
 from schemas.message import Event
-from schemas.values import AGREED_TIERS, GateCode, Order, Stage, Tier
+from schemas.values import AGREED_TIERS, GateCode, Order, Stage, Tier, promised_at
 from services.dispatch.domain import promise, shortage, tiers
 from services.dispatch.domain.candidates import Choice, Fall, Rung, Wanted
 from services.dispatch.domain.found import Matched, Recounted
@@ -47,8 +47,13 @@ EVERY_TIER = frozenset(Tier)
 PASSING_GATES = frozenset({GateCode.CLOSED, GateCode.NO_PHARMACIST, GateCode.CAPACITY})
 
 
-def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
-    """The order as the match must see it: its tier and those below that the city offers."""
+def wanted(
+    state: State, offered: frozenset[Tier] = EVERY_TIER, collect_m: int = promise.COLLECT_M
+) -> Wanted:
+    """The order as the match must see it: its tier and those below that the city offers.
+
+    `collect_m` is how far a patient is asked to go.
+    """
     order, authorised_at = required(state)
     ladder = promise.ladder(state.tier)
     return Wanted(
@@ -61,6 +66,7 @@ def wanted(state: State, offered: frozenset[Tier] = EVERY_TIER) -> Wanted:
                 tier,
                 _due_on(state, tier, authorised_at),
                 offered=tier in offered or tier in AGREED_TIERS,
+                reach_m=collect_m if tier is Tier.PICK_UP else None,
             )
             for tier in ladder
             # The promised one is left with a reason, the others are passed over.
@@ -94,7 +100,7 @@ def match_now(state: State, now: datetime) -> SetTimer:
 
 def promise_timer(state: State) -> SetTimer:
     """Watch the promised time."""
-    return SetTimer(PROMISE, _due(state))
+    return SetTimer(PROMISE, _promised(state))
 
 
 def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) -> Decision:
@@ -163,11 +169,13 @@ def _again(
     """When somebody may still take it on the promised clock."""
     due = _due(state)
     passing = now + promise.RETRY_AFTER
+    needed = timedelta(seconds=NEEDED_S[state.tier])
     opens = next((one.offer_at for one in terms if one.tier is Tier.SCHEDULED), None)
     if opens is None:
-        there = not terms and reason in PASSING_GATES and now < due
+        # Who can be asked whether to collect it need not wait until it is too late for that.
+        there = reason in PASSING_GATES and now + (needed if terms else timedelta()) < due
         return passing if there else None
-    if opens + timedelta(seconds=NEEDED_S[state.tier]) > due:
+    if opens + needed > due:
         return None
     return min(opens, passing) if reason in PASSING_GATES else opens
 
@@ -298,13 +306,13 @@ def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) 
     """Too late without a pharmacy; said once for each promised time."""
     if state.phase not in (Phase.SEEKING, Phase.OFFERED):
         return stale(f"the promise is no longer timed here: {state.phase}")
-    if timer.due_at < _due(state) or state.broken:
+    if timer.due_at < _promised(state) or state.broken:
         return stale("this promise was changed or is already broken")
     return applied(
         PromiseBroken(
             order_id=_order(state).order_id,
             tier=state.tier,
-            due_at=_due(state),
+            due_at=_promised(state),
             stage=Stage.DISPATCH,
             city=_order(state).city,
         )
@@ -358,6 +366,10 @@ def required(state: State) -> tuple[Order, datetime]:
 
 def _order(state: State) -> Order:
     return required(state)[0]
+
+
+def _promised(state: State) -> datetime:
+    return promised_at(state.tier, state.not_before, _due(state))
 
 
 def _due(state: State) -> datetime:

@@ -1,6 +1,7 @@
 """Policy: minutes promised, what a tier falls back to, how long an offer stands. Plain data.
 
-Below the last tier on the clock stands only what the patient agrees to: an appointment.
+Below the last tier on the clock stands only what the patient agrees to: an appointment, then the
+counter of a pharmacy nearby.
 """
 
 from datetime import datetime, timedelta
@@ -24,9 +25,14 @@ OFFER_STANDS: dict[Tier, timedelta] = {
     Tier.EMERGENCY: timedelta(seconds=90),
     Tier.CITYWIDE: timedelta(seconds=180),
     Tier.SCHEDULED: timedelta(seconds=180),
+    Tier.PICK_UP: timedelta(seconds=180),
 }
 # Any pharmacy of the city, however far, that is open when it is asked.
 ANYWHERE = frozenset({Tier.CITYWIDE, Tier.SCHEDULED})
+# How far a patient is asked to go, until a pack says otherwise; as the crow flies.
+COLLECT_M = 3_000
+# From the moment a pharmacy is asked until the parcel lies ready at its counter.
+READY_WITHIN = timedelta(minutes=30)
 CITYWIDE_OPEN_FOR = timedelta(minutes=15)
 # So long the pharmacist must still be there, to confirm and to see the parcel packed.
 DUTY_STAYS = timedelta(minutes=15)
@@ -58,9 +64,12 @@ def open_until(tier: Tier, due_at: datetime, now: datetime) -> datetime:
     return max(due_at, now)
 
 
-def duty_until(until: datetime, now: datetime) -> datetime:
-    """How long its pharmacist must stay; `until` is how long the pharmacy must be open."""
-    return min(until, now + DUTY_STAYS)
+def duty_until(tier: Tier, until: datetime, now: datetime) -> datetime:
+    """How long its pharmacist must stay; `until` is how long the pharmacy must be open.
+
+    At the counter the pharmacist hands it out, so as long as it lies there.
+    """
+    return until if tier is Tier.PICK_UP else min(until, now + DUTY_STAYS)
 
 
 def slot_of(now: datetime) -> datetime:

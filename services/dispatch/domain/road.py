@@ -137,8 +137,9 @@ def failed(state: State, event: AttemptFailed, now: datetime, facts: Facts) -> D
     if event.attempt >= promise.ATTEMPTS_MAX:
         return applied(note, *exhausted(state, GateCode.REFUSED))
     timers = [match_now(state, now)]
-    if state.due_at is not None and state.due_at > now and not state.broken:
-        timers.append(promise_timer(state))
+    watch = promise_timer(state)
+    if watch.due_at > now and not state.broken:
+        timers.append(watch)
     return applied(note, timers=timers)
 
 

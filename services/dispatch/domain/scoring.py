@@ -61,6 +61,7 @@ NEEDED_S: Mapping[Tier, int] = {
     Tier.MIN_60: 25 * 60,
     Tier.CITYWIDE: 60 * 60,
     Tier.SCHEDULED: 60 * 60,
+    Tier.PICK_UP: 30 * 60,
 }
 
 

@@ -124,7 +124,8 @@ class Held(Note):
 class Terms(BaseModel):
     """What is put to the patient when nobody can deliver on the clock.
 
-    `offer_at` is when a pharmacy is asked; from `not_before` to `due_at` the parcel is handed over.
+    `offer_at` is when a pharmacy is asked; from `not_before` to `due_at` the parcel is handed over,
+    or lies ready at the counter.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,7 +1,7 @@
 """A promise that changes is put to the patient.
 
-On the clock the search goes on meanwhile. Below it an appointment is proposed, and nothing is
-sought until the patient agrees.
+On the clock the search goes on meanwhile. Below it an appointment or the counter of a pharmacy is
+proposed, and nothing is sought until the patient agrees.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from uuid import UUID
 
 from schemas.dispatch import PatientAsked, PromiseChanged
 from schemas.message import Event
+from schemas.values import Tier, promised_at
+from services.dispatch.domain import promise
 from services.dispatch.domain.state import Proposed, State, Terms
 from services.kit.decision import ASK_TIMER, DropTimer, Note, SetTimer, ask_timer
 
@@ -19,8 +21,8 @@ GO_ON, CANCEL = "go_on", "cancel"
 ASK_STANDS = timedelta(minutes=10)
 OTHER_TIME = "other_time"
 END = "end"
-# Wishes that have a name and no road; docs/decisions/0012 says why.
-NOT_OFFERED = frozenset({"pick_up", "split"})
+# A wish that has a name and no road; docs/decisions/0012 says why.
+NOT_OFFERED = frozenset({"split"})
 
 
 def later_promise(
@@ -64,8 +66,18 @@ def propose(
         deadline=max(now + ASK_STANDS, why.choices[0].offer_at),
         facts={"tier_from": state.tier.value, "reason": why.reason.value, **times},
     )
-    watch = SetTimer(PROMISE, changed.due_at)
+    watch = watched(why.choices[0])
     return (changed, why, asked), (*question_gone(state), watch, ask_timer(asked))
+
+
+def watched(terms: Terms) -> SetTimer:
+    """The timer of what is promised with these terms."""
+    return SetTimer(PROMISE, promised_at(terms.tier, terms.not_before, terms.due_at))
+
+
+def is_over(terms: Terms, now: datetime) -> bool:
+    """Whether nobody could have it ready any more; an appointment lasts as long as its question."""
+    return terms.tier is Tier.PICK_UP and now > terms.not_before - promise.READY_WITHIN
 
 
 def agreed(state: State, terms: Terms, why: Proposed) -> PromiseChanged:

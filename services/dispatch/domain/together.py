@@ -152,16 +152,19 @@ class _Batch:
         return Pairs.joined([near, *self._wide(np.flatnonzero(wide), held)])
 
     def _wide(self, rows: Numbers, held: Pairs) -> Iterator[Pairs]:
-        """Who is near or holds the door; or everybody. So many orders at a time."""
+        """Who is near or holds the door; everybody; or whose counter is near. In parts."""
         anywhere = np.array([rung.tier in promise.ANYWHERE for rung in self._rungs], bool)
+        counter = np.array([rung.tier is Tier.PICK_UP for rung in self._rungs], bool)
+        walked = np.array([rung.reach_m or promise.COLLECT_M for rung in self._rungs])
+        reach = np.where(counter, walked, NEAR_M)
         step = max(1, AT_ONCE // max(1, len(self._index)))
         for begin in range(0, len(rows), step):
             part = rows[begin : begin + step]
-            mask = self._doors.all_metres(part) <= NEAR_M
+            mask = self._doors.all_metres(part) <= reach[part][:, None]
             mask[anywhere[part]] = True
             place = np.full(len(self._orders), -1)
             place[part] = np.arange(len(part))
-            own = held.only(place[held.owner] >= 0)
+            own = held.only((place[held.owner] >= 0) & ~counter[held.owner])
             mask[place[own.owner], own.number] = True
             row, number = np.nonzero(mask)
             yield Pairs(part[row], number)
@@ -172,8 +175,12 @@ class _Batch:
         now = finder.now
         untils = [promise.open_until(rung.tier, rung.due_at, now) for rung in self._rungs]
         closes = np.array([until.timestamp() for until in untils])
-        # The pharmacist need not stay longer than the shop: `promise.duty_until` in seconds.
-        stays = np.minimum(closes, (now + promise.DUTY_STAYS).timestamp())
+        stays = np.array(
+            [
+                promise.duty_until(rung.tier, until, now).timestamp()
+                for rung, until in zip(self._rungs, untils, strict=True)
+            ]
+        )
         there = finder.duty_until[self._number] >= stays[self._owner]
         for row, order in enumerate(self._orders):
             if order.controlled:

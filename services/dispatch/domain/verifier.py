@@ -27,6 +27,8 @@ from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
 RADIUS_OF_EARTH_KM = 6371.0088
 DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
 REACH_KM = 5.0
+# No pack may ask a patient to go further.
+COUNTER_KM = 10.0
 ANY_DISTANCE = (Tier.CITYWIDE, Tier.SCHEDULED)
 CITYWIDE_MINUTES = 15
 PHARMACIST_MINUTES = 15
@@ -114,6 +116,11 @@ Found = Iterator[tuple[GateCode, str]]
 def _of_place(commitment: Commitment, pharmacy: Pharmacy, slack: float) -> Found:
     if commitment.tier in ANY_DISTANCE:
         return
+    if commitment.tier is Tier.PICK_UP:
+        far = great_circle_km(commitment.point, pharmacy.point)
+        if far > COUNTER_KM * (1 + slack):
+            yield GateCode.NO_COVERAGE, f"{far:.2f} km to the counter"
+        return
     if _inside(commitment.point, pharmacy.area, slack):
         return
     km = great_circle_km(commitment.point, pharmacy.point)
@@ -137,8 +144,11 @@ def _of_service(commitment: Commitment, pharmacy: Pharmacy) -> Found:
     yield from _of_pharmacist(commitment, pharmacy, until)
     if commitment.insured and not pharmacy.designated:
         yield GateCode.INSURER, "not designated"
-    if any(line.cold_chain for line in commitment.lines) and not pharmacy.cold_chain:
-        yield GateCode.COLD_CHAIN, "no cold chain"
+    if any(line.cold_chain for line in commitment.lines):
+        if not pharmacy.cold_chain:
+            yield GateCode.COLD_CHAIN, "no cold chain"
+        if commitment.tier is Tier.PICK_UP:
+            yield GateCode.COLD_CHAIN, "a patient carries it, and has no cold box"
     most = commitment.pays_at_most_fen
     if most is not None and commitment.price_fen > most:
         yield GateCode.SHARE, f"{commitment.price_fen} fen, {most} accepted"
@@ -150,7 +160,9 @@ def _of_pharmacist(commitment: Commitment, pharmacy: Pharmacy, until: datetime) 
     if not pharmacy.pharmacist_on_duty:
         yield GateCode.NO_PHARMACIST, "no pharmacist on duty"
     elif pharmacy.duties:
-        stays = min(until, commitment.at + timedelta(minutes=PHARMACIST_MINUTES))
+        stays = until
+        if commitment.tier is not Tier.PICK_UP:
+            stays = min(until, commitment.at + timedelta(minutes=PHARMACIST_MINUTES))
         moment = commitment.at
         while moment < stays or moment == commitment.at:
             if not _within(pharmacy.duties, pharmacy.timezone, moment):

@@ -17,7 +17,7 @@ from schemas.network import (
     StaffRule,
     TierRule,
 )
-from schemas.values import Tier
+from schemas.values import AGREED_TIERS, Tier
 from services.network.domain.area import MAX_ABS_LAT, MAX_POINTS, Ring, not_simple
 from services.network.domain.checks import MAX_HOLIDAYS, Flaw, week_flaws
 
@@ -79,9 +79,12 @@ def _tier_flaws(rules: CityRules, offered: tuple[Tier, ...]) -> Iterator[Flaw]:
 
 
 def _rule_flaws(rule: TierRule, where: str) -> Iterator[Flaw]:
-    if rule.minutes is not None and rule.tier not in (Tier.EMERGENCY, Tier.SCHEDULED):
+    if rule.minutes is not None and rule.tier not in (Tier.EMERGENCY, *AGREED_TIERS):
         detail = f"the minutes of {rule.tier} are the same everywhere"
         yield Flaw(f"{where}.minutes", "minutes_fixed", detail)
+    if rule.reach_m is not None and rule.tier is not Tier.PICK_UP:
+        detail = f"nobody is asked to go anywhere on {rule.tier}"
+        yield Flaw(f"{where}.reach_m", "reach_fixed", detail)
     yield from week_flaws(rule.hours, f"{where}.hours")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from schemas import claim
 from schemas.delivery import ScanInput
-from schemas.values import Order
+from schemas.values import Order, Tier
 from services.kit import clock
 from services.kit.decision import Verdict
 from services.kit.ids import new_id
@@ -269,6 +269,32 @@ async def test_a_wrong_token_is_refused_in_words(delivery: Delivery) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "token_refused")
     assert "token" in answer.json()["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_counter_cannot_try_all_codes(delivery: Delivery, database: Database) -> None:
+    order = await delivery.order()
+    agreed = {"tier": Tier.PICK_UP, "not_before": NOW, "due_at": NOW + timedelta(hours=2)}
+    told = delivery.assigned(order).model_copy(update=agreed)
+    await delivery.tell(told, for_order(story.priced(), order))
+    await delivery.post("confirm", for_order(story.confirm(), order))
+    assert (await delivery.post("seal", seal(order))).status_code == 200
+    await delivery.tell(for_order(story.settled(), order))
+    shown = await delivery.get(f"{order.order_id}/collection", "hospital-a")
+    code = shown.json()["code"]
+
+    async def said(code: str) -> str:
+        answer = await delivery.post("hand-out", for_order(story.hand_out(code=code), order))
+        return str(answer.json().get("code", answer.status_code))
+
+    # Two that come together are counted as two.
+    await asyncio.gather(said("a guess"), said("another"))
+    assert [await said(f"no {n}") for n in range(3)] == ["code_mismatch"] * 3
+    assert [await said("no 4"), await said(code)] == ["too_many_codes"] * 2
+    admin = await asyncpg.connect(database.dsn())
+    await clock.step(admin, NOW + timedelta(minutes=10))
+    await admin.close()
+    assert [await said("no 5"), await said(code)] == ["code_mismatch", "200"]
+    assert await delivery.shell.pool.fetch("SELECT 1 FROM wrong_code") == []
 
 
 async def test_due_timers_end_a_silent_attempt(delivery: Delivery, database: Database) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from schemas.claim import ClaimReduced, DisputeDecision, Split
-from schemas.delivery import ScannedLine
+from schemas.delivery import ReturnReason, ScannedLine
 from schemas.values import LinePrice
 from services.claim.book import book
 from services.claim.domain.answers import KEPT_TRIES_MAX
@@ -217,6 +217,17 @@ def test_the_ride_is_paid_by_the_platform_and_a_broken_promise_owed_by_it() -> N
     assert sums[Account.PLATFORM] == -1_100
     assert (sums[Account.COURIER], sums[Account.COMPENSATION]) == (600, 500)
     assert sums[Account.PATIENT] == -s.SPLIT.cash_fen
+    counter = s.settled()
+    counter.found = Known(book())
+    counter.now = story.now
+    collected = s.delivered().model_copy(update={"at_counter": True, "courier_tenant": None})
+    counter.apply(collected.model_copy(update={"late": True}))
+    assert (counter.of(CourierPaid), counter.of(Compensated)[0].fen) == ([], 500)
+    left = s.settled()
+    left.found = Known(book())
+    there = {"reason": ReturnReason.NOT_COLLECTED, "courier_tenant": None}
+    left.apply(s.returned().model_copy(update=there)).answer("undo").answer("refund")
+    assert left.of(CourierPaid) == []
     back = s.settled()
     back.found = Known(book())
     back.apply(s.returned()).answer("undo").answer("refund")

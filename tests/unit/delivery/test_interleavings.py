@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from schemas import claim, delivery, dispatch
 from schemas.delivery import ScanInput
 from schemas.message import Event
-from schemas.values import CancelCause
+from schemas.values import CancelCause, Tier
 from services.delivery import domain
 from services.delivery.domain.codes import CodeState, KnownCode
+from services.delivery.domain.state import AttemptOpened
 from services.kit.decision import Decision, Message, Note, Verdict
 from services.kit.spec import NOW
 from tests.unit.delivery.story import (
+    DUE,
     FIRST,
     LINE_A,
     LINE_B,
@@ -32,6 +34,7 @@ from tests.unit.delivery.story import (
     facts,
     forwarded,
     give_back,
+    hand_out,
     hand_over,
     pick_up,
     priced,
@@ -57,8 +60,15 @@ def _scan(attempt: int, serial: int) -> Message:
     return seal(attempt, scans=scans)
 
 
+def _to_collect(attempt: int) -> dispatch.PharmacyAssigned:
+    """Ready when another would be at the door; the patient has an hour."""
+    until = DUE + timedelta(hours=1)
+    return assigned(attempt, tier=Tier.PICK_UP, not_before=DUE, due_at=until)
+
+
 MAKERS: tuple[Callable[[int], Message], ...] = (
     assigned,
+    _to_collect,
     priced,
     settled,
     declined,
@@ -67,6 +77,7 @@ MAKERS: tuple[Callable[[int], Message], ...] = (
     courier,
     pick_up,
     hand_over,
+    hand_out,
     bring_back,
 )
 ANY: st.SearchStrategy[Message] = st.one_of(
@@ -87,6 +98,7 @@ ROAD: tuple[Message, ...] = (
     pick_up(1),
     hand_over(1),
 )
+TO_THE_COUNTER = (_to_collect(1), *ROAD[1:], hand_out(1))
 
 
 class Shelf:
@@ -116,6 +128,7 @@ class Watch:
         self.shelf = Shelf()
         self.seen: set[tuple[type[Event], int]] = set()
         self.paid: set[int] = set()
+        self.collected: set[int] = set()
         self.ends: Counter[int] = Counter()
         self.breaches: Counter[object] = Counter()
         self.answered: Counter[object] = Counter()
@@ -132,6 +145,8 @@ class Watch:
         return decision
 
     def _look(self, event: Event | Note) -> None:
+        if isinstance(event, AttemptOpened) and event.attempt.tier is Tier.PICK_UP:
+            self.collected.add(event.attempt.number)
         if isinstance(event, delivery.PromiseBroken):
             self.breaches[event.due_at] += 1
         if isinstance(event, Note | delivery.PromiseBroken | delivery.CancelAnswered):
@@ -148,8 +163,11 @@ class Watch:
         if isinstance(event, delivery.ParcelPickedUp):
             assert (delivery.ParcelReleased, attempt) in self.seen, "left unreleased"
             assert (delivery.CourierAssigned, attempt) in self.seen
+        if isinstance(event, delivery.CourierAssigned):
+            assert attempt not in self.collected, "somebody rides for what is collected"
         if isinstance(event, delivery.ParcelDelivered | delivery.ParcelReturned):
-            assert (delivery.ParcelPickedUp, attempt) in self.seen
+            assert ((delivery.ParcelPickedUp, attempt) in self.seen) != (attempt in self.collected)
+            assert (delivery.ParcelReleased, attempt) in self.seen, "left unreleased"
         if isinstance(event, delivery.AttemptFailed | delivery.DeliveryCancelled):
             assert (delivery.ParcelPickedUp, attempt) not in self.seen, "failed on the road"
             self.shelf.free(attempt)
@@ -160,11 +178,13 @@ class Watch:
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.one_of(ANY, st.integers(0, len(ROAD) - 1).map(ROAD.__getitem__)), max_size=40),
-    st.booleans(),
+    st.sampled_from(((), ROAD, TO_THE_COUNTER)),
 )
-def test_no_order_of_arrival_breaks_a_rule(messages: list[Message], along: bool) -> None:
+def test_no_order_of_arrival_breaks_a_rule(
+    messages: list[Message], along: tuple[Message, ...]
+) -> None:
     watch = Watch()
-    script = [*ROAD, *messages] if along else messages
+    script = [*along, *messages]
     for minute, message in enumerate(script):
         watch.take(message, minute)
         live = [attempt for attempt in watch.state.attempts if attempt.live]
@@ -182,6 +202,7 @@ class World:
         self.dispatch, self.claim = deque[Message](), deque[Message]()
         self.dispatch_reads, self.claim_reads = deque[Event](), deque[Event]()
         self.assigned, self.marked, self.ended, self.failed = 0, False, False, 0
+        self.tells = data.draw(st.sampled_from((assigned, _to_collect)))
         self.assign()
 
     def steps(self) -> list[Callable[[], None]]:
@@ -196,7 +217,7 @@ class World:
 
     def assign(self) -> None:
         self.assigned += 1
-        self._dispatch_says(assigned(self.assigned))
+        self._dispatch_says(self.tells(self.assigned))
 
     def cancel(self) -> None:
         if not self.marked and not self.ended and self.assigned > self.failed:
@@ -205,7 +226,7 @@ class World:
 
     def act(self) -> None:
         """A person does something, at the right time or not."""
-        commands = (confirm, _packed, courier, pick_up, hand_over, give_back, bring_back)
+        commands = (confirm, _packed, courier, pick_up, hand_over, hand_out, give_back, bring_back)
         command = self.data.draw(st.sampled_from(commands))(self.assigned)
         self._take(command)
 

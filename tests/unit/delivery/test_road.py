@@ -11,6 +11,7 @@ from schemas.values import CancelCause, CancelResult, Outcome, Stage, Tier
 from services.delivery import domain
 from services.delivery.domain.couriers import PICK_UP, travel
 from services.delivery.domain.state import AttemptOpened, AttemptPriced, Closed, LetGo, Step
+from services.delivery.domain.timers import pick_up as fetched_by
 from services.delivery.planning import fetched_at
 from services.kit.decision import Actor, Decision, DropTimer, Message, SetTimer, Verdict
 from services.kit.spec import NOW, Given
@@ -111,6 +112,10 @@ def test_a_time_that_was_agreed_goes_along_and_no_courier_is_there_before_it() -
     assert fetched_at(begins, attempt, parcel) == begins
     on_the_clock = attempt.model_copy(update={"not_before": None})
     assert fetched_at(packed, on_the_clock, parcel) == packed
+    hour = timedelta(hours=1)
+    assert fetched_by(attempt, packed).due_at == begins + hour
+    assert fetched_by(attempt, begins + hour).due_at == begins + 2 * hour
+    assert fetched_by(on_the_clock, packed).due_at == packed + hour
 
 
 def test_the_time_for_picking_begins_anew_with_the_price() -> None:

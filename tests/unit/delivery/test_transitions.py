@@ -16,6 +16,7 @@ from tests.unit.delivery.story import (
     facts,
     forwarded,
     give_back,
+    hand_out,
     hand_over,
     pick_up,
     priced,
@@ -44,6 +45,7 @@ CODES = {
     "wait": "not_picked_up",
     "done": "already_delivered",
     "back": "already_returned",
+    "home": "not_for_collection",
 }
 COLUMNS = (
     "unknown assigned priced confirmed picking sealed released riding "
@@ -84,6 +86,10 @@ ROWS: dict[str, tuple[Message, str]] = {
     "courier": (courier(), "404 404 404 A A A S S S S end 404 end 404 S"),
     "pick up": (pick_up(), "404 404 404 who who who A S S S end 404 end 404 S"),
     "hand over": (hand_over(), "404 404 404 who who who wait A S back end 404 end 404 S"),
+    "hand out": (
+        hand_out(),
+        "404 home home home home home home home home home home home home 404 home",
+    ),
     "bring back": (bring_back(), "404 404 404 who who who wait A done S end 404 end 404 done"),
     "confirm timer": (timer("confirm"), "S A A S S S S S S S S S S S S"),
     "seal timer": (timer("seal"), "S S S A A S S S S S S S S S S"),

@@ -33,8 +33,9 @@ from services.dispatch.domain.candidates import Choice, Fall, Match
 from services.dispatch.domain.found import Matched, Recounted
 from services.dispatch.domain.parallel import Beside
 from services.dispatch.domain.state import State
-from services.kit.decision import Actor, Facts, TimerFired
+from services.kit.decision import Actor, Facts, SetTimer, TimerFired
 from services.kit.spec import NOW, ORDER_ID, Given, facts_for, given
+from services.kit.spec import Outcome as Told
 
 CITY = "310000"
 CHAIN = Actor(UUID("01950000-0000-7000-8000-0000000000c1"), "pharmacy_chain", "chain-a")
@@ -324,3 +325,14 @@ def pharmacy(n: int = 100, **changes: Any) -> Pharmacy:
         "prices": {"DRUG00001": 500, "DRUG00002": 700},
     }
     return Pharmacy(**{**fields, **changes})
+
+
+def only(outcome: Told, kind: type[Any]) -> Any:
+    """The one event of this kind that was decided."""
+    (event,) = [event for event in outcome.decision.events if isinstance(event, kind)]
+    return event
+
+
+def timers(outcome: Told) -> dict[tuple[str, str], datetime]:
+    """When each timer that was set is due, by kind and reference."""
+    return {(t.kind, t.ref): t.due_at for t in outcome.decision.timers if isinstance(t, SetTimer)}

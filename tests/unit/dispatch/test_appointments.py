@@ -1,7 +1,7 @@
 """Below the last tier on the clock: an appointment at the next opening, if the patient agrees."""
 
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ from services.dispatch.domain.found import Matched
 from services.dispatch.domain.state import Chosen, Phase, Proposed, Terms
 from services.dispatch.domain.terms import ASKED_BEFORE, Unserved, terms_for
 from services.dispatch.domain.tiers import END, OTHER_TIME
-from services.kit.decision import DropTimer, Facts, SetTimer
+from services.kit.decision import DropTimer, Facts
 from services.kit.spec import NOW, Given, Outcome
 from tests.unit.dispatch import samples as s
 from tests.unit.dispatch.test_candidates import wanted
@@ -62,15 +62,6 @@ def answer(word: str) -> Any:
     return s.answer(word, state.ask.ask_id)
 
 
-def only(outcome: Outcome, kind: type[Any]) -> Any:
-    (event,) = [event for event in outcome.decision.events if isinstance(event, kind)]
-    return event
-
-
-def timers(outcome: Outcome) -> dict[tuple[str, str], datetime]:
-    return {(t.kind, t.ref): t.due_at for t in outcome.decision.timers if isinstance(t, SetTimer)}
-
-
 def test_who_cannot_be_served_on_the_clock_is_asked_with_reason_and_a_concrete_time() -> None:
     outcome = asked()
     outcome.then_types(PromiseChanged, PromiseChanged, PromiseChanged, Proposed, PatientAsked)
@@ -79,13 +70,13 @@ def test_who_cannot_be_served_on_the_clock_is_asked_with_reason_and_a_concrete_t
     assert (changed.tier_from, changed.tier_to) == (Tier.CITYWIDE, Tier.SCHEDULED)
     assert (changed.not_before, changed.due_at) == (TERMS.not_before, TERMS.due_at)
     assert changed.reason is GateCode.CLOSED
-    question = only(outcome, PatientAsked)
+    question = s.only(outcome, PatientAsked)
     assert (question.kind, question.options) == (OTHER_TIME, ("scheduled", END))
     assert (question.default, question.deadline) == (END, OPENS)
     assert question.facts["scheduled_from"] == TERMS.not_before.isoformat()
     assert question.facts["scheduled_until"] == TERMS.due_at.isoformat()
-    assert timers(outcome)["promise", ""] == TERMS.due_at
-    assert ("match", s.CITY) not in timers(outcome)
+    assert s.timers(outcome)["promise", ""] == TERMS.due_at
+    assert ("match", s.CITY) not in s.timers(outcome)
 
 
 def test_until_the_patient_agrees_nothing_is_sought_and_no_breach_is_told() -> None:
@@ -95,11 +86,11 @@ def test_until_the_patient_agrees_nothing_is_sought_and_no_breach_is_told() -> N
 
 def test_what_was_agreed_waits_and_is_offered_before_the_time_begins() -> None:
     said = agreed().then_types(PatientAnswered)
-    assert timers(said) == {("match", s.CITY): OPENS, ("promise", ""): TERMS.due_at}
+    assert s.timers(said) == {("match", s.CITY): OPENS, ("promise", ""): TERMS.due_at}
     assert said.state.phase is Phase.SEEKING
     offered = said.and_when(s.match_timer(), now=OPENS, facts=s.matched(s.choice()))
     offered.then_types(Chosen, OfferMade)
-    made = only(offered, OfferMade)
+    made = s.only(offered, OfferMade)
     assert (made.tier, made.due_at, made.not_before) == (
         Tier.SCHEDULED,
         TERMS.due_at,
@@ -107,7 +98,7 @@ def test_what_was_agreed_waits_and_is_offered_before_the_time_begins() -> None:
     )
     assert made.expires_at < TERMS.not_before
     assigned = offered.and_when(s.accept(), now=OPENS, facts=s.chain_facts())
-    told = only(assigned, PharmacyAssigned)
+    told = s.only(assigned, PharmacyAssigned)
     assert (told.tier, told.due_at, told.not_before) == (
         Tier.SCHEDULED,
         TERMS.due_at,
@@ -124,8 +115,8 @@ def test_without_a_yes_the_order_ends_with_the_reason_of_the_clock(silent: bool)
     else:
         ended = asked().and_when(answer(END), facts=s.hospital_facts())
     ended.then_types(PatientAnswered, DispatchExhausted)
-    assert only(ended, DispatchExhausted).reason is GateCode.CLOSED
-    assert only(ended, PatientAnswered).by_default is silent
+    assert s.only(ended, DispatchExhausted).reason is GateCode.CLOSED
+    assert s.only(ended, PatientAnswered).by_default is silent
     assert DropTimer("promise") in ended.decision.timers
     assert ended.state.phase is Phase.ENDED
 
@@ -147,19 +138,19 @@ def test_the_answer_may_be_said_twice_and_what_has_no_road_is_refused() -> None:
     agreed().and_when(answer("scheduled"), facts=s.hospital_facts()).then_stale()
     given = Given(domain, asked().state)
     given.when(answer("split"), facts=s.hospital_facts()).then_invalid("not_offered_yet")
-    given.when(answer("pick_up"), facts=s.hospital_facts()).then_invalid("not_offered_yet")
+    given.when(answer("pick_up"), facts=s.hospital_facts()).then_invalid("not_an_option")
 
 
 def test_an_answer_that_comes_after_the_opening_is_still_offered_at_once() -> None:
     late = OPENS + timedelta(minutes=5)
     said = asked().and_when(answer("scheduled"), now=late, facts=s.hospital_facts())
-    assert timers(said)["match", s.CITY] == late
+    assert s.timers(said)["match", s.CITY] == late
 
 
 def test_where_somebody_opens_in_time_the_promise_stands() -> None:
     soon = TERMS.model_copy(update={"offer_at": NOW + timedelta(minutes=20)})
     outcome = s.seeking().when(s.match_timer(), facts=nobody(soon, reason=GateCode.NO_STOCK))
-    assert timers(outcome)["match", s.CITY] == soon.offer_at
+    assert s.timers(outcome)["match", s.CITY] == soon.offer_at
     assert outcome.state.tier is Tier.CITYWIDE
     assert outcome.state.proposed is None
 
@@ -167,7 +158,7 @@ def test_where_somebody_opens_in_time_the_promise_stands() -> None:
 def test_an_appointment_that_nobody_keeps_is_told_and_ends() -> None:
     late = agreed().and_when(s.timer("promise", due_at=TERMS.due_at), now=TERMS.due_at)
     late.then_types(PromiseBroken)
-    assert only(late, PromiseBroken).tier is Tier.SCHEDULED
+    assert s.only(late, PromiseBroken).tier is Tier.SCHEDULED
     found = s.matched(None, (Tier.SCHEDULED, GateCode.NO_STOCK))
     gone = agreed().and_when(s.match_timer(), now=OPENS, facts=found)
     gone.then_types(DispatchExhausted, ShortageRegistered)

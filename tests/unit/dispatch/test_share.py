@@ -118,4 +118,4 @@ def test_a_fall_for_the_price_is_published_as_a_later_version() -> None:
     facts = facts_for(found=Matched(Match((fall,), s.choice())))
     changed = s.seeking().when(s.match_timer(), facts=facts).decision.events[0]
     assert isinstance(changed, PromiseChanged)
-    assert (changed.reason, changed.VERSION) == (GateCode.SHARE, 3)
+    assert (changed.reason, changed.VERSION) == (GateCode.SHARE, 4)

@@ -49,6 +49,7 @@ from tests.unit.dispatch.samples import (
 EXAMPLES = settings(max_examples=120, deadline=None)
 SEEDS = st.integers(0, 2**32)
 CENTRE = GeoPoint(lat=31.23, lon=121.47)
+COUNTER_M = 10_000
 PRODUCTS = ("DRUG00001", "DRUG00002", "DRUG00003")
 # The first two are the same drug of two makers.
 DRUG_OF = dict(zip(PRODUCTS, ("one", "one", "other"), strict=True))
@@ -88,11 +89,17 @@ def test_a_good_commitment_has_no_violation() -> None:
 
 EARLY_END = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 20)) for d in range(1, 8))
 EARLY_DUTY = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 10)) for d in range(1, 8))
+# Long enough to see a parcel packed, not until it is collected.
+LATER_DUTY = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 20)) for d in range(1, 8))
 OTHER_DRUG = (LINES[0].model_copy(update={"product_code": "DRUG00009"}), LINES[1])
 COLD = (LINES[0].model_copy(update={"cold_chain": True}),)
 BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
     (GateCode.NO_COVERAGE, {}, {"lat": 31.3}),
     (GateCode.NO_COVERAGE, {"tier": Tier.MIN_60}, {"lat": 31.3}),
+    (GateCode.NO_COVERAGE, {"tier": Tier.PICK_UP}, {"lat": 31.33}),
+    (GateCode.COLD_CHAIN, {"tier": Tier.PICK_UP, "lines": COLD}, {}),
+    (GateCode.CLOSED, {"tier": Tier.PICK_UP}, {"open_24h": False, "openings": EARLY_END}),
+    (GateCode.NO_PHARMACIST, {"tier": Tier.PICK_UP}, {"duties": LATER_DUTY}),
     (GateCode.CLOSED, {}, {"paused": True}),
     (GateCode.CLOSED, {}, {"holidays": (date(2026, 3, 2),)}),
     (GateCode.CLOSED, {}, {"open_24h": False, "openings": EARLY_END}),
@@ -210,24 +217,28 @@ class Draw:
         )
 
     def _order(self, n: int, known: list[UUID]) -> Wanted:
+        tier = self._random.choice(list(Tier))
         lines = tuple(
             OrderLine(
                 line_id=uid(5000 + number),
                 prescription_id=uid(1),
                 product_code=self._random.choice(PRODUCTS),
                 quantity=self._random.randint(1, 3),
-                cold_chain=self._random.random() < 0.2,
+                # What must stay cold is never put to a patient to collect.
+                cold_chain=tier is not Tier.PICK_UP and self._random.random() < 0.2,
             )
             for number in range(self._random.randint(1, 3))
         )
         since = NOW - timedelta(minutes=self._random.randint(0, 40))
-        tier = self._random.choice(list(Tier))
         return Wanted(
             order_id=uid(n),
             point=GeoPoint(**self._place()),
             lines=lines,
             insured=self._mostly(),
-            rungs=tuple(Rung(step, _due(step, since)) for step in promise.ladder(tier)),
+            rungs=tuple(
+                Rung(step, _due(step, since), reach_m=COUNTER_M if step is Tier.PICK_UP else None)
+                for step in promise.ladder(tier)
+            ),
             out=frozenset(self._random.sample(known, min(len(known), self._random.randint(0, 2)))),
             fills=self._fills(lines),
             controlled=frozenset(() if self._mostly() else ("toxic",)),

@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.dispatch import OfferMade, PromiseChanged
 from schemas.network import Pharmacy
-from schemas.values import GateCode, Tier
+from schemas.values import AGREED_TIERS, GateCode, Tier
 from services.dispatch.domain import ahead, promise
 from services.dispatch.domain.candidates import CityIndex, Rung, Wanted
 from services.dispatch.domain.choose import Round, choose_many, waits
@@ -98,6 +98,16 @@ def test_orders_are_expected_again_ten_and_twenty_minutes_later() -> None:
     assert again.at_s == 420.0
     assert recent.expected(CITY, index, NOW + timedelta(minutes=20)) == []
     assert recent.expected("110000", index, NOW) == []
+
+
+def test_who_agreed_to_a_time_is_no_sign_of_others_to_come() -> None:
+    shops, recent = [shop(1, 0.2), shop(2, 0.4)], Recent()
+    for number, tier in enumerate(AGREED_TIERS, 1):
+        order = wanted(number, rungs=(Rung(tier, NOW + timedelta(hours=2), reach_m=3000),))
+        rows = tick(shops, [order], {}).rows
+        assert len(rows[order.order_id].numbers) == 2
+        recent.learn(CITY, CityIndex(shops), [order], rows, NOW)
+    assert recent.expected(CITY, CityIndex(shops), NOW + timedelta(minutes=4)) == []
 
 
 def test_a_pharmacy_that_is_gone_is_expected_by_nobody() -> None:

@@ -29,7 +29,7 @@ def test_the_packs_of_the_installation_are_sound() -> None:
     assert found.flaws == []
     rivers, hills = found.cities.values()
     assert rivers.rules is not None
-    assert rivers.rules.pack == "990101@1.3.0"
+    assert rivers.rules.pack == "990101@1.4.0"
     assert [area.name for area in rivers.rules.areas] == ["North bank", "South bank"]
     assert len(rivers.rules.tiers[0].hours) == 7
     assert rivers.rules.tiers[2].minutes == 45
