@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from schemas.values import Outcome
+from schemas.values import Outcome, Tier
 from services.ops.domain import Place, State, place_of
 from services.ops.store import QUERIES
 
@@ -162,8 +162,14 @@ def _clock(start: datetime | None, ended: datetime | None, now: datetime) -> dic
 
 
 def _overdue(row: Mapping[str, Any], now: datetime) -> bool:
-    running = row["delivered_at"] is None and row["closed_at"] is None
+    running = row["delivered_at"] is None and row["closed_at"] is None and not _lies_ready(row)
     return bool(running and row["due_at"] is not None and row["due_at"] <= now)
+
+
+def _lies_ready(row: Mapping[str, Any]) -> bool:
+    """It waits for the patient to collect it, or nobody came: nobody is late with it any more."""
+    places = (Place.RELEASED, Place.CLOSING)
+    return row["promised_tier"] == Tier.PICK_UP and row["place"] in places
 
 
 def _sum(rows: Sequence[Mapping[str, Any]], name: str, places: Iterable[str]) -> int:

@@ -78,10 +78,12 @@ WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
 ORDER BY order_id DESC LIMIT $5
 
 -- name: at_risk
+-- What lies ready for collection waits for the patient: nobody is late with it any more.
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
        review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
 FROM order_view
 WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
+  AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
   AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
 ORDER BY extract(epoch FROM $3::timestamptz - authorised_at)
        / greatest(extract(epoch FROM due_at - authorised_at), 1) DESC, order_id
@@ -103,7 +105,9 @@ FROM (
     FROM (
         SELECT place, outcome, tier, delivered_at, late, parked, due_at, authorised_at,
                review_delayed,
-               delivered_at IS NULL AND closed_at IS NULL AS running
+               delivered_at IS NULL AND closed_at IS NULL
+               AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
+                   AS running
         FROM order_view
         WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
     ) AS orders

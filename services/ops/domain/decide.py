@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas import claim, delivery, dispatch, network, prescription, review
 from schemas.message import Event, MessageParked, MessageRedriven
+from schemas.values import Tier
 from services.kit.decision import Decision, Facts, Message, Note, applied, invalid, stale
 from services.ops.domain.audience import Found
 from services.ops.domain.tell import tell
@@ -129,7 +130,7 @@ def _confirmed(fact: delivery.PharmacyReviewed, at: datetime) -> Notes:
     return (
         Told(at=at, part="delivery", state="confirmed"),
         Reached(attempt=fact.attempt, rank=Rank.CONFIRMED),
-        Called(attempt=fact.attempt),
+        Called(attempt=fact.attempt, at_counter=fact.tier is Tier.PICK_UP),
     )
 
 

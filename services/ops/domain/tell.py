@@ -7,6 +7,7 @@ from uuid import UUID
 
 from schemas import claim, delivery, dispatch, ops
 from schemas.message import CancelAnswered, Event
+from schemas.values import Tier
 from services.kit.decision import Facts, Note
 from services.ops.domain.audience import AUDIENCE, Audience, Found, Party
 from services.ops.domain.view import Attempt, Held, HeldFact, LetGo, State
@@ -89,7 +90,7 @@ def _pharmacies(state: State, fact: Event) -> tuple[UUID, ...] | None:
 
 def _fleets(state: State, fact: Event, audience: Audience) -> tuple[UUID, ...] | None:
     if isinstance(fact, delivery.PharmacyReviewed):
-        return audience.couriers
+        return _called(fact, audience)
     if isinstance(fact, delivery.CourierAssigned):
         return (fact.courier_tenant,)
     attempt = state.attempts.get(_attempt_of(fact), Attempt())
@@ -97,9 +98,16 @@ def _fleets(state: State, fact: Event, audience: Audience) -> tuple[UUID, ...] |
         return (attempt.fleet_id,)
     if attempt.called:
         return audience.couriers
+    if attempt.at_counter:
+        return ()
     # Delivery's own facts follow the call on the same topic: nobody was called for this attempt.
     held = isinstance(fact, claim.ClaimDeclined | claim.OrderClosed) and fact.attempt > 0
     return None if held else ()
+
+
+def _called(fact: delivery.PharmacyReviewed, audience: Audience) -> tuple[UUID, ...]:
+    """Every fleet, except for what the patient collects."""
+    return () if fact.tier is Tier.PICK_UP else audience.couriers
 
 
 def _let_go(
@@ -111,7 +119,7 @@ def _let_go(
         party, number, readers = Party.PHARMACY, fact.attempt, (fact.pharmacy_tenant,)
         for_all = fact.pharmacy_tenant not in _assigned_tenants(state)
     elif isinstance(fact, delivery.PharmacyReviewed):
-        party, number, readers = Party.COURIER, fact.attempt, audience.couriers
+        party, number, readers = Party.COURIER, fact.attempt, _called(fact, audience)
         for_all = False
     else:
         return

@@ -69,6 +69,7 @@ class Attempt(Frozen):
     tenant_id: UUID | None = None
     fleet_id: UUID | None = None
     called: bool = False
+    at_counter: bool = False
 
 
 class HeldFact(Frozen):
@@ -183,9 +184,10 @@ class Assigned(Note):
 
 
 class Called(Note):
-    """Couriers are called for this attempt."""
+    """Couriers are called for this attempt, or nobody is: the patient collects it."""
 
     attempt: int
+    at_counter: bool = False
 
 
 class FleetSent(Note):
@@ -325,8 +327,8 @@ def _changed_attempt(state: State, note: Note) -> dict[str, Any]:
             return _attempt(state, attempt, rank=furthest)
         case Assigned(attempt=attempt, pharmacy_id=pharmacy_id, tenant_id=tenant_id):
             return _attempt(state, attempt, pharmacy_id=pharmacy_id, tenant_id=tenant_id)
-        case Called(attempt=attempt):
-            return _attempt(state, attempt, called=True)
+        case Called(attempt=attempt, at_counter=at_counter):
+            return _attempt(state, attempt, called=not at_counter, at_counter=at_counter)
         case FleetSent(attempt=attempt, fleet_id=fleet_id):
             return _attempt(state, attempt, fleet_id=fleet_id)
         case _:

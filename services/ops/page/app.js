@@ -14,8 +14,9 @@ const WORDS = {
     number: "医院单号", patientClock: "患者时钟（提交→到门）",
     platformClock: "平台时钟（授权→到门）", due: "承诺时间", pharmacy: "药店", outcome: "结果",
     states: "各环节状态", timeline: "时间线", data: "内容", place: "主题 · 分区 · 位点",
-    minutes: "分", seconds: "秒", overdue: "已超时", citywide: "全城", scheduled: "预约", emergency: "急送",
-    promiseLine: "承诺",
+    minutes: "分", seconds: "秒", overdue: "已超时", citywide: "全城", scheduled: "预约", pick_up: "自取", emergency: "急送",
+    promiseLine: "承诺", keptUntil: "保留至", patientClockCounter: "患者时钟（提交→取药）",
+    platformClockCounter: "平台时钟（授权→取药）",
     stages: {
       new: "新", issued: "已开具", in_review: "审方中", approved: "已过审", authorised: "已授权",
       offered: "派单中", assigned: "已接单", confirmed: "药师已核", sealed: "已封装",
@@ -47,7 +48,9 @@ const WORDS = {
     platformClock: "Platform's clock (authorised → door)", due: "Promised for",
     pharmacy: "Pharmacy", outcome: "Outcome", states: "State by service", timeline: "Timeline",
     data: "content", place: "topic · partition · offset", minutes: "min", seconds: "s",
-    overdue: "overdue", citywide: "citywide", scheduled: "by appointment", emergency: "emergency", promiseLine: "promise",
+    overdue: "overdue", citywide: "citywide", scheduled: "by appointment", pick_up: "collection", emergency: "emergency", promiseLine: "promise",
+    keptUntil: "Kept until", patientClockCounter: "Patient's clock (submitted → counter)",
+    platformClockCounter: "Platform's clock (authorised → counter)",
     stages: {
       new: "new", issued: "issued", in_review: "in review", approved: "approved",
       authorised: "authorised", offered: "offered", assigned: "assigned", confirmed: "confirmed",
@@ -332,6 +335,9 @@ function drawOrder(order) {
   const { patient, platform } = order.clocks;
   const outcome = order.outcome ? words().outcomes[order.outcome] : words().stages[order.stage];
   const late = order.late || platform.share_used > 1;
+  const tier = order.promised_tier || order.tier;
+  // Who collects it comes to a counter, by the end of the time for which it is kept there.
+  const collected = tier === "pick_up";
   fill(
     $("order"),
     backLink(),
@@ -340,10 +346,10 @@ function drawOrder(order) {
       "div",
       { className: "cards" },
       card("number", order.order_number || "–"),
-      card("tier", tierName(order.promised_tier || order.tier)),
-      card("patientClock", duration(patient.seconds)),
-      card("platformClock", `${duration(platform.seconds)} · ${percent(platform.share_used)}`),
-      card("due", clockTime(platform.due_at)),
+      card("tier", tierName(tier)),
+      card(collected ? "patientClockCounter" : "patientClock", duration(patient.seconds)),
+      card(collected ? "platformClockCounter" : "platformClock", `${duration(platform.seconds)} · ${percent(platform.share_used)}`),
+      card(collected ? "keptUntil" : "due", clockTime(platform.due_at)),
       card("pharmacy", order.pharmacy_name || "–"),
     ),
     make("section", { className: "panel" }, make("h2", { textContent: words().states }), lanes(order, late)),

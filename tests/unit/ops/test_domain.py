@@ -15,6 +15,7 @@ from schemas.values import Outcome, Tier
 from services.kit.spec import NOW, ORDER_ID, facts_for, given
 from services.ops import domain
 from services.ops.domain import Place, State, place_of
+from services.ops.domain.audience import Party
 from tests.unit.ops import road
 
 Told = list[tuple[UUID, str]]
@@ -166,6 +167,21 @@ def test_fleets_are_called_and_only_the_one_that_comes_hears_the_rest() -> None:
         "AttemptFailed",
         "PharmacyReviewed",
     ]
+
+
+def test_no_fleet_hears_of_a_parcel_that_the_patient_collects() -> None:
+    facts = [
+        fact.model_copy(update={"tier": Tier.PICK_UP})
+        if isinstance(fact, delivery.PharmacyReviewed)
+        else fact
+        for fact in road.happy_order()
+        if not isinstance(fact, delivery.CourierAssigned | delivery.ParcelPickedUp)
+    ]
+    state, told = fold(facts)
+    assert types_for(road.FLEET, told) == []
+    assert "ParcelDelivered" in types_for(road.HOSPITAL, told)
+    assert state.outcome is not None
+    assert [held for held in state.held if held.party is Party.COURIER] == []
 
 
 def test_while_one_of_two_offers_stands_nothing_else_is_sought() -> None:
