@@ -88,7 +88,14 @@ def _run(
         for at_load in options.load:
             for refusal in options.refusal:
                 plans = [
-                    Plan(at_load, refusal, seed, options.reviews, options.hours == "all")
+                    Plan(
+                        at_load,
+                        refusal,
+                        seed,
+                        options.reviews,
+                        options.hours == "all",
+                        appointments=options.appointments,
+                    )
                     for seed in range(1, options.seeds + 1)
                 ]
                 scenarios = (scenario_of(day, profile, plan) for plan in plans)
@@ -112,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--reviews", choices=REVIEWS, default="standard")
     parser.add_argument("--hours", choices=("busiest", "all"), default="busiest")
+    parser.add_argument("--appointments", action="store_true", help="ask who is served by nobody")
     parser.add_argument("--policies", help="names, with commas; all when left out")
     parser.add_argument("--policy", action="append", default=[], metavar="MODULE:CLASS")
     parser.add_argument("--profile", default=str(PROFILES / "standard.toml"))

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from schemas.network import Opening, Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
 from services.catalogue import Product
+from services.dispatch.domain.tiers import OTHER_TIME
 from services.dispatch.whatif.facts import Asked, Rider, Scenario
 from services.network.domain.area import circle
 from services.sandbox.days import Day, DayOrder, Point
@@ -51,6 +52,7 @@ class Plan:
     radius_m: int = RADIUS_M
     zone: str = DAY_ZONE
     tiers: frozenset[Tier] = frozenset(Tier)
+    appointments: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Drawn:
         """At the door."""
         return self.fates.ending(self.numbers[order], self.cold[order]).hand_over_s
 
+    def agrees(self, order: int) -> tuple[bool | None, float]:
+        """What the patient says to another time."""
+        fate = self.fates.patient_answer(self.numbers[order], OTHER_TIME)
+        return (None, 0.0) if fate is None else fate
+
 
 def scenario_of(day: Day, profile: Profile, plan: Plan) -> Scenario:
     """One city, one day, one seed."""
@@ -131,6 +138,7 @@ def scenario_of(day: Day, profile: Profile, plan: Plan) -> Scenario:
             [len(order.lines) for order in orders],
             [order.cold for order in orders],
         ),
+        appointments=plan.appointments,
     )
 
 

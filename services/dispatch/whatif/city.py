@@ -1,18 +1,23 @@
 """The simulated city: the live index and the live gates over shelves that stand in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.values import Tier
+from services.dispatch.domain import city_rules
 from services.dispatch.domain.candidates import CityIndex, Finder, Rung, Supply, Wanted
+from services.dispatch.domain.state import Terms
+from services.dispatch.domain.terms import Unserved, terms_for
 from services.dispatch.whatif.facts import Asked, Scenario
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 OPTIONS_MAX = 96
+# An order must be served before its prescription ends.
+PRESCRIPTION_STANDS = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +28,11 @@ class Options:
     metres: Ints
 
 
+@dataclass
 class Shelves(Supply):
     """Free packs that the gates read where they stand, instead of a copy of them."""
 
-    def __init__(self, packs: dict[str, Ints]) -> None:
-        super().__init__()
-        self.packs = packs
+    packs: dict[str, Ints] = field(default_factory=dict)
 
     def columns(self, index: CityIndex) -> dict[str, Ints]:
         """One entry a pharmacy of the city; nothing is unread."""
@@ -42,7 +46,11 @@ class City:
         self.starts = scenario.starts
         self.index = CityIndex(scenario.pharmacies)
         self.capacity: Ints = self.index.capacity
-        self.shelves = Shelves(self._packs(scenario))
+        self.shelves = Shelves(packs=self._packs(scenario))
+        self._rules = city_rules.City(
+            timezone=next((p.timezone for p in scenario.pharmacies), "UTC"),
+            tiers=frozenset({Tier.SCHEDULED} if scenario.appointments else ()),
+        )
         self._finder: tuple[float, Finder] | None = None
         self._held = self.index.covered([order.point for order in scenario.orders])
 
@@ -64,7 +72,28 @@ class City:
     ) -> Options:
         """The live gates; capacity is left to the board, which knows later slots too."""
         distance = self.index.distances(asked.point)
-        wanted = Wanted(
+        wanted = self._wanted(asked, out)
+        rung = Rung(tier, self.at(due_s))
+        finder = self._at(now_s)
+        found = finder.find(wanted, rung, self._held[number], distance, window=OPTIONS_MAX)
+        numbers = found.numbers[:OPTIONS_MAX].astype(np.int64)
+        return Options(numbers, distance[numbers])
+
+    def terms(
+        self, asked: Asked, tier: Tier, due_s: float, now_s: float, out: set[int]
+    ) -> Terms | None:
+        """The live terms for who is served by nobody on the clock, which ended on this tier."""
+        expires_at = self.at(asked.submitted_s) + PRESCRIPTION_STANDS
+        order = Unserved(self._wanted(asked, out), tier, self.at(due_s), expires_at)
+        found, _ = terms_for(self.index, self._rules, order, self.shelves, self.at(now_s))
+        return found[0] if found else None
+
+    def seconds(self, at: datetime) -> float:
+        """From the scenario's start to that moment."""
+        return (at - self.starts).total_seconds()
+
+    def _wanted(self, asked: Asked, out: set[int]) -> Wanted:
+        return Wanted(
             order_id=asked.order_id,
             point=asked.point,
             lines=asked.lines,
@@ -72,11 +101,6 @@ class City:
             rungs=(),
             out=frozenset(self.index.pharmacies[n].pharmacy_id for n in out),
         )
-        rung = Rung(tier, self.at(due_s))
-        finder = self._at(now_s)
-        found = finder.find(wanted, rung, self._held[number], distance, window=OPTIONS_MAX)
-        numbers = found.numbers[:OPTIONS_MAX].astype(np.int64)
-        return Options(numbers, distance[numbers])
 
     def in_stock(self, asked: Asked, pharmacy: int) -> bool:
         """Whether every line is free on the shelf now."""

@@ -16,6 +16,8 @@ import numpy as np
 from schemas.values import Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.scoring import NEEDED_S
+from services.dispatch.domain.state import Terms
+from services.dispatch.domain.tiers import ASK_STANDS
 from services.dispatch.whatif.city import City, Ints, Options
 from services.dispatch.whatif.couriers import Fleet
 from services.dispatch.whatif.facts import Asked, Scenario
@@ -43,6 +45,7 @@ class Kind(IntEnum):
     FALLS = 7
     SLOT = 8
     TICK = 9
+    OPENS = 10
 
 
 @dataclass(slots=True)
@@ -62,11 +65,15 @@ class Case:
     out: set[int] = field(default_factory=set)
     options: Options | None = None
     options_at: float = 0.0
+    terms: Terms | None = None
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of an order."""
+    """What became of an order. `exhausted` speaks of the clock, also where another time was agreed.
+
+    `agreed_until_s` is the end of the agreed time.
+    """
 
     number: int
     tier: Tier
@@ -81,6 +88,8 @@ class Outcome:
     given_back: int = 0
     exhausted: bool = False
     floor: bool = False
+    asked_other_time: bool = False
+    agreed_until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,7 @@ class Engine:
         self._open: dict[int, dict[int, Standing]] = {}
         self._held: dict[int, Commitment] = {}
         self._cases: dict[int, Case] = {}
+        self._waiting: dict[int, Case] = {}
 
     def run(self) -> Result:
         """From the first order to the last event."""
@@ -216,6 +226,7 @@ class Engine:
             Kind.FALLS: self._falls,
             Kind.SLOT: self._slot,
             Kind.TICK: self._tick,
+            Kind.OPENS: self._opens,
         }
         while self._heap:
             at, kind, _, number, detail = heapq.heappop(self._heap)
@@ -284,9 +295,45 @@ class Engine:
         if case.rung >= len(ladder):
             outcome.exhausted = True
             self.board.pending.pop(case.number, None)
+            if self.scenario.appointments and case.terms is None:
+                self._another_time(case, outcome)
             return False
         self._on_tier(case, ladder[case.rung])
         return True
+
+    def _another_time(self, case: Case, outcome: Outcome) -> None:
+        """An opening in time is waited for; else the patient says whether a later one will do."""
+        now, due_s = self.board.now_s, case.due_s
+        terms = self.city.terms(case.asked, case.tier, due_s, now, case.out)
+        if terms is None:
+            return
+        opens_s = self.city.seconds(terms.offer_at)
+        if opens_s + NEEDED_S[case.tier] <= due_s:
+            case.rung = outcome.rung = case.rung - 1
+            outcome.exhausted = False
+            self._wait(case, opens_s)
+            return
+        outcome.asked_other_time = True
+        yes, after_s = self.scenario.chance.agrees(case.number)
+        if yes and now + after_s <= max(opens_s, now + ASK_STANDS.total_seconds()):
+            case.terms = terms
+            outcome.agreed_until_s = self.city.seconds(terms.due_at)
+            self._wait(case, max(opens_s, now + after_s))
+
+    def _wait(self, case: Case, until_s: float) -> None:
+        self._waiting[case.number] = case
+        self._push(until_s, Kind.OPENS, case.number)
+
+    def _opens(self, number: int, _detail: float | None) -> None:
+        case = self._waiting.pop(number)
+        case.options = None
+        if case.terms is not None:
+            case.tier = case.terms.tier
+            case.due_s = self.city.seconds(case.terms.due_at)
+            case.latest_s = case.due_s - NEEDED_S[case.tier]
+            self._push(case.latest_s, Kind.FALLS, number, case.rung)
+        self.board.pending[number] = case
+        self._seek(case)
 
     def _falls(self, number: int, rung: float | None) -> None:
         case = self.board.pending.get(number)
@@ -405,6 +452,8 @@ class Engine:
             self._push(now + picking_s / 2, Kind.GIVEN_BACK, number)
         else:
             ready = now + picking_s
+            if case.terms is not None:
+                ready = max(ready, self.city.seconds(case.terms.not_before))
             self._push(max(now, ready - COURIER_AHEAD_S), Kind.CALLED, number, ready)
 
     def _given_back(self, number: int, _detail: float | None) -> None:

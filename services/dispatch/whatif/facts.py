@@ -73,10 +73,16 @@ class Chance(Protocol):
     def hand_over_s(self, order: int) -> float:
         """From the house to the patient's hand."""
 
+    def agrees(self, order: int) -> tuple[bool | None, float]:
+        """To another time: yes, no, or None for silence; and after how long."""
+
 
 @dataclass(frozen=True)
 class Scenario:
-    """One city, one day, one seed. Orders by submission."""
+    """One city, one day, one seed. Orders by submission.
+
+    With `appointments` who is served by nobody on the clock is asked whether another time will do.
+    """
 
     label: str
     seed: int
@@ -86,3 +92,4 @@ class Scenario:
     orders: tuple[Asked, ...]
     riders: tuple[Rider, ...]
     chance: Chance
+    appointments: bool = False

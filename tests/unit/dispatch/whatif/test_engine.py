@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.network import Opening
 from services.dispatch.whatif.engine import Board, Case, Engine, Policy, Result, measured
 from services.dispatch.whatif.facts import Scenario
 from services.dispatch.whatif.metrics import assigned, figures, interval, on_time
@@ -190,3 +192,53 @@ def test_an_interval_needs_more_than_one_seed() -> None:
     assert interval([2.0])[1] == float("inf")
     mean, half = interval([1.0, 3.0])
     assert (mean, round(half, 2)) == (2.0, 12.71)
+
+
+EIGHT = tuple(Opening(weekday=day, opens=time(8), closes=time(22)) for day in range(1, 8))
+
+
+def night(says: bool | None = True, *, appointments: bool = True, at_s: float = 5.0) -> Scenario:
+    """One pharmacy that opens at eight, and an order at four."""
+    late = shop(0, east(300)).model_copy(update={"open_24h": False, "openings": EIGHT})
+    day = scenario([late], [asked(0, east(0), at_s)], People(says=says))
+    return replace(day, appointments=appointments)
+
+
+@pytest.mark.parametrize("policy", [GreedyCapacity, Ours])
+def test_who_agrees_is_served_in_the_morning_and_counted_apart(policy: type[Policy]) -> None:
+    day = night()
+    result = run(day, policy())
+    (outcome,) = result.outcomes
+    opens_s = 4 * 3600
+    assert outcome.accepted
+    assert opens_s < outcome.accepted_s < opens_s + 600
+    assert outcome.agreed_until_s == opens_s + 3 * 3600
+    assert outcome.door_s is not None
+    assert opens_s + 3600 < outcome.door_s < opens_s + 3600 + 600
+    assert violations(day, result) == []
+    found = figures(day, result)
+    assert (found.asked_other_time, found.agreed, found.appointments_kept) == (1, 1, 1)
+    assert (found.assigned, found.on_time, found.exhausted, found.fell) == (0, 0, 1, 0)
+    assert (found.mean_minutes, found.mean_km) == (0, 0)
+
+
+@pytest.mark.parametrize("says", [False, None])
+def test_who_does_not_agree_is_not_served(says: bool | None) -> None:
+    day = night(says)
+    (outcome,) = run(day, Ours()).outcomes
+    assert (outcome.asked_other_time, outcome.agreed_until_s, outcome.accepted) == (
+        True,
+        None,
+        False,
+    )
+    assert outcome.exhausted
+
+
+def test_nobody_is_asked_where_appointments_are_not_offered_or_somebody_opens_in_time() -> None:
+    (outcome,) = run(night(appointments=False), Ours()).outcomes
+    assert (outcome.asked_other_time, outcome.exhausted, outcome.accepted) == (False, True, False)
+    # At half past six it is an hour and a half to eight, and three hours are promised city-wide.
+    day = night(False, at_s=2.5 * 3600)
+    (outcome,) = run(day, Ours()).outcomes
+    assert (outcome.asked_other_time, outcome.exhausted, outcome.accepted) == (False, False, True)
+    assert (figures(day, run(day, Ours())).fell, assigned(outcome)) == (1, False)

@@ -32,6 +32,7 @@ class People:
     silent: frozenset[tuple[int, int]] = frozenset()
     gives_back: frozenset[tuple[int, int]] = frozenset()
     picks_s: float = 60.0
+    says: bool | None = True
 
     def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
         """Ten seconds."""
@@ -58,6 +59,10 @@ class People:
     def hand_over_s(self, order: int) -> float:
         """A minute."""
         return 60.0
+
+    def agrees(self, order: int) -> tuple[bool | None, float]:
+        """A minute."""
+        return self.says, 60.0
 
 
 def shop(n: int, point: GeoPoint, capacity: int = 1) -> Pharmacy:
