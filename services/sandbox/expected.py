@@ -2,16 +2,17 @@
 
 Known for each order: what its content provokes, what each person would do, who is in its way. Not
 known: which pharmacies were full, and how the machine's own time shifted races. So it walks the
-pharmacies nearest first, and splits a cancellation near the moment of confirmation in two.
+pharmacies nearest first, and once more at the next opening where that is in time or the patient
+agrees, and splits a cancellation near the moment of confirmation in two.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from schemas.values import Outcome
+from schemas.values import AGREED_TIERS, Outcome, Tier
 from services.sandbox import goods, payer, payment
 from services.sandbox.arithmetic import year_of
 from services.sandbox.days import METRES_PER_DEGREE
@@ -28,6 +29,11 @@ ASK_DEADLINE_S = 600.0
 # So many times another voucher is asked for.
 VOUCHERS_MAX = 3
 CONFIRM_WITHIN_S = 600.0
+# The last promise on the clock, and how long before its end an offer can still keep it.
+CITYWIDE_S, CITYWIDE_NEEDS_S = 10_800.0, 3600.0
+# How far a patient is asked to go.
+COLLECT_M = 3000.0
+END = "end"
 NEAR_M = 5000.0
 SOON = timedelta(minutes=15)
 # What the services themselves take, and how far a race may shift either way.
@@ -60,6 +66,30 @@ class Search:
     sealed: bool
     open_until_s: float
     gave_back_confirmed: bool
+    at_counter: bool
+
+
+@dataclass
+class Walk:
+    """How far the search has come. An agreed time has offers that stand as long as `stands_s`.
+
+    Who collects it goes `within_m` at most.
+    """
+
+    began: float
+    seconds: float
+    offers: int = 0
+    attempts: int = 0
+    confirmed_s: float | None = None
+    gave_back: bool = False
+    stands_s: float | None = None
+    within_m: float | None = None
+    tried: set[str] = field(default_factory=set)
+
+    @property
+    def done(self) -> bool:
+        """Nobody else is asked any more."""
+        return self.attempts >= ATTEMPTS_MAX or self.offers >= OFFERS_MAX
 
 
 class Expectation:
@@ -165,7 +195,9 @@ class Expectation:
         if self._too_dear(script, reviewed):
             return self._or_cancelled(script, start, {Outcome.EXHAUSTED: 1.0})
         search = self._search(script, reviewed, insured, start + TICK_S)
-        ends = self._paid(script, reviewed, insured) if search.sealed else {Outcome.EXHAUSTED: 1.0}
+        ends = {Outcome.EXHAUSTED: 1.0}
+        if search.sealed:
+            ends = self._paid(script, reviewed, insured, search.at_counter)
         if script.cancel_at is not None and search.gave_back_confirmed:
             # Too late at first, but the mark is honoured when the pharmacy gives back.
             ends = {Outcome.CANCELLED: 1.0}
@@ -178,8 +210,8 @@ class Expectation:
             return False
         return self._share_fen(script, reviewed, insured=False)[0] > limit
 
-    def _paid(self, script: Script, reviewed: Reviewed, insured: bool) -> Shares:
-        """Once a pharmacy is found: the patient's money, then the door."""
+    def _paid(self, script: Script, reviewed: Reviewed, insured: bool, at_counter: bool) -> Shares:
+        """Once a pharmacy is found: the patient's money, then the door or the counter."""
         number, fates = script.number, self._fates
         limit = script.submit.consent.share_max_fen
         share_fen, cash_fen = self._share_fen(script, reviewed, insured)
@@ -189,7 +221,8 @@ class Expectation:
             return {Outcome.DECLINED: 1.0}
         if cash_fen and not payment.pays(fates.profile, fates.seed, number):
             return {Outcome.DECLINED: 1.0}
-        if fates.ending(number, reviewed.cold).reason is not None:
+        ending = fates.ending(number, reviewed.cold)
+        if fates.stays_away(number) if at_counter else ending.reason is not None:
             return {Outcome.RETURNED: 1.0}
         return {Outcome.DELIVERED: 1.0}
 
@@ -225,37 +258,87 @@ class Expectation:
         return shares
 
     def _search(self, script: Script, reviewed: Reviewed, insured: bool, start: float) -> Search:
-        """Walk the pharmacies, nearest first, with what each of them would do."""
-        fates, number, seconds = self._fates, script.number, start
-        stands = OFFER_STANDS_S.get(script.spec.tier, OFFER_STANDS_ELSE_S)
-        confirmed_s, gave_back, attempt, offers = None, False, 0, 0
-        for shop in self._in_order(script, reviewed, insured, start):
-            offers += 1
-            if attempt >= ATTEMPTS_MAX or offers > OFFERS_MAX:
+        """Walk the pharmacies, nearest first; where nobody is left, as the patient agrees."""
+        walk = Walk(start, start)
+        sealed = self._walked(
+            walk, script, reviewed, self._in_order(script, reviewed, insured, walk)
+        )
+        if not sealed and not walk.done and self._waits(script, reviewed, insured, walk):
+            shops = self._in_order(script, reviewed, insured, walk)
+            sealed = self._walked(walk, script, reviewed, shops)
+        until_s = walk.seconds if walk.confirmed_s is None else walk.confirmed_s
+        return Search(sealed, until_s, walk.gave_back, walk.within_m is not None)
+
+    def _walked(
+        self, walk: Walk, script: Script, reviewed: Reviewed, shops: Iterator[Shop]
+    ) -> bool:
+        """Whether one of them sealed; what each of them would do is added to the walk."""
+        fates, number = self._fates, script.number
+        stands = walk.stands_s or OFFER_STANDS_S.get(script.spec.tier, OFFER_STANDS_ELSE_S)
+        for shop in shops:
+            if walk.done:
                 break
+            walk.offers += 1
+            walk.tried.add(shop.key)
             offer = fates.offer(number, shop.key, 1)
             if offer.answer is not Answer.ACCEPT or offer.after_s > stands:
                 refused = offer.answer is Answer.REFUSE and offer.after_s <= stands
-                seconds += offer.after_s if refused else stands
+                walk.seconds += offer.after_s if refused else stands
                 continue
-            attempt, offers = attempt + 1, 0
-            confirms, wait = fates.own_review(number, shop.key, attempt)
-            seconds += offer.after_s + min(wait, CONFIRM_WITHIN_S)
+            walk.attempts, walk.offers = walk.attempts + 1, 0
+            confirms, wait = fates.own_review(number, shop.key, walk.attempts)
+            walk.seconds += offer.after_s + min(wait, CONFIRM_WITHIN_S)
             if not confirms or wait > CONFIRM_WITHIN_S:
                 continue
-            confirmed_s = seconds if confirmed_s is None else confirmed_s
+            walk.confirmed_s = walk.seconds if walk.confirmed_s is None else walk.confirmed_s
             count = len(reviewed.codes)
-            if fates.missing_line(number, shop.key, attempt, count) is None:
-                return Search(True, confirmed_s, gave_back)
-            gave_back = True
-            seconds += fates.picking(number, shop.key, attempt, count, reviewed.cold)
-        return Search(False, seconds if confirmed_s is None else confirmed_s, gave_back)
+            if fates.missing_line(number, shop.key, walk.attempts, count) is None:
+                return True
+            walk.gave_back = True
+            walk.seconds += fates.picking(number, shop.key, walk.attempts, count, reviewed.cold)
+        return False
+
+    def _waits(self, script: Script, reviewed: Reviewed, insured: bool, walk: Walk) -> bool:
+        """Whether it is asked again at the next opening: in time, or because the patient agrees."""
+        now = script.spec.placed_at + timedelta(seconds=walk.seconds)
+        local = self._world.local(now)
+        opens = local.replace(hour=OPENS.hour, minute=OPENS.minute, second=0, microsecond=0)
+        opens += timedelta(days=1) if opens <= local else timedelta()
+        opens_s = walk.seconds + (opens - local).total_seconds()
+        then = replace(walk, seconds=opens_s, stands_s=OFFER_STANDS_ELSE_S)
+        if next(self._in_order(script, reviewed, insured, then), None) is None:
+            return False
+        if opens_s + CITYWIDE_NEEDS_S > walk.began + CITYWIDE_S:
+            choices = self._choices(script, reviewed, insured, then)
+            if not choices:
+                return False
+            stands_s = max(ASK_DEADLINE_S, opens_s - walk.seconds)
+            fate = self._fates.other_time(script.number, (*choices, END))
+            if fate is None or fate[0] == END or fate[1] > stands_s:
+                walk.seconds += min(fate[1], stands_s) if fate else stands_s
+                return False
+            walk.within_m = COLLECT_M if fate[0] == Tier.PICK_UP else None
+        walk.seconds, walk.stands_s = opens_s, OFFER_STANDS_ELSE_S
+        return True
+
+    def _choices(
+        self, script: Script, reviewed: Reviewed, insured: bool, then: Walk
+    ) -> tuple[Tier, ...]:
+        """What may be agreed on for that opening; what must stay cold is not collected."""
+        near = replace(then, within_m=COLLECT_M)
+        able = {Tier.SCHEDULED}
+        if not reviewed.cold and next(self._in_order(script, reviewed, insured, near), None):
+            able.add(Tier.PICK_UP)
+        return tuple(tier for tier in AGREED_TIERS if tier in able & {*self._world.tiers})
 
     def _in_order(
-        self, script: Script, reviewed: Reviewed, insured: bool, start: float
+        self, script: Script, reviewed: Reviewed, insured: bool, walk: Walk
     ) -> Iterator[Shop]:
-        """Pharmacies that could serve it: those in reach and open long enough, then the others."""
-        door, now = script.spec.door, script.spec.placed_at + timedelta(seconds=start)
+        """Pharmacies that could serve it: those in reach and open long enough, then the others.
+
+        Nobody is asked twice.
+        """
+        door, now = script.spec.door, script.spec.placed_at + timedelta(seconds=walk.seconds)
         soon, late = self._world.local(now + SOON), self._world.local(now + _promise(script))
         north = (self._lat - door.lat) * METRES_PER_DEGREE
         east = (self._lon - door.lon) * METRES_PER_DEGREE * np.cos(np.radians(door.lat))
@@ -267,10 +350,13 @@ class Expectation:
             able = able & self._cold
         for code in reviewed.codes:
             able = able & self._stock[code]
+        if walk.within_m is not None:
+            able = able & (far <= walk.within_m)
         left = np.flatnonzero(able)
         second = ~((far <= NEAR_M) & (self._open_24h | _by_day(late)))
         order = left[np.lexsort((far[left], second[left]))]
-        return (self._world.shops[int(n)] for n in order)
+        there, tried = (self._world.shops[int(n)] for n in order), frozenset(walk.tried)
+        return (shop for shop in there if shop.key not in tried)
 
 
 def _by_day(local: datetime) -> bool:

@@ -6,10 +6,13 @@ from enum import StrEnum
 
 from schemas.delivery import ReturnReason
 from schemas.dispatch import DeclineCode
+from schemas.values import Tier
 from services.sandbox.profile import Profile, choose, draw
 
 # The patient's answer that comes with the token of another voucher.
 NEW_VOUCHER = "new_voucher"
+# Asked of whom nobody can deliver to on the clock.
+OTHER_TIME = "other_time"
 # Refusals name a reason; how often each is given is an assumption of ours.
 DECLINE_CODES = {
     DeclineCode.OTHER: 0.5,
@@ -107,6 +110,21 @@ class Fates:
         agreeing = options[:-1]
         nth = int(self.u(number, kind, "which yes") * len(agreeing))
         return (agreeing[nth] if yes else options[-1]), after_s
+
+    def other_time(self, number: str, options: Sequence[str]) -> tuple[str, float] | None:
+        """What is agreed on instead of the clock; the last option is no."""
+        fate = self.patient_answer(number, OTHER_TIME)
+        if fate is None:
+            return None
+        yes, after_s = fate
+        if not yes:
+            return options[-1], after_s
+        walks = self.u(number, "collects") < self.profile.patient.collects
+        return (Tier.PICK_UP if walks and Tier.PICK_UP in options else options[0]), after_s
+
+    def stays_away(self, number: str) -> bool:
+        """Whether who agreed to collect it never comes."""
+        return self.u(number, "stays away") < self.profile.patient.stays_away
 
     def offer(self, number: str, shop: str, nth: int) -> Offered:
         """What a pharmacy does with the nth offer of this order to it."""

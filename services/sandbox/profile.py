@@ -134,6 +134,8 @@ class Patient(_Part):
     answers_at_all: Share
     says_yes: Share
     pays_share: Share
+    collects: Share = Field(default=0, description="of who agrees and may also be delivered to")
+    stays_away: Share = Field(default=0, description="of who agreed to collect")
 
 
 class Courier(_Part):

@@ -43,6 +43,8 @@ OPENS, CLOSES = time(8), time(22)
 DEMO = "demo"
 MINUTES_NUMBERED, ORDERS_A_MINUTE_MAX = 10_000_000, 100
 TIERS = (Tier.MIN_30, Tier.MIN_60, Tier.EMERGENCY, Tier.CITYWIDE)
+# A recorded day passes in simulated time, so that a night costs nothing; a demo would wait for it.
+TIERS_OF_A_DAY = (*TIERS, Tier.SCHEDULED, Tier.PICK_UP)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class World:
     shops: tuple[Shop, ...]
     orders: tuple[OrderSpec, ...]
     riders: tuple[Rider, ...]
+    tiers: tuple[Tier, ...] = TIERS
 
     @cached_property
     def by_id(self) -> Mapping[UUID, Shop]:
@@ -111,7 +114,7 @@ class World:
 
     def city_command(self) -> ConfigureCity:
         """How the operator opens the city."""
-        return ConfigureCity(city=self.code, name=self.name, timezone=self.zone, tiers=TIERS)
+        return ConfigureCity(city=self.code, name=self.name, timezone=self.zone, tiers=self.tiers)
 
     def shop_commands(self) -> Iterator[PutPharmacy]:
         """How the chain enters its pharmacies."""
@@ -134,7 +137,8 @@ def world_of(day: Day, profile: Profile, seed: int) -> World:
     )
     orders = tuple(_order_of(day.label, code, starts, order) for order in day.orders)
     riders = tuple(_rider_of(starts, shift) for shift in day.couriers)
-    return World(code, f"City {day.label}", DAY_ZONE, starts, shops, orders, riders)
+    name = f"City {day.label}"
+    return World(code, name, DAY_ZONE, starts, shops, orders, riders, TIERS_OF_A_DAY)
 
 
 def demo_world(profile: Profile, seed: int, shops: int = 120, riders: int = 60) -> World:

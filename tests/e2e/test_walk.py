@@ -1,4 +1,4 @@
-"""One order walks the whole road, each step by the partner whose step it is, over one port."""
+"""Orders walk the whole road, each step by the partner whose step it is, over one port."""
 
 import asyncio
 import json
@@ -11,8 +11,18 @@ from uuid import UUID
 
 import pytest
 
-from schemas.delivery import AssignCourier, ConfirmOrder, HandOver, PickUp, ScanInput, SealParcel
-from schemas.dispatch import AcceptOffer
+from schemas.delivery import (
+    AssignCourier,
+    ConfirmOrder,
+    HandOut,
+    HandOver,
+    PickUp,
+    ScanInput,
+    SealParcel,
+)
+from schemas.dispatch import AcceptOffer, AnswerAsk
+from schemas.network import CityRulesInput, TierRuleInput
+from schemas.values import Tier
 from services.commands.check import check
 from services.local.supervisor import System, running
 from services.sandbox.fates import Fates
@@ -22,7 +32,7 @@ from services.sandbox.profile import load
 from services.sandbox.robots.pharmacy import trace_code
 from services.sandbox.scripts import script_of
 from services.sandbox.stage import Entry, Feed
-from services.sandbox.world import demo_world, orders_of_minute
+from services.sandbox.world import World, demo_world, orders_of_minute
 
 pytestmark = [pytest.mark.live, pytest.mark.alongside, pytest.mark.timeout(400)]
 
@@ -64,17 +74,17 @@ class Partner:
         assert answer.ok, f"{path}: {answer.status} {answer.body}"
         return dict(answer.body)
 
-    async def hears(self, kind: str) -> dict[str, Any]:
-        """The data of the first entry of this type, waiting for it."""
+    async def hears(self, kind: str, of: UUID | None = None) -> dict[str, Any]:
+        """The data of the first entry of this type, of any order or of one, waiting for it."""
         async with asyncio.timeout(HEARD_WITHIN_S):
             while True:
                 for entry in self._heard:
-                    if entry.type == kind:
+                    if entry.type == kind and of in (None, entry.subject):
                         return dict(entry.data)
                 self._heard += await self._feed.read(5)
 
-    def heard(self) -> list[str]:
-        return [entry.type for entry in self._heard]
+    def heard(self, of: UUID | None = None) -> list[str]:
+        return [entry.type for entry in self._heard if of in (None, entry.subject)]
 
 
 @asynccontextmanager
@@ -167,7 +177,61 @@ async def walk(post: Post, profile: Path) -> UUID:
     assert told.index("claim.ClaimSettled") < told.index("delivery.ParcelDelivered")
 
     await look_up(post, operator, order_id, script.number)
+    await collect(post, world, fates, minute)
     return order_id
+
+
+async def collect(post: Post, world: World, fates: Fates, minute: int) -> None:
+    """Nobody rides in this city any more: the patient is asked, says yes and fetches it."""
+    chain, operator = Partner(post, "chain-a"), Partner(post, "operations")
+    near = TierRuleInput(tier=Tier.PICK_UP, reach_m=10_000)
+    rules = CityRulesInput(pack="on-foot@1", tiers=(near,))
+    change = {"tiers": (Tier.PICK_UP,), "rules": rules}
+    await operator.send("/v1/cities", world.city_command().model_copy(update=change))
+    scripts = (
+        script_of(spec, fates) for spec in orders_of_minute(world, fates.profile, 3, minute, 50)[1:]
+    )
+    script = next(one for one in scripts if not one.cold_chain and one.must_reject is None)
+    submitted = await post.command(
+        script.hospital, "/v1/prescriptions", script.submit, idempotency_key=script.number
+    )
+    order_id = UUID(submitted.body["order_id"])
+    hospital = Partner(post, script.hospital)
+
+    asked = await hospital.hears("dispatch.PatientAsked", order_id)
+    assert asked["options"] == ["pick_up", "end"]
+    changed = await hospital.hears("dispatch.PromiseChanged", order_id)
+    assert (changed["tier_to"], changed["reason"]) == ("pick_up", "NOT_OFFERED")
+    answer = AnswerAsk(order_id=order_id, ask_id=asked["ask_id"], answer="pick_up")
+    await hospital.send("/v1/services/dispatch/asks/answer", answer)
+
+    offer = await chain.hears("dispatch.OfferMade", order_id)
+    accept = AcceptOffer(
+        order_id=order_id, offer_id=offer["offer_id"], pharmacy_id=offer["pharmacy_id"]
+    )
+    token = (await chain.send("/v1/offers/accept", accept)).body["token"]
+    own = {"order_id": order_id, "attempt": 1, "token": token}
+    await chain.send("/v1/deliveries/confirm", ConfirmOrder(**own, pharmacist="P-0001"))
+    assigned = await chain.hears("dispatch.PharmacyAssigned", order_id)
+    assert assigned["tier"] == "pick_up"
+    await chain.hears("claim.ClaimPriced", order_id)
+    scans = scans_of(assigned, script.number)
+    await chain.send("/v1/deliveries/seal", SealParcel(**own, seal="S-0002", scans=scans))
+    await chain.hears("delivery.ParcelReleased", order_id)
+
+    wrong = HandOut(**own, code="not-the-code")
+    refused = await post.command("chain-a", "/v1/deliveries/hand-out", wrong)
+    assert refused.code == "code_mismatch"
+    where = f"/v1/deliveries/{order_id}/collection"
+    assert (await post.get("chain-a", where)).status == 403
+    shown = await hospital.get(where)
+    assert shown["pharmacy_id"] == offer["pharmacy_id"]
+    await chain.send("/v1/deliveries/hand-out", HandOut(**own, code=shown["code"]))
+    closed = await hospital.hears("claim.OrderClosed", order_id)
+    assert closed["outcome"] == "delivered"
+    fleet = Partner(post, "fleet-a")
+    await fleet.hears("claim.OrderClosed")
+    assert fleet.heard(order_id) == []
 
 
 def scans_of(assigned: dict[str, Any], number: str) -> tuple[ScanInput, ...]:

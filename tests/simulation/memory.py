@@ -25,11 +25,14 @@ from schemas.prescription import (
     PrescriptionIssued,
     SubmitOrder,
 )
-from services.dispatch.domain.candidates import CityIndex, Supply
+from schemas.values import Tier
+from services.dispatch.domain.candidates import CityIndex, Pair, Supply, Wanted
 from services.dispatch.domain.choose import choose_many
+from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Matched, Recounted
-from services.dispatch.domain.matching import MATCH, RECHECK, wanted
-from services.dispatch.domain.state import Phase
+from services.dispatch.domain.matching import EVERY_TIER, MATCH, RECHECK, wanted
+from services.dispatch.domain.state import Phase, State, Terms
+from services.dispatch.domain.terms import Unserved, terms_for
 from services.kit.decision import (
     Actor,
     Call,
@@ -57,6 +60,7 @@ AUDIENCE = Audience()
 PHARMACIES, PACKS = 4, 1000
 ROUNDS_MAX = 400
 ENOUGH = 1000
+ON_FOOT = City(tiers=frozenset({Tier.PICK_UP}))
 
 
 @dataclass
@@ -86,8 +90,10 @@ class Node:
 class Memory:
     """All seven, one order at a time through each hand-over."""
 
-    def __init__(self, seed: int, orders: int = 1) -> None:
+    def __init__(self, seed: int, orders: int = 1, *, on_foot: bool = False) -> None:
         self.rng = Random(seed)
+        # Nobody rides: all that a patient can be offered is to collect it.
+        self.on_foot = on_foot
         self.now = NOW
         self.far = FarSides(self.rng, refuses=0.0)
         self.nodes = {name: Node(name) for name in SERVICES}
@@ -104,7 +110,13 @@ class Memory:
         self.index = CityIndex(self.pharmacies)
         codes = itertools.count(1)
         self.roads = [
-            Road(submitted(n, self.rng, self.now), self.actors, self.rng, codes)
+            Road(
+                submitted(n, self.rng, self.now),
+                self.actors,
+                self.rng,
+                codes,
+                code_of=self._code if on_foot else None,
+            )
             for n in range(orders)
         ]
 
@@ -331,19 +343,35 @@ class Memory:
         wanted_here = isinstance(item.message, PrescriptionIssued | PrescriptionCorrected)
         return Known(self._clinical[item.key]) if wanted_here else None
 
+    def _code(self, order_id: UUID) -> str:
+        """As the hospital's application shows it."""
+        last = self.nodes["delivery"].entries[order_id].state.last
+        return str(last.code)
+
     def _dispatch(self, item: Incoming, entry: Entry) -> Any:
         match item.message:
             case TimerFired(kind=kind) if kind == MATCH and entry.state.phase is Phase.SEEKING:
                 supply = Supply()
+                order = wanted(entry.state, frozenset() if self.on_foot else EVERY_TIER)
                 while True:
-                    order = wanted(entry.state)
                     found = choose_many(self.index, [order], supply, self.now)
-                    if not found.missing:
-                        return Matched(found.matches[item.key])
-                    supply.free |= dict.fromkeys(found.missing, ENOUGH)
+                    terms, missing = self._terms(entry.state, order, supply)
+                    if not found.missing | missing:
+                        return Matched(found.matches[item.key], terms=terms)
+                    supply.free |= dict.fromkeys(found.missing | missing, ENOUGH)
             case TimerFired(kind=kind) if kind == RECHECK:
                 return Recounted(short=False)
         return None
+
+    def _terms(
+        self, state: State, order: Wanted, supply: Supply
+    ) -> tuple[tuple[Terms, ...], set[Pair]]:
+        """What may be put to a patient, whether or not it will have to be."""
+        if not self.on_foot or state.order is None:
+            return (), set()
+        rung = order.rungs[-1]
+        unserved = Unserved(order, rung.tier, rung.due_at, state.order.expires_at)
+        return terms_for(self.index, ON_FOOT, unserved, supply, self.now)
 
     def _delivery(self, item: Incoming, entry: Entry) -> Any:
         return {} if isinstance(item.message, SealParcel) else None

@@ -20,6 +20,7 @@ from schemas.network import ConfigureCity, CountStock, PutPharmacy, StockCountIn
 from schemas.prescription import SheetInput, SubmitOrder
 from schemas.values import CancelCause, Outcome, Tier
 from services.catalogue import product
+from services.dispatch.domain.tiers import OTHER_TIME
 from services.kit.decision import Actor
 from services.kit.ids import new_id
 from tests.unit.prescription.examples import drug, line, sheet, submission
@@ -144,6 +145,9 @@ class Road:
     done: set[type[Event]] = field(default_factory=set)
     seal: delivery.SealParcel | None = None
     outcome: Outcome | None = None
+    # What the patient of an order may look up, where some are collected: the code for the counter.
+    code_of: Callable[[UUID], str] | None = None
+    other_time: PatientAsked | None = None
 
     def __post_init__(self) -> None:
         self.sheets = {item.prescription_id: item for item in self.order.prescriptions}
@@ -182,6 +186,10 @@ class Road:
 
     def _hear_dispatch(self, event: Event) -> None:
         match event:
+            case dispatch.PatientAsked(kind=kind) if kind == OTHER_TIME and self.code_of:
+                self.other_time = event
+            case dispatch.PatientAnswered():
+                self.other_time = None
             case dispatch.OfferMade():
                 self.offer = event
                 self.past.append(event)
@@ -276,6 +284,12 @@ class Road:
             answer = self.rng.choice(self.ask.options)
             command = claim.AnswerAsk(order_id=self._id, ask_id=self.ask.ask_id, answer=answer)
             yield Move("claim", command, self.actors["hospital-a"])
+        if self.other_time is not None:
+            yes, *_, no = self.other_time.options
+            said = self.rng.choice((yes, yes, yes, no))
+            asked = {"order_id": self._id, "ask_id": self.other_time.ask_id}
+            agreed = dispatch.AnswerAsk(**asked, answer=said)
+            yield Move("dispatch", agreed, self.actors["hospital-a"])
 
     def _shop(self) -> Iterator[Move]:
         if self.offer is not None:
@@ -308,12 +322,20 @@ class Road:
         )
 
     def _ride(self) -> Iterator[Move]:
-        if delivery.PharmacyReviewed in self.done and delivery.CourierAssigned not in self.done:
+        if self.assigned is not None and self.assigned.tier is Tier.PICK_UP:
+            yield from self._counter()
+        elif delivery.PharmacyReviewed in self.done and delivery.CourierAssigned not in self.done:
             yield self._courier(delivery.AssignCourier)
         elif delivery.ParcelPickedUp in self.done and not self.done & _ARRIVED:
             yield self._courier(delivery.HandOver)
         elif {delivery.ParcelReleased, delivery.CourierAssigned} <= self.done and self.seal:
             yield self._courier(delivery.PickUp, seal=self.seal.seal)
+
+    def _counter(self) -> Iterator[Move]:
+        token = self._token()
+        if delivery.ParcelReleased in self.done and not self.done & _ARRIVED and token:
+            code = self.code_of(self._id) if self.code_of else ""
+            yield self._own(delivery.HandOut, token=token, code=code)
 
     def _offer_move(
         self,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from schemas import claim, delivery, dispatch, prescription, review
 from schemas.message import CancelAnswered, Event
-from schemas.values import CancelResult, Outcome
+from schemas.values import CancelResult, Outcome, Tier
 from services.claim.ledger import Account, transfer_of
 from services.kit.decision import Note
 from services.kit.service import Published
@@ -29,6 +29,7 @@ class Referee:
         self.books: Counter[Account] = Counter()
         self.of_attempt: defaultdict[int, Counter[Account]] = defaultdict(Counter)
         self.sealed_lines: dict[int, set[UUID]] = {}
+        self.collected: set[int] = set()
 
     def publish(self, service: str, published: Published) -> None:
         """A fact goes out."""
@@ -63,6 +64,8 @@ class Referee:
                 assert failed, "assigned before the last attempt had failed"
                 lines = {line.line_id for line in event.order.lines}
                 assert lines <= self.approved, "assigned without an approved review"
+                if event.tier is Tier.PICK_UP:
+                    self.collected.add(attempt)
             case prescription.CancelRequested():
                 self.asked.add(event.request_id)
             case CancelAnswered():
@@ -90,7 +93,9 @@ class Referee:
                 delivery.ParcelDelivered(attempt=attempt) | delivery.ParcelReturned(attempt=attempt)
             ):
                 self._once(event, attempt)
-                assert self._has(delivery.ParcelPickedUp, attempt), "arrived before it left"
+                assert self._has(delivery.ParcelReleased, attempt), "left before its release"
+                carried = self._has(delivery.ParcelPickedUp, attempt)
+                assert carried != (attempt in self.collected), "arrived before it left"
             case delivery.AttemptFailed(attempt=attempt):
                 self._once(event, attempt)
                 assert not self._has(delivery.ParcelPickedUp, attempt), "given back on the road"

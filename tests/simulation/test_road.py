@@ -3,6 +3,7 @@
 Hypothesis chooses what happens next and, when something breaks, shows the shortest road there.
 """
 
+from collections import Counter
 from contextlib import ExitStack
 from datetime import timedelta
 from random import Random
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from schemas import delivery
+from schemas.values import Outcome
 from services.kit.decision import CallOutcome
 from tests.simulation.chance import seeded
 from tests.simulation.memory import Memory
@@ -109,6 +112,37 @@ class Road(RuleBasedStateMachine):
         with self.chance:
             self.memory.heal()
             self.memory.rest()
+
+
+def test_where_nobody_rides_orders_are_collected_or_end_and_nothing_is_left() -> None:
+    """People act early, twice, or not at all; every fourth patient does not want to go."""
+    ends: Counter[tuple[Outcome | None, bool]] = Counter()
+    for seed in range(30):
+        with seeded(Random(seed)):
+            memory = Memory(seed, on_foot=True)
+            memory.send(memory.roads[0].submit())
+            for _ in range(40):
+                _something(memory)
+            memory.heal()
+            memory.rest()
+            road = memory.roads[0]
+            ends[road.outcome, delivery.ParcelDelivered in road.done] += 1
+            assert delivery.ParcelPickedUp not in road.done
+    assert ends[Outcome.DELIVERED, True] > 3
+    assert ends[Outcome.EXHAUSTED, False] > 0
+
+
+def _something(memory: Memory) -> None:
+    pick = memory.rng.randrange(12)
+    if pairs := memory.unread():
+        memory.deliver(*pairs[pick % len(pairs)])
+    if moves := memory.moves(aside=pick == 0):
+        memory.send(moves[pick % len(moves)])
+    if memory.calls and pick < 6:
+        memory.answer(memory.calls[0], CallOutcome.DONE, arrived=True)
+    for name, key in memory.armed()[: pick == 1]:
+        if memory.nodes[name].timers[key].due_at < memory.now + timedelta(minutes=5):
+            memory.fire(name, key)
 
 
 ANY = settings(stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,6 +17,8 @@ HAND_OVER, RETURN = "/v1/deliveries/hand-over", "/v1/deliveries/return"
 # With nobody free on shift, one is called in from so far away.
 RESERVE_M = 1000.0
 RESERVE_VEHICLE = "motorcycle"
+# For an agreed time a courier is named so long before the ride would have to begin.
+NAMED_BEFORE = timedelta(minutes=15)
 # Where on the ride a parcel is lost or found warm.
 PART_OF_RIDE = {ReturnReason.LOST: 0.5, ReturnReason.COLD_CHAIN: 0.8}
 OVER = frozenset(
@@ -79,6 +81,7 @@ class Job:
     rider: int | None = None
     ref: str = ""
     vehicle: str = RESERVE_VEHICLE
+    not_before: datetime | None = None
     arrives_at: datetime | None = None
     released_at: datetime | None = None
     seal: str = ""
@@ -136,6 +139,7 @@ class Fleet:
             shop=Point(shop["lat"], shop["lon"]),
             door=Point(door["lat"], door["lon"]),
             cold=bool(entry.data["cold_chain"]),
+            not_before=_instant(entry.data.get("not_before")),
         )
         self._jobs[entry.subject] = job
 
@@ -143,7 +147,16 @@ class Fleet:
             await self._name(job)
 
         seconds = self._stage.fates.naming(number, job.attempt)
-        self._stage.plan(f"name/{job.label}", entry.at, seconds, name)
+        leaves = self._leaves_at(job)
+        start = entry.at if leaves is None else max(entry.at, leaves - NAMED_BEFORE)
+        self._stage.plan(f"name/{job.label}", start, seconds, name)
+
+    def _leaves_at(self, job: Job) -> datetime | None:
+        """When to ride off so as not to be there before the agreed time; None without one."""
+        if job.not_before is None:
+            return None
+        ride_s = self._stage.fates.ride(job.vehicle, metres(job.shop, job.door))
+        return job.not_before - timedelta(seconds=ride_s)
 
     async def _name(self, job: Job) -> None:
         now = self._stage.clock.now()
@@ -178,7 +191,8 @@ class Fleet:
             )
             await self._stage.post.command(FLEET, PICK_UP, command)
 
-        start = max(job.arrives_at, job.released_at)
+        ready = max(job.arrives_at, job.released_at)
+        start = max(ready, self._leaves_at(job) or ready)
         self._stage.plan(f"fetch/{job.label}", start, 0, pick_up)
 
     def _riding(self, job: Job, entry: Entry) -> None:
@@ -232,3 +246,7 @@ class Fleet:
             job.rider = None
         if self._jobs.get(job.order_id) is job:
             del self._jobs[job.order_id]
+
+
+def _instant(told: str | None) -> datetime | None:
+    return datetime.fromisoformat(told) if told else None

@@ -1,12 +1,12 @@
 """The hospitals' application: submits, cancels, carries the patient's answers, corrects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from schemas import dispatch
 from schemas.claim import AnswerAsk
-from services.sandbox.fates import NEW_VOUCHER
+from services.sandbox.fates import NEW_VOUCHER, OTHER_TIME
 from services.sandbox.scripts import HOSPITALS, Script, voucher_token
 from services.sandbox.stage import Entry, Stage
 
@@ -128,15 +128,12 @@ class Hospital:
 
     def _asked_on_the_way(self, entry: Entry, script: Script) -> None:
         """A later promise is put up with; whether packs that appeared are still wanted is drawn."""
-        kind, options = entry.data["kind"], entry.data["options"]
-        fate = self._stage.fates.patient_answer(script.number, kind)
+        fate = self._said(script.number, entry.data["kind"], entry.data["options"])
         if fate is None:
             return
-        yes, after = fate
+        choice, after = fate
         command = dispatch.AnswerAsk(
-            order_id=entry.subject,
-            ask_id=UUID(entry.data["ask_id"]),
-            answer=options[0] if yes or kind == "later_promise" else options[-1],
+            order_id=entry.subject, ask_id=UUID(entry.data["ask_id"]), answer=choice
         )
 
         async def answer() -> None:
@@ -144,3 +141,12 @@ class Hospital:
 
         label = f"answer/{command.ask_id}"
         self._stage.plan(label, entry.at, after, answer, about=("hospital", entry.subject))
+
+    def _said(self, number: str, kind: str, options: Sequence[str]) -> tuple[str, float] | None:
+        if kind == OTHER_TIME:
+            return self._stage.fates.other_time(number, options)
+        fate = self._stage.fates.patient_answer(number, kind)
+        if fate is None:
+            return None
+        yes, after_s = fate
+        return options[0 if yes or kind == "later_promise" else -1], after_s

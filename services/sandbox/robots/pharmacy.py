@@ -12,10 +12,12 @@ from schemas.delivery import (
     ConfirmOrder,
     GiveBack,
     GiveBackReason,
+    HandOut,
     ScanInput,
     SealParcel,
 )
 from schemas.dispatch import AcceptOffer, DeclineOffer
+from schemas.values import Tier
 from services.catalogue import product
 from services.sandbox.fates import LATE_S, Answer
 from services.sandbox.stage import Entry, Stage
@@ -24,7 +26,9 @@ from services.sandbox.world import Shop
 CHAIN = "chain-a"
 ACCEPT, DECLINE = "/v1/offers/accept", "/v1/offers/decline"
 CONFIRM, SEAL = "/v1/deliveries/confirm", "/v1/deliveries/seal"
-GIVE_BACK = "/v1/deliveries/give-back"
+GIVE_BACK, HAND_OUT = "/v1/deliveries/give-back", "/v1/deliveries/hand-out"
+# Who collects it comes so long after the agreed time has begun.
+COMES_AFTER_S = 15 * 60
 # How old, in months, what stands in front on the shelf is, and what comes after it.
 AGES = (9, 5)
 FROM_ONE_BOX = 2
@@ -44,6 +48,7 @@ class Task:
     lines: tuple[Mapping[str, Any], ...]
     assigned_at: datetime
     token: str = ""
+    collected_from: datetime | None = None
 
     @property
     def label(self) -> str:
@@ -100,6 +105,8 @@ class Pharmacies:
                 self._progressed(entry)
             case "delivery.ParcelSealed":
                 self._stage.agenda.drop(f"pick/{number}/{entry.data['attempt']}")
+            case "delivery.ParcelReleased":
+                self._released(entry, number)
             case "delivery.AttemptFailed":
                 self._failed(entry, number)
             case kind if kind in OVER:
@@ -163,6 +170,7 @@ class Pharmacies:
             lines=tuple(entry.data["order"]["lines"]),
             assigned_at=entry.at,
             token=self._answering.tokens.pop(offer_id, ""),
+            collected_from=_collected_from(entry.data),
         )
         self._tasks[entry.subject] = task
         if task.token:
@@ -232,6 +240,26 @@ class Pharmacies:
         start = max(signs.confirmed_at, signs.priced_at)
         self._stage.plan(f"pick/{task.label}", start, seconds, finish, about=about(task.order_id))
 
+    def _released(self, entry: Entry, number: str) -> None:
+        """Who collects it comes to the counter and shows the code of the hospital's app."""
+        task, script = self._tasks.get(entry.subject), self._stage.book.script_of(number)
+        if task is None or task.collected_from is None or script is None:
+            return
+        if self._stage.fates.stays_away(number):
+            return
+        post, order_id, attempt = self._stage.post, task.order_id, task.attempt
+
+        async def hand_out() -> None:
+            shown = await post.get(script.hospital, f"/v1/deliveries/{order_id}/collection")
+            if shown.ok:
+                code = str(shown.body["code"])
+                command = HandOut(order_id=order_id, attempt=attempt, token=task.token, code=code)
+                await post.command(CHAIN, HAND_OUT, command)
+
+        start = max(entry.at, task.collected_from)
+        label = f"collect/{task.label}"
+        self._stage.plan(label, start, COMES_AFTER_S, hand_out, about=about(order_id))
+
     async def _give_back(
         self, task: Task, reason: GiveBackReason, missing: int | None = None
     ) -> None:
@@ -248,7 +276,7 @@ class Pharmacies:
     def _failed(self, entry: Entry, number: str) -> None:
         """Only this attempt is over: the next offer may have been heard of before."""
         attempt = int(entry.data["attempt"])
-        for step in ("confirm", "pick"):
+        for step in ("confirm", "pick", "collect"):
             self._stage.agenda.drop(f"{step}/{number}/{attempt}")
         task = self._tasks.get(entry.subject)
         if task is not None and task.attempt == attempt:
@@ -265,6 +293,13 @@ class Pharmacies:
 
     def _shop(self, entry: Entry) -> Shop | None:
         return self._stage.world.by_id.get(UUID(entry.data["pharmacy_id"]))
+
+
+def _collected_from(assigned: Mapping[str, Any]) -> datetime | None:
+    """From when the patient comes for it; None where a courier brings it."""
+    if assigned.get("tier") != Tier.PICK_UP:
+        return None
+    return datetime.fromisoformat(assigned["not_before"])
 
 
 def about(order_id: UUID) -> tuple[str, UUID]:

@@ -1,7 +1,9 @@
 """The independent count follows from the draws, and its shares are shares."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +13,7 @@ from services.sandbox.fates import Fates
 from services.sandbox.profile import Profile
 from services.sandbox.scripts import Script, scripts_of
 from services.sandbox.tally import shares
-from services.sandbox.world import World
+from services.sandbox.world import TIERS, World
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +126,61 @@ def test_when_nobody_is_home_all_parcels_come_back(world: World, standard: Profi
     ends = _ends(world, _with(standard, "courier", not_at_home=1.0))
     assert ends["delivered"] == 0
     assert ends["returned"] > 120
+
+
+def _at_night(world: World, fates: Fates) -> tuple[World, Script]:
+    """Nobody is open until eight, when one has all there is; an order of eleven at night."""
+    shop = replace(world.shops[0], open_24h=False, on_duty=True, designated=True, cold_chain=True)
+    shop = replace(shop, stock=frozenset(shop.prices))
+    night = replace(world, shops=(shop,))
+    for script in scripts_of(world, fates):
+        late = replace(script.spec, placed_at=world.starts + timedelta(hours=23))
+        found = replace(script, spec=late, cancel_at=None)
+        calm = Expectation(replace(night, shops=(replace(shop, open_24h=True),)), fates)
+        if calm.of(found) == {Outcome.DELIVERED: 1.0} and not script.cold_chain:
+            return night, found
+    raise AssertionError("nobody is served")
+
+
+def test_at_night_an_order_ends_as_its_patient_answers(world: World, standard: Profile) -> None:
+    says = {"answers_at_all": 1.0, "says_yes": 1.0}
+    fates = Fates(_with(standard, "patient", **says), 7)
+    night, script = _at_night(world, fates)
+    assert Expectation(night, fates).of(script) == {Outcome.DELIVERED: 1.0}
+    never = replace(night, tiers=TIERS)
+    assert Expectation(never, fates).of(script) == {Outcome.EXHAUSTED: 1.0}
+    for silent_or_no in ({"answers_at_all": 0.0}, {"says_yes": 0.0}):
+        said = Fates(_with(standard, "patient", **says | silent_or_no), 7)
+        wanted = {Outcome.EXHAUSTED: 1.0}
+        assert Expectation(night, said).of(script) == wanted
+
+
+def test_an_opening_that_is_in_time_needs_no_answer(world: World, standard: Profile) -> None:
+    fates = Fates(_with(standard, "patient", answers_at_all=1.0, says_yes=1.0), 7)
+    night, script = _at_night(world, fates)
+    early = replace(script.spec, placed_at=world.starts + timedelta(hours=6, minutes=30))
+    never = replace(night, tiers=TIERS)
+    assert Expectation(never, fates).of(replace(script, spec=early)) == {Outcome.DELIVERED: 1.0}
+    early = replace(early, placed_at=world.starts + timedelta(hours=4))
+    assert Expectation(never, fates).of(replace(script, spec=early)) == {Outcome.EXHAUSTED: 1.0}
+
+
+def test_who_would_rather_collect_is_served_nearby_or_stays_away(
+    world: World, standard: Profile
+) -> None:
+    says = {"answers_at_all": 1.0, "says_yes": 1.0, "collects": 1.0, "stays_away": 0.0}
+    night, script = _at_night(world, Fates(_with(standard, "patient", **says), 7))
+    (shop,), door = night.shops, script.spec.door
+
+    def ends(*, north: float = 0.0, **patient: float) -> Mapping[Outcome, float]:
+        point = replace(door, lat=door.lat + north)
+        there = replace(night, shops=(replace(shop, point=point),))
+        said = Fates(_with(standard, "patient", **says | patient), 7)
+        return Expectation(there, said).of(script)
+
+    assert ends() == {Outcome.DELIVERED: 1.0}
+    assert ends(stays_away=1.0) == {Outcome.RETURNED: 1.0}
+    # From further than a patient walks it is brought by appointment, to whoever is at home.
+    assert ends(north=0.04, stays_away=1.0) == {Outcome.DELIVERED: 1.0}
+    assert ends(collects=0.0, stays_away=1.0) == {Outcome.DELIVERED: 1.0}
+    assert ends(says_yes=0.0) == {Outcome.EXHAUSTED: 1.0}

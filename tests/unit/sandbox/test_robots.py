@@ -403,11 +403,12 @@ def test_misbehaving_pharmacies_accept_twice_and_fall_silent(
     assert [type(c) for c in scene.post.noted()] == [AcceptOffer, AcceptOffer]
 
 
-def called(world: World, attempt: int = 1) -> Entry:
+def called(world: World, attempt: int = 1, not_before: datetime | None = None) -> Entry:
     place = world.shops[0].point
     return entry(
         "delivery.PharmacyReviewed",
         attempt=attempt,
+        not_before=not_before and not_before.isoformat(),
         pharmacy_point={"lat": place.lat, "lon": place.lon},
         destination={"lat": place.lat + 0.01, "lon": place.lon},
         cold_chain=False,
@@ -437,6 +438,27 @@ def ridden(scene: Scene, script: Script) -> list[Command]:
 def test_a_courier_fetches_what_is_released_and_hands_it_over(scene: Scene) -> None:
     (end,) = ridden(scene, smooth(scene))
     assert isinstance(end, HandOver)
+
+
+def test_no_courier_is_at_the_door_before_the_time_that_was_agreed(scene: Scene) -> None:
+    fleet, script, begins = Fleet(scene.stage), smooth(scene), START + timedelta(hours=1)
+    scene.know(script)
+    fleet.hear(called(scene.stage.world, not_before=begins))
+    fleet.hear(entry("delivery.ParcelSealed", attempt=1, seal="S-0001"))
+    fleet.hear(entry("delivery.ParcelReleased", attempt=1))
+    scene.later(minutes=35)
+    assert scene.post.noted() == [], "nobody stands still for it all the while"
+    scene.later(minutes=15)
+    (named,) = scene.post.noted()
+    ref = getattr(named, "courier_ref", "")
+    fleet.hear(entry("delivery.CourierAssigned", scene.clock.at, attempt=1, courier_ref=ref))
+    while len(scene.post.noted()) == 1:
+        scene.later(seconds=30)
+    assert isinstance(scene.post.noted()[-1], PickUp)
+    fleet.hear(entry("delivery.ParcelPickedUp", scene.clock.at, attempt=1))
+    while len(scene.post.noted()) == 2:
+        scene.later(seconds=30)
+    assert begins <= scene.clock.at <= begins + timedelta(hours=1)
 
 
 def test_a_parcel_whose_ride_ends_badly_comes_back_with_the_reason(scene: Scene) -> None:
