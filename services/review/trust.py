@@ -24,9 +24,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from schemas.prescription import ClinicalOrder, PrescriptionSheet, Signature
 from schemas.review import DecideCase, EscalateCase
 from schemas.signing import acted_text, signed_text
+from services.kit import telemetry
 from services.kit.flaws import first_flaw
 from services.review.rules.case import UNPROVED, Proof, Proofs
 
+log = telemetry.logger(__name__)
 T = TypeVar("T")
 Seen = tuple[tuple[str, int, int], ...]
 FOLDER, ANCHORS, REVOKED, REGISTER = "trust", "anchors.pem", "revoked.pem", "register.json"
@@ -385,7 +387,7 @@ def proofs_of(
         text = signed_text(
             sheet, signature.signer, signature.signed_at, person.birth_date, person.sex
         )
-        return profile.prove(signature, text, role, now)
+        return _asked(profile, signature, text, role, now)
 
     return {
         sheet.prescription_id: Proofs(
@@ -401,4 +403,14 @@ def proof_of_act(profile: Profile, command: DecideCase | EscalateCase, now: date
     signature = command.signature
     if signature is None:
         return UNPROVED
-    return profile.prove(signature, acted_text(command, signature.signed_at), PHARMACIST, now)
+    text = acted_text(command, signature.signed_at)
+    return _asked(profile, signature, text, PHARMACIST, now)
+
+
+def _asked(profile: Profile, signature: Signature, text: bytes, role: str, now: datetime) -> Proof:
+    """A profile of another package that breaks on a signature has proved nothing of it."""
+    try:
+        return profile.prove(signature, text, role, now)
+    except Exception as error:
+        log.error("profile_failed", profile=type(profile).__name__, error=error)
+        return Proof(None, "profile_failed")

@@ -368,3 +368,17 @@ def test_a_profile_of_another_package_takes_its_place(
     (where / "profile").write_bytes(b"x509")
     assert watch.look()
     assert isinstance(trust.standing(), X509Profile)
+
+
+class Broken:
+    """A package with a fault of its own."""
+
+    def prove(self, signature: Signature, text: bytes, role: str, now: datetime) -> Proof:
+        """Never comes so far."""
+        raise ZeroDivisionError
+
+
+def test_a_profile_that_breaks_proves_nothing_and_stops_nothing() -> None:
+    order = written()
+    (found,) = proofs_of(Broken(), order, order.prescriptions, NOW).values()
+    assert found.prescriber == found.pharmacist == Proof(None, "profile_failed")

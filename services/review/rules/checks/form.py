@@ -229,6 +229,7 @@ _FLAWS = {
     "certificate_revoked": ("its certificate is revoked", "证书已吊销"),
     "certificate_unreadable": ("its certificate cannot be read", "证书无法读取"),
     "chain_untrusted": ("its chain leads to no authority that is trusted here", "证书链不受信任"),
+    "profile_failed": ("what checks signatures here failed on it", "签名验证程序出错"),
     "revocation_unknown": ("no list of revoked certificates is in force", "无法查询证书吊销状态"),
     "signature_broken": ("it does not belong to this text", "签名与处方内容不符，疑为伪造"),
     "trust_unreadable": ("the trusted authorities cannot be read", "受信任机构配置无法读取"),
