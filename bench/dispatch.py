@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench import outside
+from schemas.values import AGREED_TIERS
 from services import __version__
 from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.engine import Engine, Policy, Result
@@ -94,7 +95,7 @@ def _run(
                         seed,
                         options.reviews,
                         options.hours == "all",
-                        appointments=options.appointments,
+                        agreed_tiers=frozenset(AGREED_TIERS if options.other_times else ()),
                     )
                     for seed in range(1, options.seeds + 1)
                 ]
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--reviews", choices=REVIEWS, default="standard")
     parser.add_argument("--hours", choices=("busiest", "all"), default="busiest")
-    parser.add_argument("--appointments", action="store_true", help="ask who is served by nobody")
+    parser.add_argument("--other-times", action="store_true", help="ask who is served by nobody")
     parser.add_argument("--policies", help="names, with commas; all when left out")
     parser.add_argument("--policy", action="append", default=[], metavar="MODULE:CLASS")
     parser.add_argument("--profile", default=str(PROFILES / "standard.toml"))

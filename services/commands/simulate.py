@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from schemas.values import Tier
+from schemas.values import AGREED_TIERS
 from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.changes import BadChange, Change, apply, read
 from services.dispatch.whatif.engine import Engine
@@ -33,7 +33,8 @@ SHOWN = {
     "on_time": ("at the door on time", 100.0, "%"),
     "exhausted": ("nobody found on the clock", 100.0, "%"),
     "agreed": ("agreed on another time", 100.0, "%"),
-    "appointments_kept": ("at the door in that time", 100.0, "%"),
+    "agreed_to_collect": ("of them at a counter", 100.0, "%"),
+    "agreed_kept": ("served in that time", 100.0, "%"),
     "worst_tenth_on_time": ("on time, worst tenth of districts", 100.0, "%"),
     "mean_minutes": ("minutes to the door, mean", 1.0, "min"),
     "p95_minutes": ("minutes to the door, p95", 1.0, "min"),
@@ -69,14 +70,15 @@ def _plan(options: argparse.Namespace, refusal: float) -> Plan:
     """The whole day; with a pack its time zone and the tiers it offers. Raises BadPack."""
     plan = Plan(options.load, refusal, options.seed, options.reviews, whole_day=True)
     if options.city is None:
-        return replace(plan, appointments=True)
+        return replace(plan, agreed_tiers=frozenset(AGREED_TIERS))
     found = packs.read(options.city)
     if found.flaws or len(found.cities) != 1:
         said = found.flaws[0] if found.flaws else f"{options.city}: name a folder of one city"
         raise BadPack(str(said))
     (city,) = found.cities.values()
     tiers = frozenset(city.tiers)
-    return replace(plan, zone=city.timezone, tiers=tiers, appointments=Tier.SCHEDULED in tiers)
+    agreed = tiers.intersection(AGREED_TIERS)
+    return replace(plan, zone=city.timezone, tiers=tiers, agreed_tiers=agreed)
 
 
 def compare(scenario: Scenario, changes: list[Change]) -> tuple[Figures, Figures]:

@@ -24,6 +24,8 @@ DECLINE_CODES = {
 LATE_S = 15.0
 # Naming a courier takes the fleet no longer than this.
 NAMING_S = 15.0
+# Who collects it comes so long after the agreed time has begun.
+COMES_AFTER_S = 15 * 60.0
 # A courier waits so long at a closed door.
 AT_DOOR_S = 120.0
 

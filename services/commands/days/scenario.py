@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 from schemas.network import Opening, Pharmacy
 from schemas.values import GeoPoint, OrderLine, Tier
 from services.catalogue import Product
-from services.dispatch.domain.tiers import OTHER_TIME
+from services.dispatch.domain.tiers import END
 from services.dispatch.whatif.facts import Asked, Rider, Scenario
 from services.network.domain.area import circle
 from services.sandbox.days import Day, DayOrder, Point
-from services.sandbox.fates import Answer, Fates, Verdict
+from services.sandbox.fates import COMES_AFTER_S, Answer, Fates, Verdict
 from services.sandbox.goods import acute, chilled, chronic
 from services.sandbox.profile import Profile, choose, draw
 from services.sandbox.world import (
@@ -52,7 +52,7 @@ class Plan:
     radius_m: int = RADIUS_M
     zone: str = DAY_ZONE
     tiers: frozenset[Tier] = frozenset(Tier)
-    appointments: bool = False
+    agreed_tiers: frozenset[Tier] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,17 @@ class Drawn:
         """At the door."""
         return self.fates.ending(self.numbers[order], self.cold[order]).hand_over_s
 
-    def agrees(self, order: int) -> tuple[bool | None, float]:
+    def agrees(self, order: int, tiers: Sequence[Tier]) -> tuple[Tier | None, float]:
         """What the patient says to another time."""
-        fate = self.fates.patient_answer(self.numbers[order], OTHER_TIME)
-        return (None, 0.0) if fate is None else fate
+        fate = self.fates.other_time(self.numbers[order], (*tiers, END))
+        if fate is None:
+            return None, 0.0
+        said, after_s = fate
+        return (None if said == END else Tier(said)), after_s
+
+    def comes_s(self, order: int) -> float | None:
+        """To the counter."""
+        return None if self.fates.stays_away(self.numbers[order]) else COMES_AFTER_S
 
 
 def scenario_of(day: Day, profile: Profile, plan: Plan) -> Scenario:
@@ -138,7 +145,7 @@ def scenario_of(day: Day, profile: Profile, plan: Plan) -> Scenario:
             [len(order.lines) for order in orders],
             [order.cold for order in orders],
         ),
-        appointments=plan.appointments,
+        agreed_tiers=plan.agreed_tiers,
     )
 
 

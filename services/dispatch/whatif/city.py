@@ -49,7 +49,7 @@ class City:
         self.shelves = Shelves(packs=self._packs(scenario))
         self._rules = city_rules.City(
             timezone=next((p.timezone for p in scenario.pharmacies), "UTC"),
-            tiers=frozenset({Tier.SCHEDULED} if scenario.appointments else ()),
+            tiers=scenario.agreed_tiers,
         )
         self._finder: tuple[float, Finder] | None = None
         self._held = self.index.covered([order.point for order in scenario.orders])
@@ -73,7 +73,8 @@ class City:
         """The live gates; capacity is left to the board, which knows later slots too."""
         distance = self.index.distances(asked.point)
         wanted = self._wanted(asked, out)
-        rung = Rung(tier, self.at(due_s))
+        reach_m = self._rules.collect_m if tier is Tier.PICK_UP else None
+        rung = Rung(tier, self.at(due_s), reach_m=reach_m)
         finder = self._at(now_s)
         found = finder.find(wanted, rung, self._held[number], distance, window=OPTIONS_MAX)
         numbers = found.numbers[:OPTIONS_MAX].astype(np.int64)
@@ -81,12 +82,12 @@ class City:
 
     def terms(
         self, asked: Asked, tier: Tier, due_s: float, now_s: float, out: set[int]
-    ) -> Terms | None:
+    ) -> tuple[Terms, ...]:
         """The live terms for who is served by nobody on the clock, which ended on this tier."""
         expires_at = self.at(asked.submitted_s) + PRESCRIPTION_STANDS
         order = Unserved(self._wanted(asked, out), tier, self.at(due_s), expires_at)
         found, _ = terms_for(self.index, self._rules, order, self.shelves, self.at(now_s))
-        return found[0] if found else None
+        return found
 
     def seconds(self, at: datetime) -> float:
         """From the scenario's start to that moment."""

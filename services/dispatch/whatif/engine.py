@@ -72,7 +72,7 @@ class Case:
 class Outcome:
     """What became of an order. `exhausted` speaks of the clock, also where another time was agreed.
 
-    `agreed_until_s` is the end of the agreed time.
+    `agreed_until_s` is the end of the agreed time. `door_s` is at the counter for who collects it.
     """
 
     number: int
@@ -89,6 +89,7 @@ class Outcome:
     exhausted: bool = False
     floor: bool = False
     asked_other_time: bool = False
+    agreed_tier: Tier | None = None
     agreed_until_s: float | None = None
 
 
@@ -295,8 +296,7 @@ class Engine:
         if case.rung >= len(ladder):
             outcome.exhausted = True
             self.board.pending.pop(case.number, None)
-            if self.scenario.appointments and case.terms is None:
-                self._another_time(case, outcome)
+            self._another_time(case, outcome)
             return False
         self._on_tier(case, ladder[case.rung])
         return True
@@ -305,20 +305,22 @@ class Engine:
         """An opening in time is waited for; else the patient says whether a later one will do."""
         now, due_s = self.board.now_s, case.due_s
         terms = self.city.terms(case.asked, case.tier, due_s, now, case.out)
-        if terms is None:
+        if not terms:
             return
-        opens_s = self.city.seconds(terms.offer_at)
-        if opens_s + NEEDED_S[case.tier] <= due_s:
+        opens_s = self.city.seconds(terms[0].offer_at)
+        if terms[0].tier is Tier.SCHEDULED and opens_s + NEEDED_S[case.tier] <= due_s:
             case.rung = outcome.rung = case.rung - 1
             outcome.exhausted = False
             self._wait(case, opens_s)
             return
         outcome.asked_other_time = True
-        yes, after_s = self.scenario.chance.agrees(case.number)
-        if yes and now + after_s <= max(opens_s, now + ASK_STANDS.total_seconds()):
-            case.terms = terms
-            outcome.agreed_until_s = self.city.seconds(terms.due_at)
-            self._wait(case, max(opens_s, now + after_s))
+        offered = {one.tier: one for one in terms}
+        chosen, after_s = self.scenario.chance.agrees(case.number, tuple(offered))
+        if chosen and now + after_s <= max(opens_s, now + ASK_STANDS.total_seconds()):
+            case.terms = offered[chosen]
+            outcome.agreed_tier = chosen
+            outcome.agreed_until_s = self.city.seconds(case.terms.due_at)
+            self._wait(case, max(self.city.seconds(case.terms.offer_at), now + after_s))
 
     def _wait(self, case: Case, until_s: float) -> None:
         self._waiting[case.number] = case
@@ -450,11 +452,20 @@ class Engine:
             self._push(now, Kind.GIVEN_BACK, number)
         elif not chance.finds(number, pharmacy, case.attempt):
             self._push(now + picking_s / 2, Kind.GIVEN_BACK, number)
+        elif case.tier is Tier.PICK_UP and case.terms is not None:
+            self._lies_ready(case, case.terms, now + picking_s)
         else:
             ready = now + picking_s
             if case.terms is not None:
                 ready = max(ready, self.city.seconds(case.terms.not_before))
             self._push(max(now, ready - COURIER_AHEAD_S), Kind.CALLED, number, ready)
+
+    def _lies_ready(self, case: Case, terms: Terms, ready_s: float) -> None:
+        """No courier comes; the patient does, or stays away."""
+        comes_s = self.scenario.chance.comes_s(case.number)
+        if comes_s is not None:
+            there_s = max(ready_s, self.city.seconds(terms.not_before)) + comes_s
+            self.outcomes[case.number].door_s = there_s
 
     def _given_back(self, number: int, _detail: float | None) -> None:
         case, outcome = self._cases[number], self.outcomes[number]

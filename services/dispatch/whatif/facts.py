@@ -1,6 +1,6 @@
 """What a simulated day is made of: the city, its orders, its couriers, and what chance would do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -73,15 +73,18 @@ class Chance(Protocol):
     def hand_over_s(self, order: int) -> float:
         """From the house to the patient's hand."""
 
-    def agrees(self, order: int) -> tuple[bool | None, float]:
-        """To another time: yes, no, or None for silence; and after how long."""
+    def agrees(self, order: int, tiers: Sequence[Tier]) -> tuple[Tier | None, float]:
+        """Which is taken instead of the clock, None for a no or silence; and after how long."""
+
+    def comes_s(self, order: int) -> float | None:
+        """To the counter, counted from the start of the agreed time; None when never."""
 
 
 @dataclass(frozen=True)
 class Scenario:
     """One city, one day, one seed. Orders by submission.
 
-    With `appointments` who is served by nobody on the clock is asked whether another time will do.
+    Who is served by nobody on the clock is asked whether one of the `agreed_tiers` will do.
     """
 
     label: str
@@ -92,4 +95,4 @@ class Scenario:
     orders: tuple[Asked, ...]
     riders: tuple[Rider, ...]
     chance: Chance
-    appointments: bool = False
+    agreed_tiers: frozenset[Tier] = frozenset()

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from schemas.values import Tier
 from services.dispatch.whatif.engine import Outcome, Result, measured
 from services.dispatch.whatif.facts import Scenario
 
@@ -40,7 +41,8 @@ class Figures:
     courier_use: float
     asked_other_time: float
     agreed: float
-    appointments_kept: float
+    agreed_to_collect: float
+    agreed_kept: float
 
     def as_dict(self) -> dict[str, float]:
         """For a report."""
@@ -57,13 +59,13 @@ def on_time(outcome: Outcome) -> bool:
     return assigned(outcome) and outcome.door_s is not None and outcome.door_s <= outcome.due_s
 
 
-def by_appointment(outcome: Outcome) -> bool:
+def by_agreement(outcome: Outcome) -> bool:
     """The patient agreed to another time; counted neither as assigned nor as on time."""
     return outcome.agreed_until_s is not None
 
 
-def appointment_kept(outcome: Outcome) -> bool:
-    """At the door before the end of the time that was agreed."""
+def agreement_kept(outcome: Outcome) -> bool:
+    """At the door, or collected, before the end of the time that was agreed."""
     end_s, door_s = outcome.agreed_until_s, outcome.door_s
     return end_s is not None and outcome.accepted and door_s is not None and door_s <= end_s
 
@@ -72,7 +74,7 @@ def figures(scenario: Scenario, result: Result) -> Figures:
     """Everything of one run."""
     seen = list(measured(scenario, result.outcomes))
     # Hours of waiting for an agreed time would say nothing of those on the clock.
-    done = [o for o in seen if o.accepted and not by_appointment(o)]
+    done = [o for o in seen if o.accepted and not by_agreement(o)]
     km = [o.metres / 1000 for o in done] or [0.0]
     minutes = [(o.door_s - _released(scenario, o)) / 60 for o in done if o.door_s is not None]
     minutes = minutes or [0.0]
@@ -94,8 +96,9 @@ def figures(scenario: Scenario, result: Result) -> Figures:
         gini=_gini([o.pharmacy for o in done], len(scenario.pharmacies)),
         courier_use=result.courier_busy_s / max(1.0, result.courier_shift_s),
         asked_other_time=_share(seen, lambda o: o.asked_other_time),
-        agreed=_share(seen, by_appointment),
-        appointments_kept=_share(seen, appointment_kept),
+        agreed=_share(seen, by_agreement),
+        agreed_to_collect=_share(seen, lambda o: o.agreed_tier is Tier.PICK_UP),
+        agreed_kept=_share(seen, agreement_kept),
     )
 
 

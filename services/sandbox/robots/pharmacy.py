@@ -19,7 +19,7 @@ from schemas.delivery import (
 from schemas.dispatch import AcceptOffer, DeclineOffer
 from schemas.values import Tier
 from services.catalogue import product
-from services.sandbox.fates import LATE_S, Answer
+from services.sandbox.fates import COMES_AFTER_S, LATE_S, Answer
 from services.sandbox.stage import Entry, Stage
 from services.sandbox.world import Shop
 
@@ -27,8 +27,6 @@ CHAIN = "chain-a"
 ACCEPT, DECLINE = "/v1/offers/accept", "/v1/offers/decline"
 CONFIRM, SEAL = "/v1/deliveries/confirm", "/v1/deliveries/seal"
 GIVE_BACK, HAND_OUT = "/v1/deliveries/give-back", "/v1/deliveries/hand-out"
-# Who collects it comes so long after the agreed time has begun.
-COMES_AFTER_S = 15 * 60
 # How old, in months, what stands in front on the shelf is, and what comes after it.
 AGES = (9, 5)
 FROM_ONE_BOX = 2

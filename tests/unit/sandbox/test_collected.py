@@ -5,10 +5,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from schemas.delivery import HandOut
-from services.sandbox.fates import Fates
+from services.sandbox.fates import COMES_AFTER_S, Fates
 from services.sandbox.profile import Profile
 from services.sandbox.robots.hospital import Hospital
-from services.sandbox.robots.pharmacy import COMES_AFTER_S, HAND_OUT, Pharmacies
+from services.sandbox.robots.pharmacy import HAND_OUT, Pharmacies
 from services.sandbox.scripts import Script
 from services.sandbox.stage import Entry
 from services.sandbox.world import World

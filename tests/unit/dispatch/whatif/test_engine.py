@@ -1,6 +1,6 @@
 """Days of a few orders, followed to the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import time
 
@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.network import Opening
+from schemas.values import Tier
 from services.dispatch.whatif.engine import Board, Case, Engine, Policy, Result, measured
 from services.dispatch.whatif.facts import Scenario
 from services.dispatch.whatif.metrics import assigned, figures, interval, on_time
 from services.dispatch.whatif.oracle import Oracle
 from services.dispatch.whatif.policies import GreedyCapacity, GreedyNearest, InParallel, Ours
 from services.dispatch.whatif.referee import violations
-from tests.unit.dispatch.whatif.tiny import People, asked, east, scenario, shop
+from tests.unit.dispatch.whatif.tiny import PRODUCT, People, asked, east, scenario, shop
 
 ALL = (GreedyNearest, GreedyCapacity, Ours)
 FIRST = frozenset({(0, 0)})
@@ -195,13 +196,20 @@ def test_an_interval_needs_more_than_one_seed() -> None:
 
 
 EIGHT = tuple(Opening(weekday=day, opens=time(8), closes=time(22)) for day in range(1, 8))
+CLOSED_AT_NIGHT = {"open_24h": False, "openings": EIGHT}
 
 
-def night(says: bool | None = True, *, appointments: bool = True, at_s: float = 5.0) -> Scenario:
+def night(
+    says: Sequence[Tier] = (Tier.SCHEDULED,),
+    agreed_tiers: Sequence[Tier] = (Tier.SCHEDULED,),
+    *,
+    comes: bool = True,
+    at_s: float = 5.0,
+) -> Scenario:
     """One pharmacy that opens at eight, and an order at four."""
-    late = shop(0, east(300)).model_copy(update={"open_24h": False, "openings": EIGHT})
-    day = scenario([late], [asked(0, east(0), at_s)], People(says=says))
-    return replace(day, appointments=appointments)
+    late = shop(0, east(300)).model_copy(update=CLOSED_AT_NIGHT)
+    day = scenario([late], [asked(0, east(0), at_s)], People(says=says, comes=comes))
+    return replace(day, agreed_tiers=frozenset(agreed_tiers))
 
 
 @pytest.mark.parametrize("policy", [GreedyCapacity, Ours])
@@ -217,15 +225,48 @@ def test_who_agrees_is_served_in_the_morning_and_counted_apart(policy: type[Poli
     assert opens_s + 3600 < outcome.door_s < opens_s + 3600 + 600
     assert violations(day, result) == []
     found = figures(day, result)
-    assert (found.asked_other_time, found.agreed, found.appointments_kept) == (1, 1, 1)
+    assert (found.asked_other_time, found.agreed, found.agreed_kept) == (1, 1, 1)
     assert (found.assigned, found.on_time, found.exhausted, found.fell) == (0, 0, 1, 0)
-    assert (found.mean_minutes, found.mean_km) == (0, 0)
+    assert (found.mean_minutes, found.mean_km, found.agreed_to_collect) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("says", [False, None])
-def test_who_does_not_agree_is_not_served(says: bool | None) -> None:
-    day = night(says)
-    (outcome,) = run(day, Ours()).outcomes
+@pytest.mark.parametrize("policy", [GreedyCapacity, Ours])
+@pytest.mark.parametrize("comes", [True, False])
+def test_who_collects_it_finds_it_ready_or_stays_away(policy: type[Policy], comes: bool) -> None:
+    day = night((Tier.PICK_UP,), (Tier.SCHEDULED, Tier.PICK_UP), comes=comes)
+    result = run(day, policy())
+    (outcome,) = result.outcomes
+    ready_s = 4 * 3600 + 30 * 60
+    assert outcome.accepted
+    assert outcome.agreed_until_s == ready_s + 2 * 3600
+    assert outcome.door_s == (ready_s + 900 if comes else None)
+    assert violations(day, result) == []
+    found = figures(day, result)
+    assert (found.agreed, found.agreed_to_collect, found.agreed_kept) == (1, 1, float(comes))
+    assert found.courier_use == 0
+
+
+def test_what_comes_of_no_appointment_may_still_be_collected() -> None:
+    day = night(agreed_tiers=(Tier.SCHEDULED, Tier.PICK_UP))
+    at_ten = tuple(one.model_copy(update={"opens": time(10)}) for one in EIGHT)
+    later = shop(1, east(400)).model_copy(update={"open_24h": False, "openings": at_ten})
+    people = People(says=(Tier.SCHEDULED, Tier.PICK_UP), refuses=FIRST)
+    day = replace(
+        day,
+        pharmacies=(*day.pharmacies, later),
+        counts={**day.counts, (later.pharmacy_id, PRODUCT): 100},
+        chance=people,
+    )
+    result = run(day, Ours())
+    (outcome,) = result.outcomes
+    assert (outcome.agreed_tier, outcome.pharmacy, outcome.refusals) == (Tier.PICK_UP, 1, 1)
+    assert outcome.accepted
+    assert violations(day, result) == []
+
+
+@pytest.mark.parametrize("tiers", [(Tier.SCHEDULED,), (Tier.SCHEDULED, Tier.PICK_UP)])
+def test_who_does_not_agree_is_not_served(tiers: tuple[Tier, ...]) -> None:
+    (outcome,) = run(night((), tiers), Ours()).outcomes
     assert (outcome.asked_other_time, outcome.agreed_until_s, outcome.accepted) == (
         True,
         None,
@@ -234,11 +275,11 @@ def test_who_does_not_agree_is_not_served(says: bool | None) -> None:
     assert outcome.exhausted
 
 
-def test_nobody_is_asked_where_appointments_are_not_offered_or_somebody_opens_in_time() -> None:
-    (outcome,) = run(night(appointments=False), Ours()).outcomes
+def test_nobody_is_asked_where_it_is_not_offered_or_somebody_opens_in_time() -> None:
+    (outcome,) = run(night(agreed_tiers=()), Ours()).outcomes
     assert (outcome.asked_other_time, outcome.exhausted, outcome.accepted) == (False, True, False)
     # At half past six it is an hour and a half to eight, and three hours are promised city-wide.
-    day = night(False, at_s=2.5 * 3600)
+    day = night((), at_s=2.5 * 3600)
     (outcome,) = run(day, Ours()).outcomes
     assert (outcome.asked_other_time, outcome.exhausted, outcome.accepted) == (False, False, True)
     assert (figures(day, run(day, Ours())).fell, assigned(outcome)) == (1, False)

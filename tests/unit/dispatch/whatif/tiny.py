@@ -32,7 +32,8 @@ class People:
     silent: frozenset[tuple[int, int]] = frozenset()
     gives_back: frozenset[tuple[int, int]] = frozenset()
     picks_s: float = 60.0
-    says: bool | None = True
+    says: Sequence[Tier] = (Tier.SCHEDULED,)
+    comes: bool = True
 
     def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
         """Ten seconds."""
@@ -60,9 +61,13 @@ class People:
         """A minute."""
         return 60.0
 
-    def agrees(self, order: int) -> tuple[bool | None, float]:
+    def agrees(self, order: int, tiers: Sequence[Tier]) -> tuple[Tier | None, float]:
         """A minute."""
-        return self.says, 60.0
+        return next((tier for tier in self.says if tier in tiers), None), 60.0
+
+    def comes_s(self, order: int) -> float | None:
+        """A quarter of an hour."""
+        return 900.0 if self.comes else None
 
 
 def shop(n: int, point: GeoPoint, capacity: int = 1) -> Pharmacy:
