@@ -8,6 +8,8 @@ from schemas.message import Command, CommandAnswered, Event
 PARTITIONS = 12
 RETENTION_DAYS = 7
 SERVICES = ("prescription", "review", "claim", "network", "dispatch", "delivery", "ops")
+# What concerns the order's partners is told by ops. A count a minute of every shelf would drown it.
+NOT_TOLD = (CommandAnswered, network.StockCounted)
 INTAKE_SERVICES = ("prescription", "review", "dispatch", "delivery", "network")
 
 
@@ -29,7 +31,7 @@ class Route:
 
 def _routes(producer: str, readers: dict[type[Event], tuple[str, ...]]) -> tuple[Route, ...]:
     def seen_by(event: type[Event], consumers: tuple[str, ...]) -> tuple[str, ...]:
-        return consumers if issubclass(event, CommandAnswered) else (*consumers, "ops")
+        return consumers if issubclass(event, NOT_TOLD) else (*consumers, "ops")
 
     return tuple(
         Route(event, producer, seen_by(event, consumers)) for event, consumers in readers.items()

@@ -31,8 +31,6 @@ Causes = dict[type[Event], set[type[Event]]]
 BY_KIT = (CommandAnswered, MessageParked, MessageRedriven)
 # Facts of the contract that no service makes yet, each with what it waits for.
 NOT_MADE_YET: dict[type[Event], str] = {}
-# Facts that `decide` knows without a line in its table.
-DECIDED_WITHOUT_TABLE: dict[str, set[type[Event]]] = {"ops": {network.StockCounted}}
 
 # Service → fact it reads → facts of its own that follow from it for the same attempt: at once, by
 # a timer or an outside call, or by what a person may then do.
@@ -257,9 +255,7 @@ def test_the_functions_that_are_not_followed_exist() -> None:
 def test_a_domain_takes_exactly_what_the_table_says(service: str) -> None:
     wanted = {event.TYPE for event in flow.consumed(service)} | set(_commands(service))
     taken = {str(key) for key in handlers(service) if "." in str(key) and isinstance(key, str)}
-    untabled = {event.TYPE for event in DECIDED_WITHOUT_TABLE.get(service, ())}
-    assert taken | untabled == wanted
-    assert taken & untabled == set()
+    assert taken == wanted
 
 
 @pytest.mark.parametrize("service", flow.SERVICES)

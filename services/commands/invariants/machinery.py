@@ -52,8 +52,6 @@ SELECT deadlocks || ' deadlocks' FROM pg_stat_database
 WHERE datname = current_database() AND deadlocks > 0
 """
 COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-# Types that a service takes in without a trace of their own.
-UNTRACED = frozenset({"network.StockCounted"})
 
 
 async def audit_unbroken(evidence: Evidence) -> Finding:
@@ -140,7 +138,7 @@ async def effect_once(evidence: Evidence) -> Finding:
 async def _missing_in_timeline(evidence: Evidence) -> list[str]:
     shown = {row[0] for row in await evidence.conn.fetch(TIMELINE)}
     dead = await _dead_places(evidence)
-    traced = {event.TYPE for event in flow.consumed("ops")} - UNTRACED
+    traced = {event.TYPE for event in flow.consumed("ops")}
     return [
         f"not in the timeline: {seen.id}"
         for topic, seen in _read(evidence, "ops")

@@ -81,7 +81,6 @@ AUDIENCE: Mapping[type[Event], frozenset[Party]] = {
     claim.MessageRedriven: _OPERATOR,
     network.CityConfigured: _OPERATOR,
     network.PharmacyChanged: _OPERATOR,
-    # A count a minute of every shelf would drown the feed; dispatch is who needs it.
     network.StockCounted: _NOBODY,
     network.CommandAnswered: _NOBODY,
     network.MessageParked: _OPERATOR,

@@ -7,7 +7,7 @@ from typing import Any
 from schemas import claim, delivery, dispatch, network, prescription, review
 from schemas.message import Event, MessageParked, MessageRedriven
 from schemas.values import Tier
-from services.kit.decision import Decision, Facts, Message, Note, applied, invalid, stale
+from services.kit.decision import Decision, Facts, Message, Note, applied, invalid
 from services.ops.domain.audience import Found
 from services.ops.domain.tell import tell
 from services.ops.domain.view import (
@@ -36,8 +36,6 @@ Notes = tuple[Note, ...]
 
 def decide(state: State, message: Message, now: datetime, facts: Facts) -> Decision:
     """Fold one fact. What a topic holds has happened, so nothing is refused for its content."""
-    if isinstance(message, network.StockCounted):
-        return stale("counts are not shown")
     handler = HANDLERS.get(type(message)) if isinstance(message, Event) else None
     if handler is None or not isinstance(message, Event):
         return invalid("not_a_fact", f"ops does not read {type(message).__name__}")

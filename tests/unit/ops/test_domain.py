@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from schemas import delivery, dispatch, network, ops, prescription
+from schemas import delivery, dispatch, ops, prescription
 from schemas.message import Event
 from schemas.values import Outcome, Tier
-from services.kit.spec import NOW, ORDER_ID, facts_for, given
+from services.kit.spec import NOW, ORDER_ID, given
 from services.ops import domain
 from services.ops.domain import Place, State, place_of
 from services.ops.domain.audience import Party
@@ -272,11 +272,6 @@ def test_a_parked_message_blocks_until_it_is_redriven() -> None:
     assert (state.parked, state.is_order, told) == ({road.KEY: "prescription"}, False, [])
     state, _ = fold([redriven], state)
     assert state.parked == {}
-
-
-def test_counts_of_stock_leave_no_trace() -> None:
-    count = network.StockCounted(pharmacy_id=road.PHARMACY, counts=(), counted_at=NOW)
-    given(domain).when(count, facts=facts_for(road.PHARMACY)).then_stale()
 
 
 def test_what_is_no_fact_of_the_table_is_refused() -> None:
