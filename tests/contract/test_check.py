@@ -64,6 +64,7 @@ AUTHORISED: dict[str, Any] = {
     "order": {
         "insured": True,
         "consent": {"share_max_fen": 999},
+        "city": "990100",
         "point": {"lat": 31.23, "lon": 121.47},
         "lines": [
             {

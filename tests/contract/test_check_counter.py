@@ -1,12 +1,14 @@
 """What the invariants make of an order that the patient collected: if agreed, and uncarried."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from services.commands.invariants.evidence import CLOSED, Evidence, Fact
+from services.commands.invariants.evidence import CLOSED, Evidence, Fact, Walk
 from services.commands.invariants.gates import order_of
+from services.kit.spec import NOW
 from tests.contract import test_check as check
 
 CARRIED = {"delivery.CourierAssigned", "delivery.ParcelPickedUp"}
@@ -76,6 +78,26 @@ BROKEN: list[tuple[str, str, list[Fact]]] = [
 def test_what_is_wrong_at_the_counter_is_seen(name: str, why: str, facts: list[Fact]) -> None:
     found = check.look_through(name, evidence(facts))
     assert not found.ok, why
+
+
+WALKS = [
+    ("as far as the pack says", [(timedelta(days=1), 10.0)], True),
+    ("farther than it says", [(timedelta(days=1), 10.0), (timedelta(minutes=6), 3.0)], False),
+    ("the change may not have been read", [(timedelta(1), 10.0), (timedelta(0), 3.0)], True),
+    ("farther than where nothing is said", [], False),
+]
+
+
+@pytest.mark.parametrize(("why", "said", "holds"), WALKS, ids=[why for why, _, _ in WALKS])
+def test_how_far_a_patient_is_asked_to_go_is_what_the_city_said(
+    why: str, said: list[tuple[timedelta, float]], holds: bool
+) -> None:
+    others = {"1", "2", "3"}
+    made = evidence([fact for fact in collected() if fact.data.get("offer_id") not in others])
+    city, point = (check.AUTHORISED["order"][name] for name in ("city", "point"))
+    check.changed(lat=point["lat"] + 0.06)(made)
+    made.topics.walks[city] = [Walk(NOW - before, km) for before, km in said]
+    assert check.look_through("I19", made).ok is holds, why
 
 
 def test_what_nobody_collected_came_back_without_a_courier() -> None:

@@ -64,6 +64,13 @@ class Record(NamedTuple):
     body: bytes
 
 
+class Walk(NamedTuple):
+    """How far a patient of a city is asked to go for a parcel, and when that was said."""
+
+    time: datetime
+    km: float
+
+
 class Told(NamedTuple):
     """One entry of a partner's topic."""
 
@@ -82,6 +89,7 @@ class Topics:
     orders: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
     records: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
     pharmacies: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    walks: dict[str, list[Walk]] = field(default_factory=lambda: defaultdict(list))
     told: list[Told] = field(default_factory=list)
     canaries: list[str] = field(default_factory=list)
     messages: int = 0

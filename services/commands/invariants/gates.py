@@ -7,19 +7,35 @@ the price that the patient accepts and that every line is filled by the drug tha
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
 from schemas.claim import Basis
-from schemas.network import Pharmacy
+from schemas.network import CityRules, Pharmacy
 from schemas.values import AGREED_TIERS, GeoPoint, OrderLine, Tier
 from services.catalogue import catalogue
 from services.catalogue.model import Control
-from services.commands.invariants.evidence import Evidence, Fact, Finding, Record, finding
-from services.dispatch.domain.verifier import Commitment, World, pays_at_most_fen, violations
+from services.commands.invariants.evidence import (
+    Evidence,
+    Fact,
+    Finding,
+    Record,
+    Topics,
+    Walk,
+    finding,
+)
+from services.dispatch.domain.verifier import (
+    COUNTER_KM,
+    Commitment,
+    World,
+    counter_km,
+    pays_at_most_fen,
+    violations,
+)
 
+Dated = TypeVar("Dated", Record, Walk)
 AUTHORISED, OFFERED = "claim.ClaimAuthorised", "dispatch.OfferMade"
 ANSWERED = "dispatch.PatientAnswered"
 ASSIGNED, FAILED = "dispatch.PharmacyAssigned", "delivery.AttemptFailed"
@@ -38,41 +54,44 @@ async def no_gate_is_broken(evidence: Evidence) -> Finding:
         told = next((fact for fact in facts if fact.type == AUTHORISED), None)
         for offer in (fact for fact in facts if fact.type == OFFERED and fact.judged):
             examined += 1
-            broken = _broken(offer, told, facts, evidence.topics.pharmacies)
+            broken = _broken(offer, told, facts, evidence.topics)
             if broken:
                 wrong.setdefault(offer.order_id, broken)
     return finding(examined, wrong, next(iter(wrong.values()), ""))
 
 
-def _broken(
-    offer: Fact, told: Fact | None, facts: Sequence[Fact], known: Mapping[str, Sequence[Record]]
-) -> str:
+def _broken(offer: Fact, told: Fact | None, facts: Sequence[Fact], topics: Topics) -> str:
     """The gate and how it is broken by the last record of all that may have stood; else empty."""
     if told is None:
         return "the order was not let through"
     if offer.data["tier"] in AGREED_TIERS and not any(_agreed(offer, facts)):
         return f"{offer.data['tier']}, which the patient did not agree to"
-    commitment = _commitment(offer, told, facts)
+    commitment = _commitment(offer, told, facts, topics.walks)
     said = "no record of the pharmacy"
-    for record in _in_force(known.get(str(commitment.pharmacy_id), ()), offer.time):
-        found = violations([commitment], _world(record, commitment))
+    records = topics.pharmacies.get(str(commitment.pharmacy_id), ())
+    for record in _in_force(records, offer.time):
+        pharmacy = Pharmacy.model_validate(orjson.loads(record.body))
+        found = violations([commitment], _world(pharmacy, commitment))
         if not found:
             return ""
         said = f"{found[0].gate.value}: {found[0].detail}"
     return said
 
 
-def _in_force(records: Sequence[Record], at: datetime) -> Iterator[Pharmacy]:
+def _in_force(told: Sequence[Dated], at: datetime) -> Iterator[Dated]:
     """The last before the offer, and those before it that may have stood in its place."""
-    before = sorted((record for record in records if record.time <= at), key=lambda r: r.time)
-    for number, record in enumerate(before):
+    before = sorted((one for one in told if one.time <= at), key=lambda one: one.time)
+    for number, one in enumerate(before):
         later = before[number + 1 :]
         if not later or later[0].time > at - UNREAD_FOR:
-            yield Pharmacy.model_validate(orjson.loads(record.body))
+            yield one
 
 
-def _commitment(offer: Fact, told: Fact, facts: Sequence[Fact]) -> Commitment:
+def _commitment(
+    offer: Fact, told: Fact, facts: Sequence[Fact], walks: Mapping[str, Sequence[Walk]]
+) -> Commitment:
     order = orjson.loads(told.data["order"])
+    walk_km = [walk.km for walk in _in_force(walks.get(order["city"], ()), offer.time)]
     written = tuple(OrderLine.model_validate(line) for line in order["lines"])
     product = {price["line_id"]: price["product_code"] for price in offer.data["prices"]}
     lines = tuple(
@@ -94,6 +113,7 @@ def _commitment(offer: Fact, told: Fact, facts: Sequence[Fact]) -> Commitment:
         written=written,
         price_fen=sum(line["unit_price_fen"] * line["quantity"] for line in offer.data["prices"]),
         pays_at_most_fen=order["pays_at_most_fen"],
+        counter_km=max(walk_km, default=COUNTER_KM),
     )
 
 
@@ -142,12 +162,19 @@ def record_of(data: Mapping[str, Any]) -> tuple[str, bytes]:
     return record["pharmacy_id"], orjson.dumps(record)
 
 
+def walk_of(data: Mapping[str, Any]) -> tuple[str, float]:
+    """A city and how many kilometres its pack lets a patient be asked to go."""
+    rules = data.get("rules")
+    return data["city"], counter_km(CityRules.model_validate(rules) if rules else None)
+
+
 def order_of(data: Mapping[str, Any]) -> bytes:
     """What an offer is held against."""
     order = data["order"]
     accepted_fen = order["consent"].get("share_max_fen")
     kept = {
         "point": order["point"],
+        "city": order["city"],
         "lines": order["lines"],
         "insured": data["basis"] == Basis.INSURED,
         "pays_at_most_fen": pays_at_most_fen(order["insured"], accepted_fen),

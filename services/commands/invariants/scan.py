@@ -11,13 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import flow
 from schemas.delivery import ReturnReason
-from services.commands.invariants.evidence import Fact, Place, Record, Seen, Told, Topics
-from services.commands.invariants.gates import order_of, record_of
+from services.commands.invariants.evidence import Fact, Place, Record, Seen, Told, Topics, Walk
+from services.commands.invariants.gates import order_of, record_of, walk_of
 
 CANARY = b"CANARY"
 # A patient's name stands in the clear where a hospital submits it over Kafka, and nowhere else.
 CLEAR_BY_NATURE = frozenset({"prescription.intake"})
-PHARMACY = "network.PharmacyChanged"
+PHARMACY, CITY = "network.PharmacyChanged", "network.CityConfigured"
 QUIET_S_MAX = 20.0
 
 Ends = dict[tuple[str, int], int]
@@ -117,6 +117,8 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
         _hear(topics, topic, body)
     elif event_type == PHARMACY:
         _meet(topics, headers, body)
+    elif event_type == CITY:
+        _hear_of_city(topics, headers, body)
     elif topic.endswith(".events") and event_type in ORDER_FACTS:
         fact = _fact(headers, place, body, record.offset < judged[topic, record.partition])
         if fact is not None:
@@ -157,6 +159,15 @@ def _meet(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
         pharmacy_id, record = record_of(orjson.loads(body))
         told = Record(datetime.fromisoformat(headers["ce_time"]), record)
         topics.pharmacies[pharmacy_id].append(told)
+    except (KeyError, TypeError, ValueError):
+        return
+
+
+def _hear_of_city(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
+    """What its pack says; one that cannot be read is parked by whom it concerns."""
+    try:
+        city, km = walk_of(orjson.loads(body))
+        topics.walks[city].append(Walk(datetime.fromisoformat(headers["ce_time"]), km))
     except (KeyError, TypeError, ValueError):
         return
 

@@ -21,14 +21,21 @@ from schemas.dispatch import (
     PharmacyAssigned,
 )
 from schemas.message import Event
-from schemas.network import Opening, Pharmacy, PharmacyChanged, StockCounted
+from schemas.network import (
+    CityConfigured,
+    CityRules,
+    Opening,
+    Pharmacy,
+    PharmacyChanged,
+    StockCounted,
+)
 from schemas.values import GateCode, GeoPoint, OrderLine, Outcome, Tier
 
 RADIUS_OF_EARTH_KM = 6371.0088
 DEGREE_M = RADIUS_OF_EARTH_KM * 1000 * pi / 180
 REACH_KM = 5.0
-# No pack may ask a patient to go further.
-COUNTER_KM = 10.0
+# How far a patient is asked to go where the pack says nothing.
+COUNTER_KM = 3.0
 ANY_DISTANCE = (Tier.CITYWIDE, Tier.SCHEDULED)
 CITYWIDE_MINUTES = 15
 PHARMACIST_MINUTES = 15
@@ -42,7 +49,8 @@ class Commitment:
     """An order and the pharmacy it was offered to, with what was true at that moment.
 
     `lines` name the products offered; `written` those prescribed, where they differ. `price_fen` is
-    what the lines cost there, `pays_at_most_fen` what a patient who pays it all accepts.
+    what the lines cost there, `pays_at_most_fen` what a patient who pays it all accepts, and
+    `counter_km` how far one who collects it is asked to go.
     """
 
     order_id: UUID
@@ -58,6 +66,7 @@ class Commitment:
     written: tuple[OrderLine, ...] = ()
     price_fen: int = 0
     pays_at_most_fen: int | None = None
+    counter_km: float = COUNTER_KM
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,7 @@ def _of_place(commitment: Commitment, pharmacy: Pharmacy, slack: float) -> Found
         return
     if commitment.tier is Tier.PICK_UP:
         far = great_circle_km(commitment.point, pharmacy.point)
-        if far > COUNTER_KM * (1 + slack):
+        if far > commitment.counter_km * (1 + slack):
             yield GateCode.NO_COVERAGE, f"{far:.2f} km to the counter"
         return
     if _inside(commitment.point, pharmacy.area, slack):
@@ -256,6 +265,13 @@ def _within(openings: Sequence[Opening], timezone: str, moment: datetime) -> boo
     )
 
 
+def counter_km(rules: CityRules | None) -> float:
+    """How far a pack lets a patient be asked to go."""
+    tiers = rules.tiers if rules else ()
+    said = (rule.reach_m for rule in tiers if rule.tier is Tier.PICK_UP)
+    return next((reach_m / 1000 for reach_m in said if reach_m), COUNTER_KM)
+
+
 def pays_at_most_fen(came_insured: bool, accepted_fen: int | None) -> int | None:
     """The ceiling on the whole price: known where it was named for that, and not for a share."""
     return None if came_insured else accepted_fen
@@ -270,6 +286,7 @@ class Referee:
     def __init__(self, drug_of: Mapping[str, object] | None = None) -> None:
         self._drug_of = {} if drug_of is None else drug_of
         self._pharmacies: dict[UUID, Pharmacy] = {}
+        self._counter_km: dict[str, float] = {}
         self._orders: dict[UUID, ClaimAuthorised] = {}
         self._counts: dict[tuple[UUID, str], tuple[int, datetime, date | None]] = {}
         # By offer: open ones, and the accepted one of each order.
@@ -280,6 +297,8 @@ class Referee:
     def see(self, event: Event, at: datetime) -> list[Violation]:
         """What is wrong with it; only an offer or an assignment can be."""
         match event:
+            case CityConfigured():
+                self._counter_km[event.city] = counter_km(event.rules)
             case PharmacyChanged():
                 self._pharmacies[event.pharmacy.pharmacy_id] = event.pharmacy
             case StockCounted():
@@ -335,6 +354,7 @@ class Referee:
             written=told.order.lines,
             price_fen=sum(price.unit_price_fen * price.quantity for price in event.prices),
             pays_at_most_fen=pays_at_most_fen(told.order.insured, told.order.consent.share_max_fen),
+            counter_km=self._counter_km.get(told.order.city, COUNTER_KM),
         )
         found = violations([commitment], self._world(at))
         standing = self._of(event.order_id)

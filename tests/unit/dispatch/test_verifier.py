@@ -96,7 +96,8 @@ COLD = (LINES[0].model_copy(update={"cold_chain": True}),)
 BROKEN: list[tuple[GateCode, dict[str, Any], dict[str, Any]]] = [
     (GateCode.NO_COVERAGE, {}, {"lat": 31.3}),
     (GateCode.NO_COVERAGE, {"tier": Tier.MIN_60}, {"lat": 31.3}),
-    (GateCode.NO_COVERAGE, {"tier": Tier.PICK_UP}, {"lat": 31.33}),
+    (GateCode.NO_COVERAGE, {"tier": Tier.PICK_UP}, {"lat": 31.26}),
+    (GateCode.NO_COVERAGE, {"tier": Tier.PICK_UP, "counter_km": 10.0}, {"lat": 31.33}),
     (GateCode.COLD_CHAIN, {"tier": Tier.PICK_UP, "lines": COLD}, {}),
     (GateCode.CLOSED, {"tier": Tier.PICK_UP}, {"open_24h": False, "openings": EARLY_END}),
     (GateCode.NO_PHARMACIST, {"tier": Tier.PICK_UP}, {"duties": LATER_DUTY}),
@@ -266,6 +267,7 @@ def committed(
         order.lines,
         sum(p.unit_price_fen * p.quantity for p in choice.prices) if choice else 0,
         order.price_max_fen,
+        COUNTER_M / 1000,
     )
 
 
