@@ -1,6 +1,6 @@
 """Values that stand in events and commands. Money is integer fen, time UTC-aware, points WGS-84."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 T = TypeVar("T")
+# One time in the whole country, without summer time: days of its law end at midnight there.
+CHINA = timezone(timedelta(hours=8))
 
 
 # Far enough from the ends of the calendar that an offset or a time-out leads to no other year.

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
+from schemas.values import CHINA
 from services.claim.mending import Mender
 from services.claim.nhsa import statements
-from services.claim.nhsa.dialects import CHINA
 from services.claim.nhsa.edge import Refused
 from services.claim.nhsa.statements import Difference, Group, Slip
 from services.kit import outbound

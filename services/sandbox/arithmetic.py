@@ -7,18 +7,18 @@ drugs are data files that both sides read. A reading of the rules that is not si
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from schemas.values import CHINA
 from services.catalogue import product
 
 DATA = Path(__file__).parents[1] / "claim"
 CENT = Decimal("0.01")
 ZERO = Decimal(0)
-BEIJING = timezone(timedelta(hours=8))
 # Who asks for these with a filed disease is settled by the better rules.
 CHRONIC = ("14", "140104", "140201")
 
@@ -101,7 +101,7 @@ class NoRule(Exception):
 
 def settle(area: str, at: datetime, who: Insured, drugs: Sequence[Drug], med_type: str) -> Shares:
     """Everything the insurer answers. Raises NoRule."""
-    day = at.astimezone(BEIJING).date()
+    day = at.astimezone(CHINA).date()
     policy, book = _policy(area, day), _list(area, day)
     cuts = tuple(_cut(book, drug) for drug in drugs)
     by_rule: dict[int, list[Cut]] = {}
@@ -137,7 +137,7 @@ def settle(area: str, at: datetime, who: Insured, drugs: Sequence[Drug], med_typ
 
 def year_of(at: datetime) -> int:
     """The year whose figures a settlement uses: that of its day in China."""
-    return at.astimezone(BEIJING).year
+    return at.astimezone(CHINA).year
 
 
 def _cut(book: Mapping[str, Any], drug: Drug) -> Cut:

@@ -7,9 +7,10 @@ delivered, signed for. Undone it can only be before a pharmacy has passed it.
 import base64
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
+from schemas.values import CHINA
 from services.catalogue import products
 from services.sandbox.far_side import Refusal, short_id
 from services.sandbox.papers import Asked, Handle, Message, Papers, amount, text
@@ -20,7 +21,6 @@ PASSED, REFUSED, NOT_YET = "1", "2", "0"
 UNUSED, USED = "1", "2"
 DRUGS_MAX = 5
 DAYS_MAX = 3
-BEIJING = timezone(timedelta(hours=8))
 LEVELS = {"A": "1", "B": "2"}
 
 
@@ -287,7 +287,7 @@ def _digest(file: str) -> str:
 def _moment(written: Any) -> datetime:
     """As the hospital wrote it, in either province's form."""
     digits = "".join(sign for sign in str(written) if sign.isdigit())
-    return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
+    return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=CHINA)
 
 
 def _status(paper: Message, at: datetime) -> str:

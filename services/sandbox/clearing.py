@@ -7,7 +7,7 @@ type and office. For tests and rehearsals settlements can be lost, doubled and a
 import base64
 import io
 import zipfile
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,11 +15,11 @@ import asyncpg
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict
 
+from schemas.values import CHINA
 from services.kit.db import Connection
 from services.sandbox import insured
 from services.sandbox.far_side import FarSide, Refusal, short_id
 
-BEIJING = timezone(timedelta(hours=8))
 UPLOAD, DOWNLOAD, TOTALS, DETAILS = "9101", "9102", "3201", "3202"
 MESSAGES = (UPLOAD, DOWNLOAD, TOTALS, DETAILS)
 EQUAL, OURS_ONLY, YOURS_ONLY, DIFFERENT = "000000", "000101", "000102", "000103"
@@ -115,8 +115,8 @@ def _amounts(row: asyncpg.Record) -> list[Decimal]:
 
 async def _standing(conn: Connection, data: Message) -> list[asyncpg.Record]:
     first, last = (date.fromisoformat(data[n]) for n in ("stmt_begndate", "stmt_enddate"))
-    begin = datetime.combine(first, time(), BEIJING)
-    end = datetime.combine(last + timedelta(days=1), time(), BEIJING)
+    begin = datetime.combine(first, time(), CHINA)
+    end = datetime.combine(last + timedelta(days=1), time(), CHINA)
     rows: list[asyncpg.Record] = await conn.fetch(
         STANDING, data["insutype"], data["clr_optins"], begin, end
     )

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from schemas.values import Fen, TraceCode
+from schemas.values import CHINA, Fen, TraceCode
 from services.kit.db import Connection
 from services.sandbox import arithmetic, clearing, insured, papers
 from services.sandbox.arithmetic import Drug, Insured, NoRule, Shares
@@ -265,7 +265,7 @@ class Payer:
 
     def counted_at(self, order_number: str, at: datetime) -> datetime:
         """The day on which it is cleared: near midnight that may be the next one."""
-        last_hour = at.astimezone(clearing.BEIJING).hour == LAST_HOUR
+        last_hour = at.astimezone(CHINA).hour == LAST_HOUR
         cut = (
             last_hour and self.side.draw("day end", order_number) < self._profile.payer.day_end_cut
         )

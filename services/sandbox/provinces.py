@@ -9,18 +9,18 @@ import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 from fastapi import APIRouter, HTTPException, Request
 
+from schemas.values import CHINA
 from services.sandbox import circulating, clearing, counter
 from services.sandbox.far_side import FarSide, Refusal, Reply, short_id
 from services.sandbox.papers import Handle, read, written
 
-BEIJING = timezone(timedelta(hours=8))
 KINDS = {"1101": "eligibility", "2101": "presettle", "2102": "settle"}
 KINDS |= {"2103": "undo", "2601": "reverse"}
 SIGN_IN, SIGN_OUT, QUERY = "9001", "9002", "6301"
@@ -183,7 +183,7 @@ async def _paper(side: FarSide, province: Province, message: Message, request: R
         data = content[BLOCKS.get(infno, "data")]
         ours = content.get("exp_content") or {}
         sender = ours.get("medins_setl_id") or str(message["fixmedins_code"])
-        at = datetime.strptime(message["inf_time"], province.when).replace(tzinfo=BEIJING)
+        at = datetime.strptime(message["inf_time"], province.when).replace(tzinfo=CHINA)
         if not isinstance(data, dict):
             raise TypeError("its content is no object")
         body = {
@@ -248,7 +248,7 @@ def _sale(province: Province, message: Message, content: Message, order: str) ->
         "psn_no": head["psn_no"],
         "attempt": int(content["exp_content"]["attempt"]),
         "pharmacy_id": message["fixmedins_code"],
-        "fee_at": datetime.strptime(at, province.when).replace(tzinfo=BEIJING).isoformat(),
+        "fee_at": datetime.strptime(at, province.when).replace(tzinfo=CHINA).isoformat(),
         "lines": lines,
     }
 
@@ -382,7 +382,7 @@ def _priced(area: str, reply: Reply) -> Message:
         }
         for line in lines
     ]
-    year = str(datetime.fromisoformat(bill["settled_at"]).astimezone(BEIJING).year)
+    year = str(datetime.fromisoformat(bill["settled_at"]).astimezone(CHINA).year)
     pools = {name: fens for name, fens in used.items() if isinstance(fens, dict)}
     flat = {f"{name}.{pool}": fen for name, fens in pools.items() for pool, fen in fens.items()}
     flat["burden"] = used["burden_fen"]
@@ -448,7 +448,7 @@ def _plain(province: Province, value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value) if province.numbers else str(value)
     if isinstance(value, datetime):
-        return value.astimezone(BEIJING).strftime(province.when)
+        return value.astimezone(CHINA).strftime(province.when)
     return value
 
 

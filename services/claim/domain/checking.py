@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 from schemas.claim import Split
-from schemas.values import LinePrice, Sealed, Voucher
+from schemas.values import CHINA, LinePrice, Sealed, Voucher
 from services.claim.domain.notes import Part, Use, UsedUp
 from services.claim.domain.settlement import (
-    CHINA,
     ChargeClass,
     Claim,
     ClaimRefused,

@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from schemas.values import CHINA
 from services.claim.nhsa.signing import SM3_DIGEST, UNSIGNED, Profile
 
-CHINA = timezone(timedelta(hours=8))
 Fields = dict[str, Any]
 
 

@@ -20,7 +20,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from services.claim.nhsa.dialects import CHINA, Dialect, Fields
+from schemas.values import CHINA
+from services.claim.nhsa.dialects import Dialect, Fields
 
 YES, NO = "1", "0"
 MONEY_PLACES, COUNT_PLACES = 2, 4

@@ -1,13 +1,12 @@
 """Batches of scanned packs: they are of these packs, and none is past its last day."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 
 from schemas.delivery import Batch, BatchInput, ScanInput, ScannedLine
+from schemas.values import CHINA
 from services.kit.decision import Decision, invalid
 
-# The days on a pack are those of China.
-CHINA = timezone(timedelta(hours=8))
 UNPROCESSABLE = 422
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -13,8 +13,6 @@ from typing import NamedTuple
 from services.catalogue.codes import ATC
 from services.review.rules.lazy import lazy
 
-# Days of Chinese law end at midnight there, which has no summer time.
-CHINA = timezone(timedelta(hours=8))
 # What is counted in units of the product: tablets, puffs, drops.
 COUNT = "unit"
 

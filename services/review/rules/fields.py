@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from services.review.rules.case import CHINA, COUNT, Amount
+from schemas.values import CHINA
+from services.review.rules.case import COUNT, Amount
 from services.review.rules.drugs import amount_of
 from services.review.rules.words import (
     COUNTED,

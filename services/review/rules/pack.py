@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.review.rules.case import CHINA, Severity
+from schemas.values import CHINA
+from services.review.rules.case import Severity
 from services.review.rules.checks import CHECKS
 from services.review.rules.plan import Asked, Plan
 from services.review.rules.policy import Desk

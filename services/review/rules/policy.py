@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from services.review.rules.case import CHINA
+from schemas.values import CHINA
 
 # NHSA codes of pharmacists' titles.
 TITLES = {

@@ -10,8 +10,8 @@ from schemas.prescription import (
     PrescriptionSheet,
     Signature,
 )
+from schemas.values import CHINA
 from services.review.rules.case import (
-    CHINA,
     COUNT,
     UNPROVED,
     Amount,

@@ -16,13 +16,12 @@ from fastapi import FastAPI
 from schemas.claim import AnswerAsk
 from schemas.dispatch import PharmacyAssigned
 from schemas.message import Event
-from schemas.values import LinePrice, Order, Purpose, Voucher
+from schemas.values import CHINA, LinePrice, Order, Purpose, Voucher
 from services.catalogue import ChargeClass, products
 from services.claim import api
 from services.claim.app import SERVICE
 from services.claim.book import book
 from services.claim.domain import State
-from services.claim.domain.settlement import CHINA
 from services.claim.nhsa import isolation
 from services.claim.ports import callers
 from services.kit import clock

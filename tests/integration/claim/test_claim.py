@@ -12,12 +12,11 @@ import asyncpg
 import pytest
 
 from schemas.message import OrderEvent
-from schemas.values import Order
+from schemas.values import CHINA, Order
 from services.claim import ports
 from services.claim.domain.notes import UsedUp
 from services.claim.domain.state import Phase, State, Step
 from services.claim.nhsa import isolation
-from services.claim.nhsa.dialects import CHINA
 from services.claim.nhsa.edge import PayerLine
 from services.claim.nhsa.exchange import Exchange
 from services.claim.sales import Teller

@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 import pytest
 
 from schemas.claim import ClaimAuthorised, ClaimDeclined, ClaimPriced, DeclineReason, PatientAsked
-from schemas.values import Outcome
+from schemas.values import CHINA, Outcome
 from services.claim.book import book
 from services.claim.domain.checking import Batch, Known
-from services.claim.domain.settlement import CHINA
 from services.claim.domain.work import PATIENCE, PATIENCE_CHOSEN
 from services.kit.spec import NOW
 from services.network import packs

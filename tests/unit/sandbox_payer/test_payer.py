@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from services.sandbox.clearing import BEIJING
+from schemas.values import CHINA
 from services.sandbox.far_side import Faults, order_of, short_id
 from services.sandbox.insured import EMPLOYEES, HAS_ACCOUNT, drawn
 from services.sandbox.payer import Payer, Reverse, declines, expired
@@ -97,4 +97,4 @@ def test_a_day_may_end_an_hour_early_for_the_payer_alone() -> None:
     assert all(payer.counted_at(token, noon) == noon for token in TOKENS[:50])
     moved = [token for token in TOKENS[:1_000] if payer.counted_at(token, late) != late]
     assert len(moved) == pytest.approx(500, abs=80)
-    assert {payer.counted_at(token, late).astimezone(BEIJING).day for token in moved} == {3}
+    assert {payer.counted_at(token, late).astimezone(CHINA).day for token in moved} == {3}

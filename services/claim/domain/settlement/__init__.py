@@ -5,7 +5,7 @@ year's figures. Source: the public interface fields of 2101/2102 (`setlinfo`, `d
 they leave open is a named option of `Reading`.
 """
 
-from services.claim.domain.settlement.arithmetic import CHINA, china_day, day_in_china, quote
+from services.claim.domain.settlement.arithmetic import china_day, day_in_china, quote
 from services.claim.domain.settlement.claim import (
     ChargeClass,
     Claim,
@@ -30,7 +30,6 @@ from services.claim.domain.settlement.policy import (
 from services.claim.domain.settlement.year import after, undone
 
 __all__ = [
-    "CHINA",
     "Band",
     "Benefit",
     "BenefitKind",

@@ -1,8 +1,9 @@
 """The settlement of one claim: a pure function of policy, person and claim."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 
+from schemas.values import CHINA
 from services.claim.domain.settlement.claim import (
     CHRONIC_MED_TYPES,
     BenefitParts,
@@ -41,7 +42,6 @@ from services.claim.domain.settlement.policy import (
 )
 from services.claim.domain.settlement.rounding import MILLION, share, spread
 
-CHINA = timezone(timedelta(hours=8))
 EMPTY_YEAR = YearFigures()
 # A member of an enum is looked up slowly by its class, and these are asked for at every line.
 CLASS_C, LIMIT_FIRST, ORDINARY = ChargeClass.C, ClassCLimit.LIMIT_FIRST, BenefitKind.ORDINARY
