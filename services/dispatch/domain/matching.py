@@ -117,6 +117,9 @@ def match_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) ->
     if state.offers_this_attempt >= promise.OFFERS_MAX:
         return _exhausted(state, (), GateCode.REFUSED, match.falls[-1:], now)
     last = match.falls[-1] if match.falls else None
+    if tiers.nobody_collects(state.tier, _due(state), now):
+        reason = last.reason if last else GateCode.REFUSED
+        return _exhausted(state, (), reason, match.falls[-1:], now, apart=facts.found.apart)
     if match.choice is None and last is not None and last.below is None:
         return _nobody(fallen, falls, last, timers, now, facts)
     changes, timers = _put_to_patient(state, falls, timers, now, facts)

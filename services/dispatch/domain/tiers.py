@@ -80,6 +80,11 @@ def is_over(terms: Terms, now: datetime) -> bool:
     return terms.tier is Tier.PICK_UP and now > terms.not_before - promise.READY_WITHIN
 
 
+def nobody_collects(tier: Tier, due_at: datetime, now: datetime) -> bool:
+    """Whether it could lie ready only after the time in which it was to be collected."""
+    return tier is Tier.PICK_UP and now + promise.READY_WITHIN > due_at
+
+
 def agreed(state: State, terms: Terms, why: Proposed) -> PromiseChanged:
     """The promise with the time of these terms."""
     if state.order is None:

@@ -133,6 +133,23 @@ def test_a_parcel_that_nobody_will_have_ready_is_told_and_ends() -> None:
     assert gone.state.phase is Phase.ENDED
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_nobody_is_asked_to_have_it_ready_when_the_time_to_collect_it_is_over(found: bool) -> None:
+    agreed = say(asked(), "pick_up")
+    offered = agreed.and_when(s.match_timer(), facts=s.matched(s.choice()))
+    assigned = offered.and_when(s.accept(), facts=s.chain_facts())
+    last = COUNTER.due_at - READY_WITHIN
+    falls = () if found else ((Tier.PICK_UP, GateCode.CLOSED),)
+    facts = s.matched(s.choice(101) if found else None, *falls, offer=2)
+    again = assigned.and_when(s.failed(), now=last).and_when(s.match_timer(), now=last, facts=facts)
+    assert ("match", s.CITY) in s.timers(again) or again.state.phase is Phase.OFFERED
+    late = last + timedelta(seconds=1)
+    given_back = assigned.and_when(s.failed(), now=late)
+    ended = given_back.and_when(s.match_timer(), now=late, facts=facts)
+    reason = GateCode.REFUSED if found else GateCode.CLOSED
+    assert s.only(ended.then_types(DispatchExhausted), DispatchExhausted).reason is reason
+
+
 def test_who_may_yet_deliver_on_the_clock_is_waited_for() -> None:
     falls = (*STORM[:2], (Tier.CITYWIDE, GateCode.CLOSED))
     outcome = s.seeking().when(s.match_timer(), facts=nobody(COUNTER, falls=falls))
