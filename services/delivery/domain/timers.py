@@ -23,8 +23,14 @@ def confirm(attempt: Attempt, now: datetime) -> SetTimer:
 
 
 def seal(attempt: Attempt, now: datetime) -> SetTimer:
-    """The pharmacy is to pick, scan and seal."""
-    return _silence(SEAL, attempt, now + SEAL_WITHIN)
+    """The pharmacy is to pick, scan and seal.
+
+    What is not packed when the time to collect it ends was never ready: it goes back unpaid.
+    """
+    latest = now + SEAL_WITHIN
+    if attempt.at_counter:
+        latest = min(latest, max(now, attempt.due_at))
+    return _silence(SEAL, attempt, latest)
 
 
 def pick_up(attempt: Attempt, now: datetime) -> SetTimer:

@@ -12,7 +12,7 @@ from schemas.values import CancelResult, Outcome, Stage, Tier
 from services.delivery import domain, view
 from services.delivery.domain.counter import WrongCodes, counted
 from services.delivery.domain.fleets import FleetsFound
-from services.delivery.domain.policy import WRONG_CODES_MAX, WRONG_CODES_PAUSE
+from services.delivery.domain.policy import SEAL_WITHIN, WRONG_CODES_MAX, WRONG_CODES_PAUSE
 from services.delivery.domain.state import Closed
 from services.kit.decision import Actor, DropTimer, Message, SetTimer
 from services.kit.spec import NOW, Given
@@ -187,6 +187,20 @@ def test_the_pharmacy_is_late_when_it_is_not_ready_and_nobody_once_it_is() -> No
     (event,) = [one for one in collected.decision.events if isinstance(one, ParcelDelivered)]
     assert event.late
     check("released", timer("promise", due_at=READY), READY).then_stale()
+
+
+@pytest.mark.parametrize(("state", "message"), [("assigned", confirm()), ("confirmed", priced())])
+def test_what_is_not_packed_when_the_time_ends_is_given_back_and_not_left_by_the_patient(
+    state: str, message: Message
+) -> None:
+    shortly = UNTIL - timedelta(minutes=10)
+    told = check(state, message, shortly)
+    assert SetTimer("seal", UNTIL, "1", answered_over_http=True) in told.decision.timers
+    ended = told.and_when(timer("seal", due_at=UNTIL), now=UNTIL, facts=facts())
+    assert isinstance(ended.decision.events[-1], delivery.AttemptFailed)
+    early = check(state, message)
+    within = SetTimer("seal", NOW + SEAL_WITHIN, "1", answered_over_http=True)
+    assert within in early.decision.timers
 
 
 def test_a_cancellation_is_too_late_once_confirmed_and_it_may_still_be_given_back() -> None:
