@@ -79,7 +79,7 @@ def _other_time(
         raise ValueError("nothing was proposed")
     taken = next((one for one in why.choices if one.tier.value == said.answer), None)
     if taken is not None and tiers.is_over(taken, now):
-        detail = f"it can no longer be ready at {taken.not_before.isoformat()}"
+        detail = f"the time from {taken.not_before.isoformat()} on can no longer be kept"
         return invalid("choice_over", detail, field="answer")
     if taken is None:
         ended, timers = exhausted_at(state, why.reason, why.evidence, now, apart=why.apart)

@@ -12,6 +12,7 @@ from schemas.dispatch import PatientAsked, PromiseChanged
 from schemas.message import Event
 from schemas.values import Tier, promised_at
 from services.dispatch.domain import promise
+from services.dispatch.domain.scoring import NEEDED_S
 from services.dispatch.domain.state import Proposed, State, Terms
 from services.kit.decision import ASK_TIMER, DropTimer, Note, SetTimer, ask_timer
 
@@ -76,8 +77,9 @@ def watched(terms: Terms) -> SetTimer:
 
 
 def is_over(terms: Terms, now: datetime) -> bool:
-    """Whether nobody could have it ready any more; an appointment lasts as long as its question."""
-    return terms.tier is Tier.PICK_UP and now > terms.not_before - promise.READY_WITHIN
+    """Whether hardly anybody could keep it any more: an outage lets a question stand longer."""
+    needed = timedelta(seconds=NEEDED_S[terms.tier])
+    return now + needed > promised_at(terms.tier, terms.not_before, terms.due_at)
 
 
 def nobody_collects(tier: Tier, due_at: datetime, now: datetime) -> bool:

@@ -24,6 +24,7 @@ from services.dispatch import domain
 from services.dispatch.domain.candidates import CityIndex, Supply, packs_of
 from services.dispatch.domain.city_rules import EVERY_TIER, City
 from services.dispatch.domain.found import Matched
+from services.dispatch.domain.scoring import NEEDED_S
 from services.dispatch.domain.state import Chosen, Phase, Proposed, Terms
 from services.dispatch.domain.terms import ASKED_BEFORE, Unserved, terms_for
 from services.dispatch.domain.tiers import END, OTHER_TIME
@@ -145,6 +146,19 @@ def test_an_answer_that_comes_after_the_opening_is_still_offered_at_once() -> No
     late = OPENS + timedelta(minutes=5)
     said = asked().and_when(answer("scheduled"), now=late, facts=s.hospital_facts())
     assert s.timers(said)["match", s.CITY] == late
+
+
+def test_a_time_that_an_outage_let_pass_is_not_agreed_on_any_more() -> None:
+    latest = TERMS.due_at - timedelta(seconds=NEEDED_S[Tier.SCHEDULED])
+    asked().and_when(answer("scheduled"), now=latest, facts=s.hospital_facts()).then_types(
+        PatientAnswered
+    )
+    late = latest + timedelta(seconds=1)
+    said = asked().and_when(answer("scheduled"), now=late, facts=s.hospital_facts())
+    said.then_invalid("choice_over")
+    asked().and_when(answer(END), now=late, facts=s.hospital_facts()).then_types(
+        PatientAnswered, DispatchExhausted
+    )
 
 
 def test_where_somebody_opens_in_time_the_promise_stands() -> None:
