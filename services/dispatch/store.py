@@ -155,7 +155,7 @@ async def _match_city(
         return found
 
     async def read(pairs: set[Pair]) -> dict[Pair, int]:
-        return await free_packs(context.conn, "read_stock", pairs)
+        return await free_packs(context.conn, "read_stock", pairs, packs)
 
     index = await desk.indexes.of(context.conn, city)
     return await with_terms(read, index, known, orders, states, found, context.now)
