@@ -24,7 +24,7 @@ from schemas.dispatch import (
 from schemas.message import Event
 from schemas.network import CityConfigured, Pharmacy, PharmacyChanged, StockCounted
 from schemas.prescription import PrescriptionIssued
-from schemas.values import GeoPoint, Outcome
+from schemas.values import GeoPoint, Outcome, Tier
 from services.dispatch.domain.candidates import Pair, packs_of
 from services.dispatch.domain.city_index import METRES_PER_DEGREE
 from services.dispatch.domain.reasons import Reasons
@@ -186,7 +186,11 @@ def _add_trip(plan: Plan, change: Change) -> None:
     if isinstance(closed, OrderClosed):
         plan.ended[closed.order_id] = closed.outcome is Outcome.DELIVERED
     for event in change.events:
-        if isinstance(event, PharmacyAssigned):
+        if isinstance(event, PharmacyAssigned) and event.tier is Tier.PICK_UP:
+            # Nobody rides, so it is not under way, not even if somebody once was to.
+            plan.trips.pop(event.order_id, None)
+            plan.ended[event.order_id] = False
+        elif isinstance(event, PharmacyAssigned):
             plan.trips[event.order_id] = _trip_of(event, change.after)
 
 

@@ -24,8 +24,10 @@ from services.dispatch.domain.promise import COLLECT_M, READY_WITHIN
 from services.dispatch.domain.state import Phase, Terms
 from services.dispatch.domain.terms import Unserved, terms_for
 from services.dispatch.domain.tiers import ASK_STANDS, END, OTHER_TIME
+from services.dispatch.ledger import plan_of
 from services.kit.decision import Facts
-from services.kit.spec import NOW, Outcome
+from services.kit.service import Change, Incoming, Source
+from services.kit.spec import NOW, ORDER_ID, Outcome
 from tests.unit.dispatch import samples as s
 from tests.unit.dispatch.test_candidates import stocked, wanted
 
@@ -160,6 +162,21 @@ def test_who_may_yet_deliver_on_the_clock_is_waited_for() -> None:
     soon = due - timedelta(minutes=30)
     nearly = s.seeking().when(s.match_timer(), now=soon, facts=nobody(COUNTER, falls=falls))
     assert nearly.state.proposed is not None
+
+
+@pytest.mark.parametrize("tier", [Tier.SCHEDULED, Tier.PICK_UP])
+def test_only_what_a_courier_brings_counts_as_under_way(tier: Tier) -> None:
+    said = say(asked(HOME, COUNTER), tier)
+    offered = said.and_when(s.match_timer(), facts=s.matched(s.choice()))
+    accepted = offered.and_when(s.accept(), facts=s.chain_facts())
+    told = Incoming(ORDER_ID, ORDER_ID, s.uid(2), s.accept(), Source.HTTP)
+    events = accepted.decision.events
+    change = Change(ORDER_ID, s.uid(2), offered.state, accepted.state, told, events, ())
+    plan = plan_of([change])
+    rides = tier is Tier.SCHEDULED
+    assert (ORDER_ID in plan.trips) is rides
+    # A ride that was to be before is none any more.
+    assert plan.ended == ({} if rides else {ORDER_ID: False})
 
 
 # What may be proposed: every gate but the ride.
