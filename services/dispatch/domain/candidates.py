@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.dispatch import GateCount
-from schemas.values import GateCode, GeoPoint, LinePrice, OrderLine, Tier
+from schemas.values import GateCode, GeoPoint, LinePrice, OrderLine, Tier, promised_at
 from services.dispatch.domain import promise
 from services.dispatch.domain.city_index import CityIndex, Mask, Numbers
 
@@ -55,13 +55,19 @@ class Rung:
     """One tier to try and its deadline; `offered` says whether the city has it at all.
 
     `reach_m` bounds the 30-minute tier under pressure, within the areas that hold the door, and how
-    far a patient is asked to go.
+    far a patient is asked to go. `not_before` is when the time begins that was agreed on.
     """
 
     tier: Tier
     due_at: datetime
     offered: bool = True
     reach_m: int | None = None
+    not_before: datetime | None = None
+
+    @property
+    def promised_at(self) -> datetime:
+        """What the plan hastens for: at a counter when it is to lie ready, else the deadline."""
+        return promised_at(self.tier, self.not_before, self.due_at)
 
 
 @dataclass(frozen=True, slots=True)

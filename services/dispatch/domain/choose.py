@@ -132,7 +132,7 @@ def choose_many(
     """
     # While candidates are looked for nobody's place is used: capacity is the plan's.
     finder = Finder(index, replace(supply, used={}), now)
-    turn = sorted(orders, key=lambda order: (order.rungs[0].due_at, order.order_id.int))
+    turn = sorted(orders, key=lambda order: (order.rungs[0].promised_at, order.order_id.int))
     left = _left(index, supply)
     looked = _look_all(finder, turn, index.capacity - left)
     finder.used = index.capacity - left
@@ -239,7 +239,7 @@ def _can_wait(rung: Rung, now: datetime) -> bool:
 def _row(one: _Looked, found: Found | None, now: datetime) -> Row:
     if found is None:
         return Row(NOTHING, NOTHING, 0.0, 0.0, 0.0, 0.0)
-    due = (one.rung.due_at - now).total_seconds()
+    due = (one.rung.promised_at - now).total_seconds()
     fixed = CLOCK.fixed_s(len(one.order.lines), one.order.cold)
     # An order past its time is still to be placed: being late is in the chance already.
     latest = max(0.0, due - NEEDED_S[one.rung.tier])

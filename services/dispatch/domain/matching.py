@@ -67,6 +67,7 @@ def wanted(
                 _due_on(state, tier, authorised_at),
                 offered=tier in offered or tier in AGREED_TIERS,
                 reach_m=collect_m if tier is Tier.PICK_UP else None,
+                not_before=state.not_before if tier is state.tier else None,
             )
             for tier in ladder
             # The promised one is left with a reason, the others are passed over.

@@ -52,7 +52,7 @@ def besides(
     if not hasty:
         return {}, set()
     finder = Finder(index, _left(supply, matches), now)
-    hasty.sort(key=lambda one: (one[1].due_at, one[0].order_id))
+    hasty.sort(key=lambda one: (one[1].promised_at, one[0].order_id))
     second: dict[UUID, Beside] = {}
     for order, rung, first in hasty:
         choice = _second(finder, order, rung, first, answers)
@@ -79,7 +79,7 @@ def _accepts(pharmacy_id: UUID, now: datetime, answers: Answers) -> float:
 
 def _slack_s(rung: Rung, now: datetime) -> int:
     """Seconds until an offer is more likely late than in time."""
-    return int((rung.due_at - now).total_seconds()) - NEEDED_S[rung.tier]
+    return int((rung.promised_at - now).total_seconds()) - NEEDED_S[rung.tier]
 
 
 def _left(supply: Supply, matches: Mapping[UUID, Match]) -> Supply:

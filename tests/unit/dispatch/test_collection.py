@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.dispatch import (
@@ -18,8 +19,11 @@ from schemas.dispatch import (
 from schemas.network import CityFactor, CityRules, Opening, Pharmacy, TierRule
 from schemas.values import GateCode, Tier
 from services.dispatch.domain.candidates import CityIndex, Supply
+from services.dispatch.domain.choose import choose_many
 from services.dispatch.domain.city_rules import EVERY_TIER, City
 from services.dispatch.domain.found import Matched
+from services.dispatch.domain.matching import wanted as plain
+from services.dispatch.domain.plan import Row
 from services.dispatch.domain.promise import COLLECT_M, READY_WITHIN
 from services.dispatch.domain.state import Phase, Terms
 from services.dispatch.domain.terms import Unserved, terms_for
@@ -177,6 +181,18 @@ def test_only_what_a_courier_brings_counts_as_under_way(tier: Tier) -> None:
     assert (ORDER_ID in plan.trips) is rides
     # A ride that was to be before is none any more.
     assert plan.ended == ({} if rides else {ORDER_ID: False})
+
+
+@pytest.mark.parametrize("tier", [Tier.SCHEDULED, Tier.PICK_UP])
+def test_what_is_to_lie_ready_is_not_put_off_for_orders_to_come(tier: Tier) -> None:
+    agreed = say(asked(HOME, COUNTER), tier).state
+    now = agreed.due_at - timedelta(hours=2, minutes=30) if agreed.due_at else NOW
+    shops = [s.pharmacy(100, capacity_per_slot=1)]
+    index, supply = CityIndex(shops), stocked(shops)
+    coming = Row(np.array([0]), np.array([100]), 60.0, 1860.0, 780.0, 0.0, 0.95, firm=False)
+    found = choose_many(index, [plain(agreed)], supply, now, [coming])
+    # One who has two hours left leaves the place to who has half an hour.
+    assert (found.matches[ORDER_ID].choice is not None) is (tier is Tier.PICK_UP)
 
 
 # What may be proposed: every gate but the ride.
