@@ -107,6 +107,9 @@ def settled(state: State, event: claim.ClaimSettled, now: datetime, facts: Facts
     if attempt.step is not Step.SEALED:
         detail = f"attempt {attempt.number} is {attempt.step}: nothing was sealed to be settled"
         return invalid("settled_unsealed", detail)
+    if attempt.at_counter and now >= attempt.due_at:
+        # Nobody could collect it any more; the money goes home with the attempt.
+        return fail(attempt, GiveBackReason.OTHER, facts)
     parcel = _known(state)
     released = ParcelReleased(
         order_id=event.order_id,

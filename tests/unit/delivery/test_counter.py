@@ -203,6 +203,13 @@ def test_what_is_not_packed_when_the_time_ends_is_given_back_and_not_left_by_the
     assert within in early.decision.timers
 
 
+def test_what_is_paid_when_the_time_is_over_was_never_left_by_the_patient() -> None:
+    soon = check("sealed", settled(), UNTIL - timedelta(seconds=1))
+    soon.then_types(PromiseBroken, delivery.ParcelReleased)
+    over = check("sealed", settled(), UNTIL).then_types(PromiseBroken, delivery.AttemptFailed)
+    over.and_when(settled(), now=UNTIL, facts=facts()).then_stale()
+
+
 def test_a_cancellation_is_too_late_once_confirmed_and_it_may_still_be_given_back() -> None:
     said = check("released", forwarded())
     (answer,) = said.decision.events
