@@ -197,9 +197,14 @@ class CityIndex:
         """Unix time until which a licensed pharmacist is there, -inf where none is."""
         return self._hours.ends(now)[self._duty]
 
-    def openings(self, now: datetime) -> list[datetime]:
-        """When pharmacies of the city next open or get a pharmacist, each moment once."""
-        return self._hours.openings(now)
+    def openings(self, now: datetime, numbers: Numbers | None = None) -> list[datetime]:
+        """When pharmacies of the city next open or get a pharmacist, each moment once.
+
+        Of these alone, or of all.
+        """
+        asked = slice(None) if numbers is None else numbers
+        there = np.concatenate((self._opens[asked], self._duty[asked]))
+        return self._hours.openings(now, np.unique(there))
 
     def licensed(self, controlled: frozenset[str]) -> Mask:
         """Who may dispense drugs of all these classes of control."""
@@ -320,9 +325,10 @@ class _Hours:
             self._from[number] = at
         return self._ends
 
-    def openings(self, now: datetime) -> list[datetime]:
-        """The next of each schedule, in their order."""
-        return sorted({at for one in self._all if (at := next_opening(one, now)) is not None})
+    def openings(self, now: datetime, numbers: Numbers) -> list[datetime]:
+        """The next of each of these schedules, in their order."""
+        asked = (self._all[number] for number in numbers)
+        return sorted({at for one in asked if (at := next_opening(one, now)) is not None})
 
 
 def _spread(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from schemas.values import AGREED_TIERS, Tier
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -90,12 +92,15 @@ def _first(
 def _moments(
     index: CityIndex, city: City, order: Unserved, tier: Tier, now: datetime
 ) -> Iterator[datetime]:
-    """When somebody opens, each put into the hours of the tier.
+    """When somebody opens whom it may go to, each put into the hours of the tier.
 
     Who is open now may deliver after the promised time is over, and have it collected at once.
     """
-    begins = now if tier is Tier.PICK_UP else max(now, order.due_at)
-    allowed = {city.next_start(tier, at) for at in {*index.openings(now), begins}}
+    begins, there = max(now, order.due_at), None
+    if tier is Tier.PICK_UP:
+        begins = now
+        there = np.flatnonzero(index.distances(order.wanted.point) <= city.collect_m)
+    allowed = {city.next_start(tier, at) for at in {*index.openings(now, there), begins}}
     open_to_it = [at for at in allowed if at is not None and tier not in city.withdrawn(at)]
     yield from sorted(open_to_it)[:MOMENTS_MAX]
 

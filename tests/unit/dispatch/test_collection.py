@@ -26,7 +26,7 @@ from services.dispatch.domain.matching import wanted as plain
 from services.dispatch.domain.plan import Row
 from services.dispatch.domain.promise import COLLECT_M, READY_WITHIN
 from services.dispatch.domain.state import Phase, Terms
-from services.dispatch.domain.terms import Unserved, terms_for
+from services.dispatch.domain.terms import MOMENTS_MAX, Unserved, terms_for
 from services.dispatch.domain.tiers import ASK_STANDS, END, OTHER_TIME
 from services.dispatch.ledger import plan_of
 from services.kit.decision import Facts
@@ -237,6 +237,13 @@ def test_a_closed_one_is_proposed_for_its_next_opening() -> None:
     (terms,) = proposed(s.pharmacy(100, **hours(18, 22)))
     assert terms.offer_at == AFTERNOON + timedelta(hours=4)
     assert terms.not_before == terms.offer_at + READY_WITHIN
+
+
+def test_the_openings_of_pharmacies_too_far_away_hide_none_nearby() -> None:
+    near = s.pharmacy(100, **hours(8, 12))
+    far = [s.pharmacy(200 + n, lat=31.5, **hours(15 + n, 23)) for n in range(MOMENTS_MAX)]
+    assert len(proposed(near)) == 1
+    assert proposed(*far, near) == proposed(near)
 
 
 @pytest.mark.parametrize(
