@@ -560,6 +560,21 @@ def test_what_came_after_the_look_began_is_a_witness_and_not_judged() -> None:
     assert look_through("I2", evidence_of(late)).ids == ()
 
 
+def test_a_turn_of_an_order_that_closed_after_the_picture_of_the_tables_is_no_fault() -> None:
+    class Turns(Tables):
+        async def fetch(self, query: str, *asked: Any) -> Sequence[dict[str | int, Any]]:
+            turns = "claim.person WHERE turn" in query and ORDER in asked[0]
+            return [{0: ORDER}] if turns else await super().fetch(query, *asked)
+
+    evidence, tables = evidence_of(sound_facts()), Turns()
+    tables.rows = cast(Tables, evidence.then).rows
+    evidence.then = cast(asyncpg.Connection, tables)
+    assert look_through("I3", evidence).ids == (ORDER,)
+    facts = evidence.topics.orders[ORDER]
+    facts[:] = [replace(fact, judged=fact.type != CLOSED) for fact in facts]
+    assert look_through("I3", evidence).ok
+
+
 def test_a_pack_that_came_back_may_be_sold_again() -> None:
     evidence = evidence_of(sound_facts())
     first = {**evidence.topics.orders}[ORDER]
