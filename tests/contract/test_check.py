@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import time, timedelta
 from pathlib import Path
@@ -573,6 +573,23 @@ def test_a_turn_of_an_order_that_closed_after_the_picture_of_the_tables_is_no_fa
     facts = evidence.topics.orders[ORDER]
     facts[:] = [replace(fact, judged=fact.type != CLOSED) for fact in facts]
     assert look_through("I3", evidence).ok
+
+
+def test_the_orders_are_gathered_once_however_many_have_money_elsewhere() -> None:
+    class Watched(Evidence):
+        @property
+        def issued(self) -> Mapping[str, Fact]:
+            gathered.append(1)
+            return super().issued
+
+    gathered: list[int] = []
+    evidence = evidence_of(sound_facts())
+    evidence.ledgers["payment"].extend(
+        {"order_ref": f"open-{n}", "captured_fen": 0, "held_fen": 5} for n in range(50)
+    )
+    evidence.__class__ = Watched
+    assert len(look_through("I3", evidence).ids) == 50
+    assert len(gathered) == 1
 
 
 def test_a_pack_that_came_back_may_be_sold_again() -> None:

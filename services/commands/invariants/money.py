@@ -141,8 +141,9 @@ def _against_others(evidence: Evidence, balances: Mapping[str, Mapping[str, Any]
         if fact.judged and ours != theirs:
             wrong.append(order_id)
     # Money at another's for an order that never was.
+    issued = evidence.issued
     strangers = (order for book in (payer, payment) for order, fen in book.items() if any(fen))
-    return wrong + [order for order in strangers if order not in evidence.issued]
+    return wrong + [order for order in strangers if order not in issued]
 
 
 def _by_order(
