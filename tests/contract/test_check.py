@@ -11,10 +11,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from aiokafka import TopicPartition
 
 from schemas import flow
 from schemas.network import Opening, Pharmacy
-from services.commands.invariants import look
+from services.commands.invariants import look, scan
 from services.commands.invariants.evidence import (
     CLOSED,
     ISSUED,
@@ -590,6 +591,35 @@ def test_the_orders_are_gathered_once_however_many_have_money_elsewhere() -> Non
     evidence.__class__ = Watched
     assert len(look_through("I3", evidence).ids) == 50
     assert len(gathered) == 1
+
+
+async def test_a_log_that_falls_silent_before_its_end_is_no_look_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent:
+        async def getmany(self, **_: Any) -> dict[Any, Any]:
+            await asyncio.sleep(0.01)
+            return {}
+
+        async def beginning_offsets(self, parts: Sequence[Any]) -> dict[Any, int]:
+            return dict.fromkeys(parts, 0)
+
+        async def seek_to_beginning(self, *_: Any) -> None: ...
+
+        async def position(self, _: Any) -> int:
+            return 0
+
+        def assign(self, _: Any) -> None: ...
+
+        def pause(self, *_: Any) -> None: ...
+
+    monkeypatch.setattr(scan, "QUIET_S_MAX", 0.05)
+    monkeypatch.setattr(scan, "AIOKafkaConsumer", lambda **_: Silent())
+    look_at = scan.Scan("nowhere", ())
+    look_at._parts = [TopicPartition("claim.events", 0)]
+    ends = {("claim.events", 0): 7}
+    with pytest.raises(TimeoutError, match="silent"):
+        await asyncio.wait_for(look_at.read(ends, ends), 5)
 
 
 def test_a_pack_that_came_back_may_be_sold_again() -> None:

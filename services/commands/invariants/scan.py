@@ -1,6 +1,7 @@
 """Reads every topic from its start, once, and keeps what the invariants need of it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -83,8 +84,14 @@ class Scan:
         self._consumer.assign(list(left))
         await self._consumer.seek_to_beginning(*left)
         known: set[str] = set()
+        heard_at = time.monotonic()
         while left:
             batches = await asyncio.wait_for(self._consumer.getmany(timeout_ms=1000), QUIET_S_MAX)
+            if batches:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > QUIET_S_MAX:
+                # A consumer whose broker went away gives nothing, second by second, for ever.
+                raise TimeoutError(f"{len(left)} partitions are silent before their end")
             for tp, records in batches.items():
                 end = until[tp.topic, tp.partition]
                 for record in records:
