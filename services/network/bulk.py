@@ -131,6 +131,9 @@ def _not_json(line: str, number: int) -> list[BadRow]:
     except json.JSONDecodeError as error:
         detail = f"{error.msg} at character {error.colno}"
         return [BadRow(number, f"character {error.colno}", "not_json", detail)]
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or brackets without end: what was said of it stands.
+        return []
     return []
 
 

@@ -45,6 +45,14 @@ def test_good_pharmacies_are_taken_beside_bad_ones() -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ["1" * 5_000, "[" * 200_000, '{"a":' * 100_000])
+def test_a_number_or_a_nesting_beyond_all_measure_is_a_fault_of_its_line(line: str) -> None:
+    good = put_pharmacy().model_dump_json(exclude_none=True)
+    reading = bulk.read(f'{good}\n{{"pharmacy_id": {line}}}\n'.encode(), Form.NDJSON, NOW)
+    assert [batch.lines for batch in reading.batches] == [(1,)]
+    assert [(row.line, bool(row.detail)) for row in reading.bad] == [(2, True)]
+
+
 def test_a_nested_field_is_named_by_its_path() -> None:
     line = (
         put_pharmacy().model_dump_json(exclude_none=True).replace('"weekday":1', '"weekday":9', 1)
