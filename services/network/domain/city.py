@@ -111,9 +111,9 @@ def _staff_hours(row: StaffRule, where: str) -> Iterator[Flaw]:
 
 
 def _at_night(hours: tuple[Opening, ...]) -> bool:
-    return not hours or any(
-        opening.opens < NIGHT_ENDS or opening.closes > NIGHT_BEGINS for opening in hours
-    )
+    # An offset is a flaw that `week_flaws` names; it must not keep the others from being found.
+    spans = [(one.opens.replace(tzinfo=None), one.closes.replace(tzinfo=None)) for one in hours]
+    return not spans or any(opens < NIGHT_ENDS or closes > NIGHT_BEGINS for opens, closes in spans)
 
 
 def _pressure_flaws(rules: CityRules) -> Iterator[Flaw]:

@@ -1,6 +1,6 @@
 """Cities: what a pack may say, and in which words the rest is refused."""
 
-from datetime import date, time, timedelta
+from datetime import UTC, date, time, timedelta
 from typing import Any
 
 import pytest
@@ -47,6 +47,15 @@ def area(name: str, ring: Any = ROUND) -> CityAreaInput:
 
 def speed(start: int, end: int) -> SpeedRowInput:
     return SpeedRowInput(from_hour=start, to_hour=end, km_h=18)
+
+
+@pytest.mark.parametrize("aware", [("opens",), ("closes",), ("opens", "closes")])
+def test_hours_with_an_offset_are_a_flaw_and_no_failure(aware: tuple[str, ...]) -> None:
+    told = {name: getattr(DAY, name).replace(tzinfo=UTC) for name in aware}
+    rule = TierRuleInput(tier=Tier.MIN_30, hours=(DAY.model_copy(update=told),))
+    assert ("rules.tiers.0.hours.0", "bad_hours") in {
+        (flaw.field, flaw.code) for flaw in city_flaws(city(tiers=(rule,)))
+    }
 
 
 def test_a_sound_city_is_published_with_its_rules() -> None:
