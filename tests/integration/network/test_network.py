@@ -59,9 +59,9 @@ class Network:
         data = body.model_dump(mode="json", exclude_none=True) if _is_command(body) else body
         return await self.client.post(path, json=data, headers=self._as(tenant))
 
-    async def send_file(self, body: str, media_type: str) -> dict[str, Any]:
+    async def send_file(self, body: str, media_type: str, **more: str) -> dict[str, Any]:
         """A file; the report."""
-        headers = {**self._as("chain-a"), "Content-Type": media_type}
+        headers = {**self._as("chain-a"), "Content-Type": media_type, **more}
         answer = await self.client.post("/v1/pharmacies/import", content=body, headers=headers)
         assert answer.status_code in (200, 207)
         report: dict[str, Any] = answer.json()
@@ -135,6 +135,17 @@ async def test_a_pharmacy_and_its_stock_are_kept_shown_and_published(network: Ne
     assert await network.published() == ["CityConfigured", "PharmacyChanged", "StockCounted"]
     keys = await network.shell.pool.fetch("SELECT DISTINCT key FROM outbox ORDER BY key")
     assert {row["key"] for row in keys} == {PHARMACY_ID, city_id(CITY)}
+
+
+async def test_a_key_of_the_whole_file_hides_none_of_its_rows(network: Network) -> None:
+    shops = [put_pharmacy(pharmacy_id=new_id()) for _ in range(3)]
+    lines = "\n".join(shop.model_dump_json(exclude_none=True) for shop in shops)
+    for _ in range(2):
+        report = await network.send_file(
+            lines, "application/x-ndjson", **{"Idempotency-Key": "once"}
+        )
+        assert (report["taken"], report["bad"]) == (3, 0)
+    assert await network.published() == ["CityConfigured", *["PharmacyChanged"] * 3]
 
 
 async def test_counts_that_stood_in_rows_are_kept(network: Network, database: Database) -> None:
