@@ -114,9 +114,12 @@ class Part:
 
 
 def parts_of(files: Sequence[Path], size: int = PART_BYTES) -> Iterator[Part]:
-    """Whole rows, about `size` bytes at a time; each part of a CSV repeats the first line."""
+    """Whole rows, about `size` bytes at a time; each part of a CSV repeats the first line.
+
+    A CSV of one line is sent as well: what is wrong with it, or its line ends, shows there.
+    """
     for file in files:
-        csv = file.suffix == ".csv"
+        csv = file.suffix.lower() == ".csv"
         media_type = "text/csv" if csv else "application/x-ndjson"
         with file.open("rb") as opened:
             head = opened.readline() if csv else b""
@@ -125,6 +128,8 @@ def parts_of(files: Sequence[Path], size: int = PART_BYTES) -> Iterator[Part]:
                 content = head + b"".join(rows)
                 yield Part(file, content, media_type, before, sum(map(len, rows)))
                 before += len(rows)
+            if csv and not before:
+                yield Part(file, head, media_type, 0, 0)
 
 
 def has_payer(area: str) -> bool:

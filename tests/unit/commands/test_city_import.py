@@ -57,3 +57,24 @@ def test_what_is_never_answered_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         pytest.raises(httpx.ReadError),
     ):
         city._sent(http, PART)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("stock.csv", b"a,b\n1,2\n3,4\n", [(b"a,b\n1,2\n", 0), (b"a,b\n3,4\n", 1)]),
+        ("STOCK.CSV", b"a,b\n1,2\n", [(b"a,b\n1,2\n", 0)]),
+        ("stock.csv", b"a,b\r1,2\r", [(b"a,b\r1,2\r", 0)]),
+        ("stock.csv", b"a,b\n", [(b"a,b\n", 0)]),
+        ("stock.csv", b"", [(b"", 0)]),
+    ],
+    ids=["cut", "large letters", "only carriage returns", "header alone", "empty"],
+)
+def test_nothing_of_a_csv_is_left_unsent(
+    tmp_path: Path, name: str, content: bytes, parts: list[tuple[bytes, int]]
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    found = list(city.parts_of([file], size=1))
+    assert [(part.content, part.lines_before) for part in found] == parts
+    assert {part.media_type for part in found} == {"text/csv"}
