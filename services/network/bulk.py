@@ -139,23 +139,44 @@ def _not_json(line: str, number: int) -> list[BadRow]:
 
 def _read_stock(text: str, now: datetime, known: Set[str] | None) -> Reading:
     reading = Reading()
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        if problem := _header_fault(header):
-            reading.bad.append(problem)
-            return reading
-        counts = _Counts(now, header, known)
-        for row in rows:
-            if not any(map(str.strip, row)):
-                continue
-            reading.rows += 1
-            reading.bad += counts.add(row, rows.line_num)
-    except csv.Error as error:
-        reading.bad.append(BadRow(rows.line_num, "", "not_csv", str(error)))
+    rows = _rows(text)
+    line, first = next(rows, (1, []))
+    if isinstance(first, csv.Error):
+        reading.bad.append(BadRow(line, "", "not_csv", str(first)))
         return reading
+    header = [name.strip() for name in first]
+    if problem := _header_fault(header):
+        reading.bad.append(problem)
+        return reading
+    counts = _Counts(now, header, known)
+    for line, row in rows:
+        if isinstance(row, csv.Error):
+            reading.bad.append(BadRow(line, "", "not_csv", str(row)))
+        elif any(map(str.strip, row)):
+            reading.bad += counts.add(row, line)
+        else:
+            continue
+        reading.rows += 1
     reading.batches = list(counts.batches())
     return reading
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Lines with their cells, or with what is wrong: a quote left open ends with its line."""
+    lines = io.StringIO(text, newline="")
+    together = (csv.reader(lines, strict=True),)
+    apart = (csv.reader((line,), strict=True) for line in lines)
+    before = 0
+    for reader in apart if '"' in text else together:
+        row: list[str] | csv.Error | None = []
+        while row is not None:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                row = error
+            if row is not None:
+                yield before + reader.line_num, row
+        before += reader.line_num
 
 
 def _header_fault(header: Sequence[str]) -> BadRow | None:

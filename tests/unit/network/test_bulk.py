@@ -144,6 +144,16 @@ def test_an_unclosed_quote_is_a_fault_not_a_file_swallowed() -> None:
     assert reading.batches == []
 
 
+@pytest.mark.parametrize("broken", ['"DRUG00002"x', '"DRUG00002', "D" * 200_000])
+def test_a_broken_cell_hides_no_other_row(broken: str) -> None:
+    cells = ["DRUG00001", broken, "DRUG00003", "x"]
+    rows = "".join(f"{PHARMACY_ID},{cell},5\r\n" for cell in cells)
+    reading = bulk.read(f"pharmacy_id,product_code,count\r\n{rows}".encode(), Form.CSV, NOW)
+    assert faults(reading) == [(3, "", "not_csv"), (5, "product_code", "string_pattern_mismatch")]
+    assert [batch.lines for batch in reading.batches] == [(2, 4)]
+    assert reading.rows == len(cells)
+
+
 def test_large_counts_are_cut_into_bounded_commands() -> None:
     rows = "".join(f"{PHARMACY_ID},DRUG{n:05},1\n" for n in range(2500))
     reading = bulk.read(f"pharmacy_id,product_code,count\n{rows}".encode(), Form.CSV, NOW)
