@@ -109,8 +109,13 @@ def _kept(change: Change, event: PatientAnswered) -> bool:
     return event.answer == YES and isinstance(change.message.message, AnswerAsk)
 
 
-async def lookup(context: LookupContext, kept: Iterable[UUID]) -> dict[UUID, Any]:
-    """Whose turn it is, and how places stand; `kept` are those that orders just take."""
+async def lookup(
+    context: LookupContext, kept: Iterable[UUID], *, rechecked: bool = False
+) -> dict[UUID, Any]:
+    """Whose turn it is, and how places stand; `kept` are those that orders just take.
+
+    With stock locked where it is looked at, or is to be `rechecked`.
+    """
     found: dict[UUID, Any] = {}
     looks: dict[str, list[Incoming]] = {}
     stands: list[Incoming] = []
@@ -123,15 +128,41 @@ async def lookup(context: LookupContext, kept: Iterable[UUID]) -> dict[UUID, Any
         ):
             stands.append(item)
     keys = {item.key for item in stands} | {i.key for items in looks.values() for i in items}
-    if not keys:
-        return found
-    rows = await context.conn.fetch(SQL["rows"], sorted(keys))
-    taken = {row["order_id"] for row in rows if row["state"] == "ordered"} | set(kept)
-    found |= {item.id: Place(item.key in taken) for item in stands}
-    for city in sorted(looks):
-        served = await _whose_turn(context.conn, city)
-        found |= {i.id: served[i.key] for i in looks[city] if i.key in served}
+    if keys:
+        rows = await context.conn.fetch(SQL["rows"], sorted(keys))
+        taken = {row["order_id"] for row in rows if row["state"] == "ordered"} | set(kept)
+        found |= {item.id: Place(item.key in taken) for item in stands}
+    if looks or rechecked:
+        for city in await _lock_in_turn(context, sorted(looks)):
+            # Who comes later sees what was kept.
+            served = await _line(context.conn, city, None)
+            found |= {i.id: served[i.key] for i in looks[city] if i.key in served}
     return found
+
+
+async def _lock_in_turn(context: LookupContext, cities: Sequence[str]) -> list[str]:
+    """All stock that this batch may write, in one go: two could wait for others in a circle.
+
+    Of the cities those are named in which something is free that is waited for.
+    """
+    conn, states = context.conn, context.states.values()
+    pairs = {
+        (offer.pharmacy_id, line.product_code)
+        for state in states
+        for offer in state.standing
+        for line in offer.prices
+    }
+    places = {*context.states, *(state.place for state in states if state.place)}
+    rows = await conn.fetch(SQL["holds"], sorted(places))
+    free: list[str] = []
+    for city in cities:
+        there = await _shelves(conn, city, await _waiting(conn, city), None)
+        free += [city] if there else []
+        rows += there
+    locked = sorted(pairs | {(row["pharmacy_id"], row["product_code"]) for row in rows})
+    if locked:
+        await conn.execute(SQL["lock_shelves"], [p for p, _ in locked], [c for _, c in locked])
+    return free
 
 
 def _is_timer(item: Incoming, *kinds: str) -> bool:
@@ -253,16 +284,6 @@ async def _wake(conn: Connection, pharmacies: set[UUID], now: datetime) -> None:
         served = await _line(conn, city, sorted(there))
         if served:
             await conn.execute(SQL["wake"], sorted(served), str(new_id()), now)
-
-
-async def _whose_turn(conn: Connection, city: str) -> dict[UUID, Served]:
-    """With the stock locked: who comes later sees what was kept."""
-    rows = await _shelves(conn, city, await _waiting(conn, city), None)
-    pairs = sorted((row["pharmacy_id"], row["product_code"]) for row in rows)
-    if not pairs:
-        return {}
-    await conn.fetch(SQL["lock_shelves"], [p for p, _ in pairs], [c for _, c in pairs])
-    return await _line(conn, city, None)
 
 
 async def _line(

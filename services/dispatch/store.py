@@ -63,7 +63,7 @@ async def lookup(context: LookupContext) -> Mapping[UUID, Any]:
     rechecks = [i for i, m in timers if isinstance(m, TimerFired) and m.kind == RECHECK]
     kept = await shortages.kept_places(context)
     found: dict[UUID, Any] = await _opened(context, kept)
-    found |= await shortages.lookup(context, kept.values())
+    found |= await shortages.lookup(context, kept.values(), rechecked=bool(rechecks))
     if matches:
         found |= await _match(context, matches)
     if rechecks:

@@ -1,11 +1,14 @@
 """The first counts of a pharmacy take another way into the ledger than later ones, no other end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 
+import asyncpg
 import pytest
 
 from schemas.network import Pharmacy, StockCount, StockCounted
+from services.kit import clock
 from services.kit.spec import NOW
 from tests.databases import Database
 from tests.integration.dispatch.harness import Dispatch, dispatch_on, near
@@ -17,6 +20,9 @@ SELECT array_agg(ROW(product_code, counted, counted_at, expires_at, reserved, se
     ORDER BY product_code)::text AS rows
 FROM stock WHERE pharmacy_id = $1
 """
+
+LOCKED = "SELECT 1 FROM dispatch.stock WHERE pharmacy_id = $1 ORDER BY product_code FOR UPDATE"
+WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 
 
 @pytest.fixture
@@ -73,3 +79,35 @@ async def test_an_order_and_first_counts_share_a_transaction(worker: Dispatch) -
     assert await worker.stock(new, code) == (6, 0, 0)
     timers = "SELECT count(*) AS n FROM timer WHERE kind = 'recheck' AND order_id = $1"
     assert await worker.one(timers, order_id) == {"n": 1}
+
+
+async def test_what_is_counted_again_and_what_expires_are_locked_in_one_order(
+    worker: Dispatch, database: Database
+) -> None:
+    far = await worker.open_pharmacy(2, **near(2))
+    await worker.authorise()
+    await worker.tick()
+    close = await worker.open_pharmacy(1, **near(1))
+    await worker.authorise()
+    await worker.tick()
+    code = samples.LINES[0].product_code
+    assert all([(await worker.stock(shop, code))[1] for shop in (far, close)])
+    # One offer is to be looked at again, and both have expired.
+    await worker.tell(counted(far, 0, 1))
+    other, beside = [await asyncpg.connect(database.dsn()) for _ in range(2)]
+    try:
+        await clock.step(other, await clock.now(other) + timedelta(minutes=10))
+        async with other.transaction():
+            # Sooner than a deadlock is looked for.
+            await other.execute("SET LOCAL lock_timeout = '300ms'")
+            assert close.pharmacy_id < far.pharmacy_id
+            await other.fetch(LOCKED, close.pharmacy_id)
+            fired = asyncio.create_task(worker.sweep())
+            while not await beside.fetchval(WAITS):
+                await asyncio.sleep(0.01)
+            await other.fetch(LOCKED, far.pharmacy_id)
+        await fired
+    finally:
+        await other.close()
+        await beside.close()
+    assert [(await worker.stock(shop, code))[1] for shop in (far, close)] == [0, 0]
