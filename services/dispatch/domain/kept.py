@@ -30,6 +30,7 @@ class Kept:
         self._serial = count()
         self._shares: dict[Hashable, float] = {}
         self._ended: dict[Hashable, float] = {}
+        self._gone: frozenset[Hashable] = frozenset()
 
     @property
     def share(self) -> float:
@@ -50,13 +51,21 @@ class Kept:
             self._ended[order] = ended_s
 
     def until(self, now_s: float, on_their_way: Container[Hashable]) -> None:
-        """Judge what was due by now. What neither ended nor is on its way was withdrawn."""
+        """Judge what was due by now.
+
+        What is not on its way and whose end is not told by the next time either was withdrawn.
+        """
+        untold: list[tuple[float, int, Hashable]] = []
         while self._turn and self._turn[0][0] <= now_s:
-            due_s, _, order = heappop(self._turn)
-            share = self._shares.pop(order)
-            ended_s = self._ended.pop(order, None)
-            if ended_s is None:
-                if order not in on_their_way:
-                    continue
-                ended_s = inf
+            due_s, serial, order = heappop(self._turn)
+            if order not in self._ended and order not in on_their_way:
+                untold.append((due_s, serial, order))
+                continue
+            share, ended_s = self._shares.pop(order), self._ended.pop(order, inf)
             self._short += (share - (ended_s <= due_s) - self._short) / REMEMBERED
+        for quote in untold:
+            if quote[2] in self._gone:
+                del self._shares[quote[2]]
+            else:
+                heappush(self._turn, quote)
+        self._gone = frozenset(order for _, _, order in untold).intersection(self._shares)

@@ -15,6 +15,7 @@ from services.dispatch.domain.eta import LEAST, WARM_UP
 from services.kit.db import Connection
 
 CITY, TIER, SHOP = "990101", Tier.MIN_30, UUID(int=7)
+OTHER_CITY = "990102"
 BEGIN = datetime(2026, 3, 2, 4, tzinfo=UTC)
 RULES = City()
 STEP = timedelta(seconds=RELEARN_S)
@@ -30,7 +31,7 @@ class Trips:
 
     async def fetch(self, query: str, *asked: Any) -> list[dict[str, Any]]:
         if query == SQL["trips_open"]:
-            return [row for row in self.rows if row["ended_at"] is None]
+            return [row for row in self.rows if row["ended_at"] is None and row["city"] == asked[0]]
         assert query == SQL["trips_ended"]
         ended = [row for row in self.rows if row["ended_at"] and row["ended_at"] > asked[1]]
         return sorted(ended, key=lambda row: cast(datetime, row["ended_at"]), reverse=True)
@@ -46,11 +47,11 @@ class Trips:
         row["ended_at"] = self.now
         row["seconds"] = (self.now - row["authorised_at"]).total_seconds()
 
-    async def look(self, after: timedelta = STEP) -> float:
+    async def look(self, after: timedelta = STEP, city: str = CITY) -> float:
         """The share that is asked for now."""
         self.now += after
         conn = cast(Connection, self)
-        learnt = await self.promises.of(conn, CITY, TIER, RULES, self.now)
+        learnt = await self.promises.of(conn, city, TIER, RULES, self.now)
         assert learnt.experience is not None
         return learnt.experience.kept(RULES.target).share
 
@@ -98,3 +99,26 @@ async def test_after_a_long_time_without_a_look_who_is_still_there_says_nothing(
     trips.begin()
     await trips.look(NONE_ENDS)
     assert await trips.look(timedelta(hours=2)) == RULES.target
+
+
+async def test_what_ended_late_after_another_city_was_looked_at_is_judged(
+    trips: Trips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def monotonic() -> float:
+        return trips.now.timestamp()
+
+    monkeypatch.setattr("services.dispatch.desk._since", lambda at: monotonic() - at)
+    monkeypatch.setattr("services.dispatch.desk.time.monotonic", monotonic)
+    await trips.look()
+    late = trips.begin()
+    await trips.look()
+    promise = await trips.promises.of(cast(Connection, trips), CITY, TIER, RULES, trips.now)
+    trip = RULES.trip(900, 1, False, late["authorised_at"], SHOP)
+    due = late["authorised_at"] + timedelta(seconds=promise.seconds(trip))
+    await trips.look(due - timedelta(seconds=25) - trips.now)
+    # The whole tier is learnt when its time is just over, and it ends before its city is asked.
+    await trips.look(timedelta(seconds=35), OTHER_CITY)
+    trips.now += timedelta(seconds=5)
+    trips.end(late)
+    await trips.look(timedelta(seconds=5))
+    assert await trips.look() > RULES.target
