@@ -1,7 +1,9 @@
 """What a worker of dispatch keeps in memory: its name, the leases it holds, each city's index."""
 
+import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -99,14 +101,31 @@ class Promises:
         self._ended_by: dict[Tier, float] = {}
         self._seen: dict[tuple[str, Tier], datetime] = {}
         self._known: dict[tuple[str, Tier], tuple[float, Promise]] = {}
+        self._looking: dict[tuple[str, Tier], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(
         self, conn: Connection, city: str, tier: Tier, rules: City, now: datetime
     ) -> Promise:
         """At most half a minute of real time old."""
+        if (known := self._fresh(city, tier, rules)) is not None:
+            return known
+        # One look at a time: what another is about to learn would seem withdrawn.
+        async with self._looking[city, tier]:
+            if (known := self._fresh(city, tier, rules)) is not None:
+                return known
+            learnt = await self._look(conn, city, tier, rules, now)
+            self._known[city, tier] = time.monotonic(), learnt
+            return learnt
+
+    def _fresh(self, city: str, tier: Tier, rules: City) -> Promise | None:
         at, known = self._known.get((city, tier), (-math.inf, None))
         if known is not None and known.target == rules.target and _since(at) < RELEARN_S:
             return known
+        return None
+
+    async def _look(
+        self, conn: Connection, city: str, tier: Tier, rules: City, now: datetime
+    ) -> Promise:
         await self._learn(conn, city, tier, rules, now)
         own = self._cities.setdefault((city, tier), Experience(self._model))
         rows = await conn.fetch(SQL["trips_open"], city, tier.value, WINDOW)
@@ -125,7 +144,6 @@ class Promises:
         if learnt.experience is own and now - self._seen.get((city, tier), LONG_AGO) < NONE_ENDS:
             _quoted(own.kept(rules.target), learnt, new, rules)
         self._seen[city, tier] = now
-        self._known[city, tier] = time.monotonic(), learnt
         return learnt
 
     async def _learn(

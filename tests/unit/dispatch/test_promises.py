@@ -1,5 +1,6 @@
 """What a worker learns of a city's trips: quotes held against their ends, from rows alone."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from math import inf
 from random import Random
@@ -122,3 +123,20 @@ async def test_what_ended_late_after_another_city_was_looked_at_is_judged(
     trips.end(late)
     await trips.look(timedelta(seconds=5))
     assert await trips.look() > RULES.target
+
+
+async def test_quotes_at_the_same_moment_look_once(
+    trips: Trips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dispatch.desk._since", lambda at: inf if at == -inf else 0.0)
+    asked: list[str] = []
+
+    async def fetch(query: str, *what: Any) -> list[dict[str, Any]]:
+        asked.append(query)
+        await asyncio.sleep(0)
+        return await Trips.fetch(trips, query, *what)
+
+    monkeypatch.setattr(trips, "fetch", fetch)
+    found = await asyncio.gather(*(trips.look(timedelta(0)) for _ in range(3)))
+    assert found == [RULES.target] * 3
+    assert asked == [SQL["trips_ended"], SQL["trips_open"]]
