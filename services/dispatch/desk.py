@@ -96,6 +96,8 @@ class Promises:
         self._everywhere: dict[Tier, Experience] = {}
         self._cities: dict[tuple[str, Tier], Experience] = {}
         self._expected: dict[UUID, float] = {}
+        # Of the last look: who was on the way, and who no longer was.
+        self._there: dict[tuple[str, Tier], tuple[set[UUID], set[UUID]]] = {}
         self._read_to: dict[Tier, datetime] = {}
         self._asked: dict[Tier, float] = {}
         self._ended_by: dict[Tier, float] = {}
@@ -136,7 +138,9 @@ class Promises:
             expected = own.expected(_trip(row, rules))
             expected = self._expected.setdefault(row["order_id"], expected)
             late.append((now - row["authorised_at"]).total_seconds() - expected)
-        own.kept(rules.target).until(self._ended_by[tier], {row["order_id"] for row in rows})
+        on_their_way = {row["order_id"] for row in rows}
+        own.kept(rules.target).until(self._ended_by[tier], on_their_way)
+        self._forget(city, tier, on_their_way)
         levels = [(own, late)]
         if (everywhere := self._everywhere.get(tier)) is not None:
             levels.append((everywhere, []))
@@ -145,6 +149,13 @@ class Promises:
             _quoted(own.kept(rules.target), learnt, new, rules)
         self._seen[city, tier] = now
         return learnt
+
+    def _forget(self, city: str, tier: Tier, on_their_way: set[UUID]) -> None:
+        """What had left by the last look has been learnt since, or was withdrawn."""
+        before, left = self._there.get((city, tier), (set(), set()))
+        for order_id in left - on_their_way:
+            self._expected.pop(order_id, None)
+        self._there[city, tier] = on_their_way, before - on_their_way
 
     async def _learn(
         self, conn: Connection, city: str, tier: Tier, rules: City, now: datetime

@@ -125,6 +125,19 @@ async def test_what_ended_late_after_another_city_was_looked_at_is_judged(
     assert await trips.look() > RULES.target
 
 
+async def test_of_an_order_that_was_withdrawn_nothing_is_kept(trips: Trips) -> None:
+    await trips.look()
+    for number in range(5):
+        trips.begin()["order_id"] = UUID(int=number)
+        await trips.look()
+        trips.rows.pop()
+        await trips.look()
+    stays = trips.begin()
+    for _ in range(3):
+        await trips.look()
+    assert list(trips.promises._expected) == [stays["order_id"]]
+
+
 async def test_quotes_at_the_same_moment_look_once(
     trips: Trips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
