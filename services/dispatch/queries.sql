@@ -85,6 +85,16 @@ WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[
 ORDER BY pharmacy_id, product_code
 FOR UPDATE;
 
+-- name: lock_more_stock
+-- The same for who has locked some already: to wait now could be to wait in a circle.
+SELECT pharmacy_id, product_code,
+    CASE WHEN expires_at <= kit.now() THEN least(0, counted - sealed_since - reserved)
+    ELSE counted - sealed_since - reserved END AS free, held
+FROM stock
+WHERE (pharmacy_id, product_code) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))
+ORDER BY pharmacy_id, product_code
+FOR UPDATE NOWAIT;
+
 -- name: hold_stock
 -- The same without a look at them; columns as text.
 SELECT count(*)

@@ -211,6 +211,7 @@ async def match_city(
     coming = [*recent.expected(city, index, now), *ahead]
     rows = await conn.fetch(SQL["slots_used"], city, promise.slot_of(now))
     supply = Supply(used={row["pharmacy_id"]: row["used"] for row in rows})
+    lock = "lock_stock"
     for _ in range(PASSES_MAX):
         found = choose_many(index, orders, supply, now, coming, desk.answers)
         matches, whys = found.matches, found.whys
@@ -222,7 +223,8 @@ async def match_city(
             supply.free |= await free_packs(conn, "read_stock", missing, own)
             continue
         chosen = _chosen(matches, second) | own.keys()
-        locked = await free_packs(conn, "lock_stock", chosen, own)
+        # What is not to be had at once the second time is a passing fault: the tick begins anew.
+        locked, lock = await free_packs(conn, lock, chosen, own), "lock_more_stock"
         if all(supply.free.get(pair, free) == free for pair, free in locked.items()):
             apart = await _apart(conn, city, orders, matches)
             recent.learn(city, index, orders, found.rows, now)

@@ -22,6 +22,7 @@ FROM stock WHERE pharmacy_id = $1
 """
 
 LOCKED = "SELECT 1 FROM dispatch.stock WHERE pharmacy_id = $1 ORDER BY product_code FOR UPDATE"
+EMPTY = "UPDATE dispatch.stock SET counted = 0 WHERE pharmacy_id = $1"
 WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 
 
@@ -111,3 +112,31 @@ async def test_what_is_counted_again_and_what_expires_are_locked_in_one_order(
         await other.close()
         await beside.close()
     assert [(await worker.stock(shop, code))[1] for shop in (far, close)] == [0, 0]
+
+
+async def test_who_looks_again_never_waits_with_stock_in_hand(
+    worker: Dispatch, database: Database
+) -> None:
+    second = await worker.open_pharmacy(1, **near(2))
+    first = await worker.open_pharmacy(2, **near(1))
+    order_id = await worker.authorise()
+    counts, other, beside = [await asyncpg.connect(database.dsn()) for _ in range(3)]
+    try:
+        async with other.transaction():
+            await other.execute("SET LOCAL lock_timeout = '300ms'")
+            assert second.pharmacy_id < first.pharmacy_id
+            await other.fetch(LOCKED, second.pharmacy_id)
+            async with counts.transaction():
+                await counts.execute(EMPTY, first.pharmacy_id)
+                ticked = asyncio.create_task(worker.tick())
+                while not await beside.fetchval(WAITS):
+                    await asyncio.sleep(0.01)
+            # What it chose is gone, and what it chooses next is ours.
+            await asyncio.sleep(0.2)
+            await other.fetch(LOCKED, first.pharmacy_id)
+        await ticked
+    finally:
+        for conn in (counts, other, beside):
+            await conn.close()
+    assert "OfferMade" in await worker.published(order_id)
+    assert (await worker.stock(second, samples.LINES[0].product_code))[1] > 0
