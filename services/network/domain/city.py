@@ -26,6 +26,8 @@ OFF_THE_ZONE_MAX = 60.0
 SPAN_MAX_DEGREES = 5.0
 OVERLAP_MAX_SHARE = 0.001
 HOURS_A_DAY = 24
+# Files of a machine beside its zones: no database knows them by these names.
+NO_ZONES = ("localtime", "posixrules", "posix/", "right/")
 FACTORS_MAX = 100
 FACTOR_LONGEST = timedelta(days=60)
 # Who must be on for a tier of half an hour, beside the pharmacists on each pharmacy's own roster.
@@ -61,7 +63,7 @@ def _flaws(command: ConfigureCity) -> Iterator[Flaw]:
 
 def _zone(name: str) -> ZoneInfo | None:
     try:
-        return ZoneInfo(name)
+        return None if name.startswith(NO_ZONES) else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         return None
 

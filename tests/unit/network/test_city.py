@@ -49,6 +49,12 @@ def speed(start: int, end: int) -> SpeedRowInput:
     return SpeedRowInput(from_hour=start, to_hour=end, km_h=18)
 
 
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "posix/Asia/Shanghai", "right/UTC"])
+def test_a_file_of_this_machine_is_no_time_zone(name: str) -> None:
+    flaws = city_flaws(city().model_copy(update={"timezone": name}))
+    assert [(flaw.field, flaw.code) for flaw in flaws] == [("timezone", "unknown_timezone")]
+
+
 @pytest.mark.parametrize("aware", [("opens",), ("closes",), ("opens", "closes")])
 def test_hours_with_an_offset_are_a_flaw_and_no_failure(aware: tuple[str, ...]) -> None:
     told = {name: getattr(DAY, name).replace(tzinfo=UTC) for name in aware}
