@@ -1,6 +1,6 @@
 """What all robots share: time, the agenda, the way in, and whose order is whose."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,6 +52,10 @@ class Book:
             self._asked.setdefault(order_id, []).append(act)
         else:
             act(number)
+
+    def known(self, order_ids: Iterable[UUID]) -> set[str]:
+        """Their numbers; a topic may tell of an order before another tells that it was issued."""
+        return {self.numbers[order_id] for order_id in order_ids if order_id in self.numbers}
 
     @property
     def waiting(self) -> int:

@@ -87,6 +87,8 @@ class Nemesis:
     async def _in_time(self, stroke: Stroke) -> Outcome:
         await asyncio.sleep(max(0.0, stroke.at_s - self._now()))
         for tries in range(1, TRIES_MAX + 1):
+            # A blow at orders that no longer flow would tell of nothing.
+            self._scene.raise_what_failed()
             fault = FAULTS[stroke.fault].make(self._scene, stroke.dice(tries))
             outcome = Outcome(stroke, fault.whom, tries=tries)
             await self._strike(fault, outcome)

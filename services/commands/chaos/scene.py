@@ -203,8 +203,7 @@ class Scene:
     @property
     def open_orders(self) -> set[str]:
         """Numbers of the orders that no hospital has heard to be closed."""
-        closed = {self.book.numbers[order_id] for order_id in self.hospital.closed}
-        return self.scripts.keys() - closed
+        return self.scripts.keys() - self.book.known(self.hospital.closed)
 
     async def settled(self, within_s: float = SETTLED_WITHIN_S) -> None:
         """Until every order is closed or parked, and nothing is under way. Raises Unsettled."""

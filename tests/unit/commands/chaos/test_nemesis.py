@@ -14,7 +14,21 @@ from services.commands.chaos.nemesis import Nemesis, Outcome, by_fault
 from services.commands.chaos.scene import Scene
 from services.commands.chaos.schedule import Stroke
 
-SCENE = cast(Scene, type("Nothing", (), {"system": None})())
+
+class Nothing:
+    """A scene whose robots and senders go on, or ended with this."""
+
+    system = None
+
+    def __init__(self, ended_with: Exception | None = None) -> None:
+        self._ended_with = ended_with
+
+    def raise_what_failed(self) -> None:
+        if self._ended_with is not None:
+            raise self._ended_with
+
+
+SCENE = cast(Scene, Nothing())
 
 
 class Diary(Fault):
@@ -109,6 +123,16 @@ async def test_what_cannot_be_run_is_not_passed(monkeypatch: pytest.MonkeyPatch)
         "failed": 0,
         "reasons": ["no such tool"],
     }
+
+
+async def test_nobody_is_struck_when_no_orders_flow_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nemesis, "FAULTS", kinds(("a", "", None)))
+    one = Nemesis(cast(Scene, Nothing(Broken("the sender ended"))))
+    with pytest.raises(Broken, match="the sender ended"):
+        await one.run([Stroke(1, 0.0, "a", 0.01, 1)])
+    assert Diary.lines == []
 
 
 @pytest.mark.parametrize("at", ["strike", "heal", "verify", "tidy"])
