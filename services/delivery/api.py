@@ -1,5 +1,6 @@
 """The desk of the pharmacy and the hand of the courier over HTTP."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -98,14 +99,18 @@ async def show(order_id: UUID, gate: Anyone) -> Response:
 
 @router.get("/v1/deliveries/{order_id}/label")
 async def label(order_id: UUID, gate: Pharmacy) -> Response:
-    """Name and address for the printed label, once the pharmacist has confirmed."""
+    """Name and address for the printed label, once the pharmacist has confirmed.
+
+    Of who collects it the name alone: nobody rides to that door.
+    """
     state, _ = await _load(gate, order_id)
     attempt, parcel = state.last, state.parcel
     if attempt is None or parcel is None or not attempt.live:
         raise Problem(409, "attempt_ended", "this assignment has ended; there is no label")
     if attempt.step is Step.ASSIGNED:
         raise Problem(409, "not_confirmed", "the label is shown after the confirmation")
-    return await _opened(gate, order_id, attempt.number, parcel.label)
+    shown = ("name",) if attempt.at_counter else tuple(Address.model_fields)
+    return await _opened(gate, order_id, attempt.number, parcel.label, shown)
 
 
 @router.get("/v1/deliveries/{order_id}/destination")
@@ -117,7 +122,8 @@ async def destination(order_id: UUID, gate: Courier) -> Response:
         raise _not_found()
     if not attempt.live:
         raise Problem(409, "attempt_ended", "there is no parcel to carry any more")
-    return await _opened(gate, order_id, attempt.number, parcel.courier)
+    everything = tuple(Address.model_fields)
+    return await _opened(gate, order_id, attempt.number, parcel.courier, everything)
 
 
 @router.get("/v1/deliveries/{order_id}/collection")
@@ -146,7 +152,9 @@ async def _load(gate: Door, order_id: UUID) -> tuple[State, bool]:
     return state, row["blocked_by"] is not None
 
 
-async def _opened(gate: Door, order_id: UUID, attempt: int, sealed: Sealed[Address]) -> Response:
+async def _opened(
+    gate: Door, order_id: UUID, attempt: int, sealed: Sealed[Address], shown: Sequence[str]
+) -> Response:
     async with gate.pool.acquire() as conn:
         try:
             address = await gate.vault.open(conn, sealed, Address)
@@ -165,7 +173,8 @@ async def _opened(gate: Door, order_id: UUID, attempt: int, sealed: Sealed[Addre
     )
     body: dict[str, Any] = {"order_id": str(order_id), "attempt": attempt}
     return JSONResponse(
-        body | address.model_dump(mode="json"), headers={"Cache-Control": "no-store"}
+        body | address.model_dump(mode="json", include=set(shown)),
+        headers={"Cache-Control": "no-store"},
     )
 
 

@@ -261,6 +261,17 @@ async def test_the_address_is_opened_for_label_and_courier_alone(delivery: Deliv
     assert HOME.address not in (await delivery.get(where)).text
 
 
+async def test_the_label_of_what_is_collected_names_nobody_s_home(delivery: Delivery) -> None:
+    order = await delivery.order()
+    agreed = {"tier": Tier.PICK_UP, "not_before": NOW, "due_at": NOW + timedelta(hours=2)}
+    await delivery.tell(delivery.assigned(order).model_copy(update=agreed))
+    await delivery.post("confirm", for_order(story.confirm(), order))
+
+    label = (await delivery.get(f"{order.order_id}/label")).json()
+
+    assert label == {"order_id": str(order.order_id), "attempt": 1, "name": HOME.name}
+
+
 async def test_a_wrong_token_is_refused_in_words(delivery: Delivery) -> None:
     order = await delivery.order()
     await delivery.tell(delivery.assigned(order))
