@@ -334,10 +334,10 @@ function backLink() {
 function drawOrder(order) {
   const { patient, platform } = order.clocks;
   const outcome = order.outcome ? words().outcomes[order.outcome] : words().stages[order.stage];
-  const late = order.late || platform.share_used > 1;
   const tier = order.promised_tier || order.tier;
-  // Who collects it comes to a counter, by the end of the time for which it is kept there.
+  // Who collects it comes to a counter, by the end of the time for which it is kept there: nobody is late with it.
   const collected = tier === "pick_up";
+  const late = order.late || (!collected && platform.share_used > 1);
   fill(
     $("order"),
     backLink(),

@@ -245,6 +245,18 @@ async def test_an_open_order_is_alive_by_its_timer_until_that_is_overdue(
     assert (await look("I11", evidence)).ids == (f"claim: timer {ORDER}",)
 
 
+async def test_a_fact_that_no_relay_sends(conn: asyncpg.Connection, evidence: Evidence) -> None:
+    await publish(conn, 1)
+    row = await conn.fetchrow("SELECT id, event_id::text FROM claim.outbox")
+    assert row is not None
+    await conn.execute("INSERT INTO claim.outbox_open (shard, id) VALUES (0, $1)", row["id"])
+    waiting = {**evidence.before.unpublished, "claim": frozenset({row["event_id"]})}
+    evidence.before = replace(evidence.before, unpublished=waiting)
+    assert (await look("I11", evidence)).ok
+    await conn.execute("UPDATE claim.outbox SET time = now() - interval '3 minutes'")
+    assert (await look("I11", evidence)).ids == (f"claim: outbox {ORDER}",)
+
+
 async def test_nobody_is_late_for_what_fell_due_after_he_had_stopped(
     conn: asyncpg.Connection, evidence: Evidence
 ) -> None:
