@@ -18,6 +18,7 @@ from schemas.dispatch import (
     OfferExpired,
     OfferMade,
     OfferWithdrawn,
+    PatientAnswered,
     PharmacyAssigned,
     PromiseChanged,
 )
@@ -102,6 +103,7 @@ class FallRow(NamedTuple):
     below: str | None
     reason: str
     removed: str
+    chosen: bool
 
 
 @dataclass(slots=True)
@@ -160,6 +162,7 @@ def _add_reference(plan: Plan, change: Change) -> None:
 
 def _falls(change: Change) -> Iterator[FallRow]:
     below: str | None
+    chosen = any(isinstance(event, PatientAnswered) for event in change.events)
     for event in change.events:
         if isinstance(event, PromiseChanged):
             tier, below = event.tier_from.value, event.tier_to.value
@@ -168,7 +171,7 @@ def _falls(change: Change) -> Iterator[FallRow]:
         else:
             continue
         removed = COUNTS.dump_json(event.evidence).decode()
-        yield FallRow(event.order_id, tier, below, event.reason.value, removed)
+        yield FallRow(event.order_id, tier, below, event.reason.value, removed, chosen)
 
 
 def _add_foreseen(plan: Plan, change: Change) -> None:

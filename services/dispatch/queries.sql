@@ -251,10 +251,10 @@ WHERE order_id = $1
 ORDER BY number;
 
 -- name: add_falls
-INSERT INTO fall (order_id, tier, below, at, reason, removed)
-SELECT fell.order_id, fell.tier, fell.below, $6, fell.reason, fell.removed
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
-    AS fell (order_id, tier, below, reason, removed)
+INSERT INTO fall (order_id, tier, below, at, reason, removed, chosen)
+SELECT fell.order_id, fell.tier, fell.below, $7, fell.reason, fell.removed, fell.chosen
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bool[])
+    AS fell (order_id, tier, below, reason, removed, chosen)
 ON CONFLICT (order_id, tier) DO NOTHING;
 
 -- name: forget_falls
@@ -269,7 +269,7 @@ WHERE (order_id, tier) IN (
 );
 
 -- name: falls_of
-SELECT tier, below, at, reason, removed
+SELECT tier, below, at, reason, removed, chosen
 FROM fall
 WHERE order_id = $1
 ORDER BY at, below IS NULL, tier;

@@ -89,7 +89,7 @@ async def project(context: ProjectContext) -> None:
     await shortages.project(conn, moves, context.now)
     await _put_trips(conn, plan, context.now)
     if plan.falls:
-        await conn.execute(SQL["add_falls"], *_columns(plan.falls, 5), context.now)
+        await conn.execute(SQL["add_falls"], *_columns(plan.falls, 6), context.now)
         most = FORGOTTEN_FOR_ONE * len(plan.falls)
         await conn.execute(SQL["forget_falls"], context.now - FALLS_KEPT, most)
     for change in context.changes:
@@ -427,6 +427,7 @@ async def falls_of(conn: Connection, order_id: UUID) -> list[Fell]:
             at=row["at"],
             reason=GateCode(row["reason"]),
             removed=COUNTS.validate_json(row["removed"]),
+            chosen=row["chosen"],
         )
         for row in await conn.fetch(SQL["falls_of"], order_id)
     ]

@@ -72,13 +72,17 @@ class Told(_Part):
 
 
 class Fell(_Part):
-    """A tier that an order left for the one below, or ended on; why, and what each gate removed."""
+    """A tier that an order left for the one below, or ended on; why, and what each gate removed.
+
+    `chosen` where the patient's answer did it.
+    """
 
     tier: Tier
     below: Tier | None
     at: datetime
     reason: GateCode
     removed: tuple[GateCount, ...]
+    chosen: bool = False
 
 
 def reasons_of(
@@ -155,6 +159,9 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "offer": "Offer {number}, tier {tier}, to {pharmacy}: {state}.",
         "left": "Tier {tier} was left for tier {below}: nobody remained behind {gate}.",
         "ended": "The search ended on tier {tier}: nobody remained behind {gate}.",
+        "left_chosen": "Tier {tier} was left for tier {below}: the patient chose it.",
+        "ended_chosen": "The search ended on tier {tier}: nobody remained behind {gate}, "
+        "and the patient agreed to no other time.",
         "unknown": "  Why was not kept: the offer is older than this record.",
         "gate": "  {removed} pharmacies {gate}.",
         "away": "  {pharmacy}, {metres} m away, was removed by {gate}.",
@@ -171,6 +178,8 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "offer": "第{number}次派单（{tier}档）→ {pharmacy}：{state}。",
         "left": "{tier}档改为{below}档：经条件{gate}后已无药店。",
         "ended": "{tier}档派单结束：经条件{gate}后已无药店。",
+        "left_chosen": "{tier}档改为{below}档：由患者选择。",
+        "ended_chosen": "{tier}档派单结束：经条件{gate}后已无药店，患者未同意其他时间。",
         "unknown": "  该派单早于本记录，未保存原因。",
         "gate": "  {removed}{gate}。",
         "away": "  {pharmacy}（{metres}米）被条件{gate}排除。",
@@ -195,9 +204,11 @@ def words(offers: Sequence[Told], language: str, falls: Sequence[Fell] = ()) -> 
 
 def _fell(fell: Fell, language: str) -> Iterator[str]:
     below = fell.below.value if fell.below else ""
-    sentence = SENTENCES[language]["left" if below else "ended"]
+    what = ("left" if below else "ended") + ("_chosen" if fell.chosen else "")
+    sentence = SENTENCES[language][what]
     yield sentence.format(tier=fell.tier.value, below=below, gate=fell.reason.value)
-    yield from _removed(fell.removed, language)
+    if not (fell.chosen and below):
+        yield from _removed(fell.removed, language)
 
 
 def _removed(counts: Sequence[GateCount], language: str) -> Iterator[str]:

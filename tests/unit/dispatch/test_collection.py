@@ -183,6 +183,15 @@ def test_only_what_a_courier_brings_counts_as_under_way(tier: Tier) -> None:
     assert plan.ended == ({} if rides else {ORDER_ID: False})
 
 
+def test_a_tier_that_the_patient_left_is_told_so() -> None:
+    question = asked(HOME, COUNTER)
+    said = say(question, Tier.PICK_UP)
+    told = Incoming(ORDER_ID, ORDER_ID, s.uid(2), s.accept(), Source.HTTP)
+    change = Change(ORDER_ID, s.uid(2), question.state, said.state, told, said.decision.events, ())
+    (fall,) = plan_of([change]).falls
+    assert (fall.tier, fall.below, fall.chosen) == ("scheduled", "pick_up", True)
+
+
 @pytest.mark.parametrize("tier", [Tier.SCHEDULED, Tier.PICK_UP])
 def test_what_is_to_lie_ready_is_not_put_off_for_orders_to_come(tier: Tier) -> None:
     agreed = say(asked(HOME, COUNTER), tier).state

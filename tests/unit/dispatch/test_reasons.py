@@ -97,6 +97,26 @@ def test_a_second_offer_orders_to_come_and_fallen_tiers_are_told_in_their_turn(
     assert text.count(SENTENCES[language]["other"].format(pharmacy=NEAR)) == 1
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_the_patient_chose_is_no_gate_s_doing(language: str) -> None:
+    left = Fell(
+        tier=Tier.SCHEDULED,
+        below=Tier.PICK_UP,
+        at=NOW,
+        reason=GateCode.CLOSED,
+        removed=REMOVED,
+        chosen=True,
+    )
+    (line,) = words([], language, [left])
+    assert "CLOSED" not in line
+    assert all(word in line for word in ("scheduled", "pick_up"))
+    ended = words([], language, [left.model_copy(update={"below": None})])
+    plain = words([], language, [left.model_copy(update={"below": None, "chosen": False})])
+    assert "CLOSED" in ended[0]
+    assert ended[0] != plain[0]
+    assert ended[1:] == plain[1:]
+
+
 def test_many_candidates_are_kept_compactly() -> None:
     many = Why(tuple(Candidate(uid(n), n, 1, n) for n in range(99)), uid(0), False)
     kept = reasons_of(many, ())
