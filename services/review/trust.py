@@ -412,5 +412,5 @@ def _asked(profile: Profile, signature: Signature, text: bytes, role: str, now: 
     try:
         return profile.prove(signature, text, role, now)
     except Exception as error:
-        log.error("profile_failed", profile=type(profile).__name__, error=error)
+        log.error("profile_failed", kind=type(profile).__name__, error=error)
         return Proof(None, "profile_failed")
