@@ -100,8 +100,8 @@ def board(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def order_row(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """One line of a list, with the share of the promise that is used up."""
     line = {name: value for name, value in row.items() if value is not None}
-    line["late"] = row["late"] or _overdue(row, now)
-    share = share_used(row["authorised_at"], row["due_at"], row["delivered_at"] or now)
+    line["late"] = _late(row, now)
+    share = _share_used(row, now)
     return line if share is None else {**line, "share_used": share}
 
 
@@ -126,6 +126,7 @@ def order_page(order_id: UUID, tenant_id: UUID, state: State, now: datetime) -> 
         "tenant_id": tenant_id,
         "stage": place_of(state),
         **view,
+        "late": _late(_row(state), now),
         "states": {part: getattr(state, part) for part in parts},
         "clocks": clocks(state, now),
     }
@@ -139,16 +140,25 @@ def clocks(state: State, now: datetime) -> dict[str, Any]:
         "platform": {
             **_clock(state.authorised_at, ended, now),
             "due_at": state.due_at,
-            "share_used": share_used(state.authorised_at, state.due_at, ended or now),
+            "promised_at": state.promised_at,
+            "share_used": _share_used(_row(state), now),
         },
     }
 
 
-def share_used(start: datetime | None, due: datetime | None, at: datetime) -> float | None:
-    """How much of the promised time has passed; more than 1 is late."""
-    if start is None or due is None:
+def _row(state: State) -> Mapping[str, Any]:
+    """The state by the names of the read table."""
+    return {**dict(state), "place": place_of(state), "promised_at": state.promised_at}
+
+
+def _share_used(row: Mapping[str, Any], now: datetime) -> float | None:
+    """How much of the promised time has passed; None without a promise, or once it is kept."""
+    start: datetime | None = row["authorised_at"]
+    promised: datetime | None = row["promised_at"]
+    if start is None or promised is None or _lies_ready(row):
         return None
-    return round((at - start).total_seconds() / max((due - start).total_seconds(), 1), 3)
+    ended: datetime = row["delivered_at"] or row["closed_at"] or now
+    return round((ended - start).total_seconds() / max((promised - start).total_seconds(), 1), 3)
 
 
 def _clock(start: datetime | None, ended: datetime | None, now: datetime) -> dict[str, Any]:
@@ -161,14 +171,15 @@ def _clock(start: datetime | None, ended: datetime | None, now: datetime) -> dic
     }
 
 
-def _overdue(row: Mapping[str, Any], now: datetime) -> bool:
+def _late(row: Mapping[str, Any], now: datetime) -> bool:
     running = row["delivered_at"] is None and row["closed_at"] is None and not _lies_ready(row)
-    return bool(running and row["due_at"] is not None and row["due_at"] <= now)
+    promised = row["promised_at"]
+    return bool(row["late"] or (running and promised is not None and promised <= now))
 
 
 def _lies_ready(row: Mapping[str, Any]) -> bool:
-    """It waits for the patient to collect it, or nobody came: nobody is late with it any more."""
-    places = (Place.RELEASED, Place.CLOSING)
+    """It waits for the patient to collect it, or that is over: nobody is late with it any more."""
+    places = (Place.RELEASED, Place.DELIVERED, Place.CLOSING, Place.CLOSED)
     return row["promised_tier"] == Tier.PICK_UP and row["place"] in places
 
 

@@ -3,7 +3,8 @@ INSERT INTO order_view AS v
 SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::bool[], $10::int[], $11::uuid[], $12::int[], $13::timestamptz[], $14::timestamptz[],
-    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bool[]
+    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bool[],
+    $20::timestamptz[]
 )
 ON CONFLICT (order_id) DO UPDATE SET
     order_number = excluded.order_number, city = excluded.city, tier = excluded.tier,
@@ -12,7 +13,8 @@ ON CONFLICT (order_id) DO UPDATE SET
     parked = excluded.parked, submitted_at = excluded.submitted_at,
     authorised_at = excluded.authorised_at, due_at = excluded.due_at,
     delivered_at = excluded.delivered_at, closed_at = excluded.closed_at,
-    updated_at = excluded.updated_at, review_delayed = excluded.review_delayed
+    updated_at = excluded.updated_at, review_delayed = excluded.review_delayed,
+    promised_at = excluded.promised_at
 
 -- name: add_timeline
 INSERT INTO timeline (order_id, seq, event_id, type, at, topic, part, record_offset, data)
@@ -71,7 +73,8 @@ FROM timeline WHERE order_id = $1 AND ($2::text[] IS NULL OR type = ANY($2)) ORD
 
 -- name: list_orders
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
+       coalesce(promised_at, due_at) AS promised_at
 FROM order_view
 WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
   AND ($3::text IS NULL OR place = $3) AND ($4::text IS NULL OR order_number = $4)
@@ -80,13 +83,15 @@ ORDER BY order_id DESC LIMIT $5
 -- name: at_risk
 -- What lies ready for collection waits for the patient: nobody is late with it any more.
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at
+       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
+       coalesce(promised_at, due_at) AS promised_at
 FROM order_view
 WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
   AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
   AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
 ORDER BY extract(epoch FROM $3::timestamptz - authorised_at)
-       / greatest(extract(epoch FROM due_at - authorised_at), 1) DESC, order_id
+       / greatest(extract(epoch FROM coalesce(promised_at, due_at) - authorised_at), 1) DESC,
+       order_id
 LIMIT $4
 
 -- name: counts
@@ -99,12 +104,12 @@ SELECT place, coalesce(outcome, '') AS outcome, tier, count(*) AS orders,
        count(*) FILTER (WHERE review_delayed) AS review_delayed
 FROM (
     SELECT place, outcome, tier, delivered_at, late, parked, running, review_delayed,
-           coalesce(running AND due_at <= $3::timestamptz, false) AS overdue,
+           coalesce(running AND promised_at <= $3::timestamptz, false) AS overdue,
            coalesce(extract(epoch FROM $3::timestamptz - authorised_at)
-               / greatest(extract(epoch FROM due_at - authorised_at), 1), 0) AS used
+               / greatest(extract(epoch FROM promised_at - authorised_at), 1), 0) AS used
     FROM (
-        SELECT place, outcome, tier, delivered_at, late, parked, due_at, authorised_at,
-               review_delayed,
+        SELECT place, outcome, tier, delivered_at, late, parked, authorised_at, review_delayed,
+               coalesce(promised_at, due_at) AS promised_at,
                delivered_at IS NULL AND closed_at IS NULL
                AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
                    AS running

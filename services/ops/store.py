@@ -84,6 +84,7 @@ def _view_row(change: Change) -> tuple[Any, ...]:
         state.closed_at,
         state.last_at,
         state.review_delayed,
+        state.promised_at,
     )
 
 

@@ -88,7 +88,10 @@ def _promised(fact: dispatch.PromiseMade, at: datetime) -> Notes:
 
 
 def _promise_changed(fact: dispatch.PromiseChanged, at: datetime) -> Notes:
-    return Told(at=at), Promised(tier=fact.tier_to, due_at=fact.due_at)
+    return (
+        Told(at=at),
+        Promised(tier=fact.tier_to, due_at=fact.due_at, not_before=fact.not_before),
+    )
 
 
 def _promise_broken(fact: dispatch.PromiseBroken | delivery.PromiseBroken, at: datetime) -> Notes:
@@ -115,7 +118,7 @@ def _assigned(fact: dispatch.PharmacyAssigned, at: datetime) -> Notes:
     return (
         Told(at=at, part="dispatch", state="assigned"),
         _introduced(fact.order),
-        Promised(tier=fact.tier, due_at=fact.due_at),
+        Promised(tier=fact.tier, due_at=fact.due_at, not_before=fact.not_before),
         Offered(offer_id=fact.offer_id, ended=True),
         Reached(attempt=fact.attempt, rank=Rank.ASSIGNED),
         Assigned(

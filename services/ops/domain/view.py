@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from schemas.message import Event
-from schemas.values import Outcome, Tier
+from schemas.values import Outcome, Tier, promised_at
 from services.kit.decision import Note
 from services.ops.domain.audience import Party
 
@@ -93,6 +93,7 @@ class State(Frozen):
     promised_tier: Tier | None = None
     submitted_at: datetime | None = None
     authorised_at: datetime | None = None
+    not_before: datetime | None = None
     due_at: datetime | None = None
     delivered_at: datetime | None = None
     closed_at: datetime | None = None
@@ -120,6 +121,13 @@ class State(Frozen):
         """Whether it lies at the review desk, which cannot decide it in its time any more."""
         late = self.review is not None and self.review.state == DELAYED
         return late and place_of(self) is Place.IN_REVIEW
+
+    @property
+    def promised_at(self) -> datetime | None:
+        """When it must be at the door, or ready at the counter; None before any promise."""
+        if self.promised_tier is None or self.due_at is None:
+            return None
+        return promised_at(self.promised_tier, self.not_before, self.due_at)
 
     @property
     def attempt(self) -> int:
@@ -155,6 +163,7 @@ class Promised(Note):
 
     tier: Tier
     due_at: datetime
+    not_before: datetime | None = None
 
 
 class Broken(Note):
@@ -295,8 +304,8 @@ def _changed(state: State, note: Note) -> dict[str, Any]:
             return note.model_dump()
         case Authorised(at=at):
             return {"authorised_at": at}
-        case Promised(tier=tier, due_at=due_at):
-            return {"promised_tier": tier, "due_at": due_at}
+        case Promised(tier=tier, due_at=due_at, not_before=not_before):
+            return {"promised_tier": tier, "due_at": due_at, "not_before": not_before}
         case Broken():
             return {"late": True}
         case Arrived(at=at, late=late):

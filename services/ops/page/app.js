@@ -196,7 +196,7 @@ function drawRisk(body) {
 }
 
 function riskRow(order, now) {
-  const left = (new Date(order.due_at) - now) / 1000;
+  const left = (new Date(order.promised_at) - now) / 1000;
   const used = make(
     "td",
     { className: "used" },
@@ -335,9 +335,9 @@ function drawOrder(order) {
   const { patient, platform } = order.clocks;
   const outcome = order.outcome ? words().outcomes[order.outcome] : words().stages[order.stage];
   const tier = order.promised_tier || order.tier;
-  // Who collects it comes to a counter, by the end of the time for which it is kept there: nobody is late with it.
+  // Who collects it comes to a counter, by the end of the time for which it is kept there.
   const collected = tier === "pick_up";
-  const late = order.late || (!collected && platform.share_used > 1);
+  const { late } = order;
   fill(
     $("order"),
     backLink(),

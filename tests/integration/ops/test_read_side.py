@@ -247,6 +247,18 @@ async def test_orders_at_risk_are_sorted_by_the_share_used(ops: Ops) -> None:
     assert rows[0]["share_used"] >= rows[-1]["share_used"]
 
 
+async def test_what_is_collected_is_at_risk_of_lying_ready_late(ops: Ops) -> None:
+    due = NOW.replace(year=2036)
+    agreed = {"tier": Tier.PICK_UP, "not_before": NOW.replace(year=2020), "due_at": due}
+    taken = road.assigned(1, 1).model_copy(update=agreed)
+    await ops.tell([road.issued(), road.authorised(), taken], ops.tenants["hospital-a"])
+    [row] = (await ops.get("/v1/at-risk")).json()["orders"]
+    assert row["late"]
+    assert row["share_used"] > 1
+    assert row["promised_at"] < row["due_at"]
+    assert (await ops.get("/v1/summary")).json()["late"] == 1
+
+
 async def test_nobody_is_late_with_what_lies_ready_to_be_collected(ops: Ops) -> None:
     due = NOW.replace(year=2020)
     agreed = {"tier": Tier.PICK_UP, "not_before": due - timedelta(hours=2), "due_at": due}

@@ -1,0 +1,53 @@
+"""Whether an order is late, and how much of its promise is used: on its page as on the board."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.message import Event
+from schemas.values import Outcome, Tier
+from services.kit.spec import NOW, ORDER_ID
+from services.ops import domain
+from services.ops.board import order_page
+from tests.unit.ops import road
+
+HOUR = timedelta(hours=1)
+READY = {"tier": Tier.PICK_UP, "not_before": NOW + HOUR, "due_at": NOW + 9 * HOUR}
+ASSIGNED = (road.authorised(), road.assigned(1, 1).model_copy(update=READY))
+LIES = (*ASSIGNED, road.confirmed(1), road.sealed(1), road.settled(1), road.released(1))
+COLLECTED = road.delivered(1).model_copy(update={"delivered_at": NOW + 3 * HOUR})
+
+
+def page(facts: tuple[Event, ...], now: datetime) -> dict[str, Any]:
+    state = domain.initial()
+    for fact in facts:
+        for event in domain.decide(state, fact, NOW, road.facts()).events:
+            state = domain.evolve(state, event)
+    return order_page(ORDER_ID, road.HOSPITAL, state, now)
+
+
+@pytest.mark.parametrize(
+    ("facts", "hours", "late", "share"),
+    [
+        (ASSIGNED, 0.75, False, 0.75),
+        (ASSIGNED, 2, True, 2.0),
+        (LIES, 2, False, None),
+        (LIES, 10, False, None),
+        ((*LIES, COLLECTED), 10, False, None),
+        ((*LIES, road.closed(Outcome.RETURNED, 1)), 10, False, None),
+    ],
+)
+def test_what_is_collected_is_promised_for_when_it_lies_ready(
+    facts: tuple[Event, ...], hours: float, late: bool, share: float | None
+) -> None:
+    shown = page(facts, NOW + hours * HOUR)
+    assert (shown["late"], shown["clocks"]["platform"]["share_used"]) == (late, share)
+    assert shown["clocks"]["platform"]["due_at"] == READY["due_at"]
+
+
+def test_the_clock_of_an_order_that_ended_on_its_way_stands() -> None:
+    cancelled = (road.authorised(), road.promised(), road.closed(Outcome.CANCELLED, 0))
+    shown = page(cancelled, NOW + 10 * HOUR)
+    assert (shown["late"], shown["clocks"]["platform"]["share_used"]) == (False, 0.0)
+    assert page(cancelled[:2], NOW + HOUR)["late"]
