@@ -14,7 +14,7 @@ from services.kit.audit import AuditRow
 from services.kit.db import Connection
 from services.kit.decision import Verdict
 from services.kit.decoding import Decoder, Poison
-from services.kit.ids import partition_of
+from services.kit.ids import new_id, partition_of
 from services.kit.service import Incoming, Record, Service, Source
 from services.kit.store import SQL, headers_from, inner_of_parked, load_entries
 from services.kit.unit import Entry, ParkedRow, Result, Unit
@@ -109,7 +109,9 @@ class Redrive:
         if fresh["state"] == "parked" and fresh["order_id"] is not None:
             locked = await self._conn.fetch(SQL["lock_chain"], fresh["order_id"])
             ids = [letter["id"] for letter in locked]
-            chain = await self._conn.fetch(SQL["get_parked"], ids)
+            letters = await self._conn.fetch(SQL["get_parked"], ids)
+            # One that was fed before may have had to wait, and now is behind a younger one.
+            chain = sorted(letters, key=lambda letter: letter["id"] != parked_id)
             entries[fresh["order_id"]].blocked_by = None
             entries[fresh["order_id"]].dirty = True
         readable = {item["id"]: reread(item, self._shell.decoder) for item in chain}
@@ -149,8 +151,10 @@ class Redrive:
                 if bad:
                     raise StillBad(result)
             if bad:
-                again = result.code, result.field, result.detail[:500]
-                await self._conn.execute(SQL["parked_again"], row["id"], self._now, *again)
+                # One before it may have turned bad by what came between: then it is behind that.
+                if unit.entries[row["order_id"]].blocked_by == row["id"]:
+                    again = result.code, result.field, result.detail[:500]
+                    await self._conn.execute(SQL["parked_again"], row["id"], self._now, *again)
                 break
             await self._settle(row, chosen)
         if chosen["state"] == "parked" and chosen["order_id"] is not None:
@@ -206,7 +210,8 @@ class Redrive:
             actor=self._actor,
             reason=self._reason,
         )
-        unit.publish(entry, redriven, chosen["event_id"] or chosen["id"], None)
+        # A person may do the same thing twice, for the same reason: each is a cause of its own.
+        unit.publish(entry, redriven, new_id(), None)
 
 
 def reread(row: Row, decoder: Decoder) -> Reread:

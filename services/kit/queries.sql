@@ -54,8 +54,12 @@ WHERE s.order_id = u.order_id
 DELETE FROM state WHERE order_id = ANY($1::uuid[]) AND version = 0 AND state IS NULL AND blocked_by IS NULL
 
 -- name: load_waiting
-SELECT seq, order_id, tenant_id, event_id, topic, part, record_offset, headers, body FROM waiting
-WHERE order_id = ANY($1::uuid[]) ORDER BY seq
+-- One that was redriven and had to wait is a dead letter already.
+SELECT seq, order_id, tenant_id, event_id, topic, part, record_offset, headers, body,
+       (SELECT id FROM parked p
+        WHERE p.topic = w.topic AND p.part = w.part AND p.record_offset = w.record_offset
+          AND coalesce(p.event_id, w.event_id) = w.event_id) AS letter
+FROM waiting w WHERE order_id = ANY($1::uuid[]) ORDER BY seq
 
 -- name: store_waiting
 INSERT INTO waiting (order_id, tenant_id, event_id, topic, part, record_offset, headers, body, since, deadline)
@@ -130,7 +134,10 @@ ORDER BY n
 INSERT INTO parked (id, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset,
                     record_key, headers, body, code, field, detail, state, first_at, last_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
-ON CONFLICT (topic, part, record_offset) DO NOTHING
+ON CONFLICT (topic, part, record_offset) DO UPDATE
+SET state = excluded.state, code = excluded.code, field = excluded.field, detail = excluded.detail,
+    attempts = parked.attempts + 1, last_at = excluded.last_at
+WHERE parked.state = 'replayed' AND parked.id = excluded.id
 
 -- name: list_parked
 SELECT id, seq, event_id, order_id, tenant_id, message_type, source, topic, part, record_offset,

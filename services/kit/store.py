@@ -43,7 +43,7 @@ async def load_entries(
     entries = {row["order_id"]: _entry(service, row) for row in rows}
     for row in await conn.fetch(SQL["load_waiting"], ids):
         entry = entries[row["order_id"]]
-        entry.waiting.append(Waiting(_waiting(row), row["seq"]))
+        entry.waiting.append(Waiting(_waiting(row), row["seq"], row["letter"]))
     return entries
 
 

@@ -88,10 +88,11 @@ class ParkedRow:
 
 @dataclass(slots=True)
 class Waiting:
-    """An early message; `seq` is None until it is stored."""
+    """An early message; `seq` is None until it is stored, `letter` the dead letter that it was."""
 
     incoming: Incoming
     seq: int | None = None
+    letter: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -137,7 +138,9 @@ class Unit:
         self.audit: list[AuditRow] = []
         self.changes: list[Change] = []
         # Dead letters that are fed again keep their row: message id → row id.
-        self.redriven: dict[UUID, UUID] = {}
+        self.redriven: dict[UUID, UUID] = {
+            w.incoming.id: w.letter for e in entries.values() for w in e.waiting if w.letter
+        }
 
     def process(self, incoming: Incoming) -> Result:
         """One message stands or falls alone."""
@@ -174,7 +177,10 @@ class Unit:
         telemetry.count("parked_total", type=row.message_type, code=row.code)
 
     def lay_aside(self, row: ParkedRow, key: UUID) -> None:
-        """Keep a dead letter and block its aggregate, or put it behind the one that blocks."""
+        """Keep a dead letter and block its aggregate, or put it behind the one that blocks.
+
+        What waits for a predecessor goes behind it too: later ones of its topic are to follow it.
+        """
         entry = self.entries[key]
         if entry.blocked_by is not None:
             self.parked.append(replace(row, state="behind"))
@@ -189,8 +195,14 @@ class Unit:
             code=row.code,
             detail=row.detail[:500],
         )
-        self.publish(entry, parked, row.event_id or row.id, None)
+        # Laid aside once more by what a person did: that is not what its message did twice.
+        again = row.id in self.redriven.values()
+        self.publish(entry, parked, new_id() if again else row.event_id or row.id, None)
         telemetry.count("parked_total", type=row.message_type, code=row.code)
+        for later in entry.waiting:
+            self._leave(later)
+            self._behind(entry, later.incoming)
+        entry.waiting = []
 
     def publish(
         self,
@@ -221,13 +233,9 @@ class Unit:
 
     def park_overdue(self, entry: Entry) -> None:
         """An early message outlived its deadline: park it, and what waited behind it."""
-        first, *rest = entry.waiting
-        entry.waiting = []
+        first = entry.waiting.pop(0)
         self._leave(first)
         self.park(first.incoming, "early_too_long", "its predecessor never came")
-        for later in rest:
-            self._leave(later)
-            self._behind(entry, later.incoming)
 
     def _decide(self, entry: Entry, incoming: Incoming) -> Decision:
         facts = Facts(
@@ -319,11 +327,6 @@ class Unit:
                 self._judge(entry, head.incoming, decision)
                 moved = True
                 break
-        if entry.blocked_by is not None:
-            for later in entry.waiting:
-                self._leave(later)
-                self._behind(entry, later.incoming)
-            entry.waiting = []
 
     def _leave(self, waiting: Waiting) -> None:
         if waiting.seq is not None:

@@ -1,16 +1,18 @@
 """The shell on a real database: what each message does, and what it must not do."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from schemas import claim
+from schemas import claim, dispatch
 from schemas.envelope import Headers
+from services.commands.invariants.machinery import SAME_EFFECT
 from services.kit import audit, clock
 from services.kit.calls import CallRow
-from services.kit.decision import Actor, CallAnswered, CallOutcome, Verdict
+from services.kit.decision import Actor, CallAnswered, CallOutcome, Decision, Verdict, invalid
 from services.kit.handler import GapFound, Shell
 from services.kit.ids import new_id
 from services.kit.service import Idempotency, Incoming, Source
@@ -90,6 +92,113 @@ async def test_an_early_message_is_parked_after_its_deadline(
     await shell.park_overdue(frozenset({4}))
     parked = await rows(shell, "SELECT state, code FROM parked")
     assert [tuple(row) for row in parked] == [("parked", "early_too_long")]
+
+
+OPERATOR = Actor(toy.TENANT, "operator", "operations")
+
+
+async def letters(shell: Shell) -> list[tuple[Any, ...]]:
+    """The dead letters with their states, and whether one of them is what blocks its order."""
+    sql = "SELECT p.state, p.code, s.blocked_by = p.id FROM parked p JOIN state s USING (order_id)"
+    return [tuple(row) for row in await rows(shell, f"{sql} ORDER BY seq")]
+
+
+async def test_a_letter_that_waits_in_vain_once_more_can_be_redriven_once_more(
+    shell: Shell, database: Database
+) -> None:
+    order_id = toy.order_in(3)
+    await shell.records([toy.record(toy.assigned(order_id), 0)])
+    admin = await asyncpg.connect(database.dsn())
+    await clock.step(admin, toy.START + timedelta(hours=1))
+    await shell.park_overdue()
+    letter = await shell.pool.fetchval("SELECT id FROM parked")
+    for hours in (2, 3):
+        again = await shell.redrive(letter, OPERATOR, "it will come", "replay")
+        assert again.verdict is Verdict.EARLY
+        await clock.step(admin, toy.START + timedelta(hours=hours))
+        await shell.park_overdue()
+    assert [row[0] for row in await admin.fetch(SAME_EFFECT.format(schema="claim"))] == []
+    await admin.close()
+
+    assert await letters(shell) == [("parked", "early_too_long", True)]
+    done = await shell.redrive(letter, OPERATOR, "it never will", "discard")
+    assert done.answer == {"state": "discarded"}
+    assert await rows(shell, "SELECT 1 FROM state WHERE blocked_by IS NOT NULL") == []
+
+
+def never_assigned(state: Any, message: Any, now: Any, facts: Any) -> Decision:
+    """The toy's rules, but that an assignment is refused as soon as it is not early."""
+    if isinstance(message, dispatch.PharmacyAssigned) and state.approvals:
+        return invalid("not_so", "the toy refuses this")
+    return toy.decide(state, message, now, facts)
+
+
+async def test_a_letter_that_turns_bad_by_one_behind_it_blocks_what_is_left(shell: Shell) -> None:
+    order_id = toy.order_in(3)
+    shell.service = replace(shell.service, decide=never_assigned)
+    await shell.records([toy.record(toy.approved(order_id, "invalid"), 0)])
+    await shell.records([toy.record(toy.assigned(order_id), 0)])
+    await shell.records([toy.record(toy.approved(order_id), i) for i in (1, 2)])
+    head = await shell.pool.fetchval("SELECT id FROM parked ORDER BY seq LIMIT 1")
+
+    await shell.redrive(head, OPERATOR, "hopeless", "discard")
+
+    assert [(state, blocks) for state, _, blocks in await letters(shell)] == [
+        ("discarded", False),
+        ("parked", True),
+        ("replayed", False),
+        ("behind", False),
+    ]
+    blocks = await shell.pool.fetchval("SELECT blocked_by FROM state")
+    await shell.redrive(blocks, OPERATOR, "hopeless too", "discard")
+    assert await state_of(shell, order_id) == toy.State(approvals=2)
+
+
+async def test_a_letter_that_waits_behind_a_younger_one_is_fed_after_it(shell: Shell) -> None:
+    order_id = toy.order_in(3)
+    await shell.records([toy.record(toy.approved(order_id, "invalid"), 0)])
+    await shell.records([toy.record(toy.assigned(order_id), 0)])
+    await shell.records([toy.record(toy.approved(order_id, "invalid"), 1)])
+    head, waits, last = [row["id"] for row in await rows(shell, "SELECT id FROM parked")]
+    await shell.redrive(head, OPERATOR, "hopeless", "discard")
+    assert await letters(shell) == [
+        ("discarded", "not_so", False),
+        ("behind", "order_blocked", False),
+        ("parked", "not_so", True),
+    ]
+
+    shell.service = replace(shell.service, decide=lambda *_: invalid("never", "nothing is right"))
+    done = await shell.redrive(last, OPERATOR, "hopeless too", "discard")
+
+    assert done.answer == {"state": "discarded"}
+    assert [(state, blocks) for state, _, blocks in await letters(shell)] == [
+        ("discarded", False),
+        ("parked", True),
+        ("discarded", False),
+    ]
+    assert await shell.pool.fetchval("SELECT blocked_by FROM state") == waits
+
+
+async def test_what_waits_for_another_topic_goes_behind_what_blocks_its_order(
+    shell: Shell,
+) -> None:
+    order_id = toy.order_in(3)
+    await shell.records([toy.record(toy.assigned(order_id), 0)])
+    await shell.records([toy.record(toy.approved(order_id, "invalid"), 0)])
+    await shell.records([toy.record(toy.exhausted(order_id), 1)])
+    await shell.records([toy.record(toy.approved(order_id), 1)])
+    assert await letters(shell) == [
+        ("parked", "not_so", True),
+        ("behind", "order_blocked", False),
+        ("behind", "order_blocked", False),
+        ("behind", "order_blocked", False),
+    ]
+
+    head = await shell.pool.fetchval("SELECT id FROM parked ORDER BY seq LIMIT 1")
+    await shell.redrive(head, OPERATOR, "hopeless", "discard")
+
+    assert await state_of(shell, order_id) == toy.State(approvals=1, attempts=1, closed=True)
+    assert await rows(shell, "SELECT 1 FROM waiting") == []
 
 
 async def test_an_invalid_message_blocks_its_order_alone_until_redriven(shell: Shell) -> None:
