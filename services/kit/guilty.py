@@ -15,7 +15,7 @@ from services.kit.decoding import Poison
 from services.kit.parking import NOBODY
 from services.kit.service import Incoming, Service, Source
 from services.kit.store import load_entries
-from services.kit.unit import Entry, ParkedRow, Unit, parked_row
+from services.kit.unit import Entry, ParkedRow, Unit
 
 Item = Incoming | Poison
 Recheck = Callable[[Connection, datetime, Sequence[Item]], Awaitable[Sequence[Item]]]
@@ -110,8 +110,7 @@ async def park_item(
     if isinstance(item, Poison):
         unit.park_poison(item)
     elif item.source is Source.INTAKE:
-        detail = telemetry.describe(guilt)
-        unit.parked.append(parked_row(item, "internal_error", detail, "", "refused"))
+        unit.refuse(item, "internal_error", telemetry.describe(guilt))
     else:
         unit.park(item, "shell_error", telemetry.describe(guilt))
     log.error("message_parked", error=guilt, topic=item.record.topic if item.record else "")

@@ -162,6 +162,11 @@ class Unit:
         """Lay a message aside and block its aggregate."""
         self.lay_aside(self._row(incoming, code, detail, where, "parked"), incoming.key)
 
+    def refuse(self, incoming: Incoming, code: str, detail: str) -> None:
+        """Keep a partner's command as a dead letter, and tell him; nothing is blocked."""
+        refusal = Result(Verdict.INVALID, code=code, detail=detail)
+        self._refused_intake(self.entries[incoming.key], incoming, refusal)
+
     def park_poison(self, poison: Poison) -> None:
         """Lay an unreadable record aside; on an inner topic its order is blocked if it is known.
 

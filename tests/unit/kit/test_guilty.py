@@ -2,14 +2,30 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import pytest
 
+from schemas import delivery
+from services.delivery.app import SERVICE
 from services.kit import guilty
-from services.kit.guilty import PARKED_A_MINUTE_MAX, Flood, NotTheMessage, TooManyParked, apart
+from services.kit.db import Connection
+from services.kit.decision import Actor
+from services.kit.guilty import (
+    PARKED_A_MINUTE_MAX,
+    Flood,
+    NotTheMessage,
+    TooManyParked,
+    apart,
+    park_item,
+)
 from services.kit.ids import new_id
-from services.kit.service import Source
-from services.kit.unit import ParkedRow
+from services.kit.service import Incoming, Source
+from services.kit.spec import NOW, ORDER_ID, TENANT_ID
+from services.kit.unit import Entry, ParkedRow, Unit
+from tests.unit.delivery import story
 
 
 class Work:
@@ -83,3 +99,33 @@ def test_a_flood_of_what_blocks_orders_stops_the_reading() -> None:
     flood.watch([letter("refused"), letter("behind")] * PARKED_A_MINUTE_MAX)
     with pytest.raises(TooManyParked):
         flood.watch([letter("parked")])
+
+
+class Desk:
+    """A shell that writes nothing."""
+
+    service = SERVICE
+    flood = Flood()
+
+    async def finish(self, conn: Connection, unit: Unit, now: datetime) -> None:
+        """Nothing is written."""
+
+
+async def test_a_partner_is_told_of_a_command_that_our_code_failed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = Entry(ORDER_ID, TENANT_ID, 0, SERVICE.initial(), None, known=False)
+
+    async def entries(*_: object) -> dict[UUID, Entry]:
+        return {ORDER_ID: entry}
+
+    monkeypatch.setattr(guilty, "_entries", entries)
+    actor = Actor(TENANT_ID, "courier", "fleet")
+    sent = Incoming(new_id(), ORDER_ID, TENANT_ID, story.pick_up(), Source.INTAKE, actor)
+    conn: Any = None
+    unit = await park_item(Desk(), conn, NOW, sent, RuntimeError("a bug"))
+    assert [(row.state, row.code) for row in unit.parked] == [("refused", "internal_error")]
+    [reply] = [row.event for row in unit.outbox]
+    assert isinstance(reply, delivery.CommandAnswered)
+    assert (reply.command_id, reply.accepted, reply.code) == (sent.id, False, "internal_error")
+    assert entry.blocked_by is None
