@@ -102,6 +102,8 @@ class Door:
     actor: Actor
     inside: Inside
     idempotency_key: str | None = None
+    # The path where it names what is meant; else the body does.
+    place: str = ""
     body: bytes = field(default=b"", repr=False)
 
     @property
@@ -166,7 +168,7 @@ class Door:
     def _idempotency(self) -> Idempotency | None:
         if self.idempotency_key is None:
             return None
-        digest = hashlib.sha256(self.body).hexdigest()
+        digest = hashlib.sha256(self.place.encode() + self.body).hexdigest()
         return Idempotency(self.actor.tenant_id, self.idempotency_key, digest)
 
 
@@ -188,7 +190,8 @@ def door(*kinds: str, idempotent: bool = False) -> Callable[[Request], Awaitable
                 400, "idempotency_key_too_long", "at most 200 characters", "Idempotency-Key"
             )
         body = await request.body() if key else b""
-        return Door(actor, inside, key, body)
+        place = request.url.path if request.path_params else ""
+        return Door(actor, inside, key, place, body)
 
     return enter
 

@@ -51,7 +51,7 @@ async def claim(
 
 def _stored_answer(row: asyncpg.Record, request_hash: str) -> Result:
     if row["request_hash"] != request_hash:
-        detail = "this Idempotency-Key was used with another body"
+        detail = "this Idempotency-Key was used with another body, or for something else"
         return Result(Verdict.INVALID, code="idempotency_key_reused", detail=detail, status=422)
     if row["status"] is None:
         detail = "the first request with this Idempotency-Key is still running"
