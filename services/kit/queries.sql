@@ -225,8 +225,18 @@ INSERT INTO alive (one, at) VALUES (true, kit.now())
 ON CONFLICT (one) DO UPDATE SET at = excluded.at
 
 -- name: put_off_timers
+-- Other workers may be at it: as everywhere, orders are locked before their timers.
+WITH a AS MATERIALIZED (SELECT at FROM alive FOR UPDATE),
+locked AS MATERIALIZED (
+    SELECT s.order_id FROM state s
+    WHERE s.order_id IN (
+        SELECT t.order_id FROM timer t, a
+        WHERE t.answered_over_http AND t.due_at > a.at AND kit.now() > a.at)
+    ORDER BY s.order_id FOR UPDATE)
 UPDATE timer t SET due_at = t.due_at + (kit.now() - a.at)
-FROM alive a WHERE t.answered_over_http AND t.due_at > a.at AND kit.now() > a.at
+FROM a
+WHERE t.order_id IN (SELECT order_id FROM locked)
+  AND t.answered_over_http AND t.due_at > a.at AND kit.now() > a.at
 
 -- name: enter_slot
 INSERT INTO worker (slot, token, at) VALUES ($1, $2, clock_timestamp())

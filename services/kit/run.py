@@ -111,8 +111,10 @@ async def _running(
         if service.extras is not None:
             extras = await stack.enter_async_context(service.extras(settings, pool))
         shell = Shell(service, pool, vault=vault, tenants=tenants, health=health, extras=extras)
-        await pool.execute(SQL["put_off_timers"])
-        await pool.execute(SQL["keep_alive"])
+        async with pool.acquire() as conn, conn.transaction():
+            # Two workers that begin at once put nothing off twice.
+            await conn.execute(SQL["put_off_timers"])
+            await conn.execute(SQL["keep_alive"])
         health.set_ping(lambda: pool.fetchval("SELECT 1"))
         app = create_app(settings, service.name)
         loop = BatchLoop(app, shell, health)

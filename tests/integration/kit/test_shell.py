@@ -1,5 +1,6 @@
 """The shell on a real database: what each message does, and what it must not do."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from services.kit.decision import Actor, CallAnswered, CallOutcome, Decision, Ve
 from services.kit.handler import GapFound, Shell
 from services.kit.ids import new_id
 from services.kit.service import Idempotency, Incoming, Source
-from services.kit.store import headers_from
+from services.kit.store import SQL, headers_from
 from tests.databases import Database
 from tests.integration.kit import toy
 
@@ -360,3 +361,49 @@ async def test_every_effect_stands_in_an_unbroken_audit_chain(shell: Shell) -> N
     chained = await rows(shell, "SELECT partition, seq FROM audit ORDER BY 1, 2")
     assert [tuple(row) for row in chained] == [(1, 1), (1, 2), (5, 1)]
     assert breaks == []
+
+
+async def test_timers_are_put_off_behind_who_has_their_orders(
+    shell: Shell, database: Database
+) -> None:
+    orders = sorted((toy.order_in(3), toy.order_in(3)), reverse=True)
+    await shell.records([toy.record(toy.approved(o, "timer"), n) for n, o in enumerate(orders)])
+    await shell.pool.execute("UPDATE timer SET answered_over_http = true")
+    # The timers lie, and fall due, the other way round than orders are locked.
+    later = "UPDATE timer SET due_at = due_at + interval '1 s' WHERE order_id = $1"
+    await shell.pool.execute(later, orders[1])
+    await shell.pool.execute(SQL["keep_alive"])
+    admin = await asyncpg.connect(database.dsn())
+    await clock.step(admin, toy.START + timedelta(minutes=1))
+    async with shell.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM state ORDER BY order_id FOR UPDATE")
+        await other.execute("UPDATE timer SET data = '{}' WHERE order_id = $1", orders[1])
+        putting_off = asyncio.create_task(shell.pool.execute(SQL["put_off_timers"]))
+        while not await admin.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await other.execute("UPDATE timer SET data = '{}' WHERE order_id = $1", orders[0])
+    await putting_off
+    await admin.close()
+    due = [row["due_at"] for row in await rows(shell, "SELECT due_at FROM timer ORDER BY due_at")]
+    assert due == [toy.START + timedelta(minutes=6, seconds=n) for n in range(2)]
+
+
+async def test_two_workers_that_begin_at_once_put_timers_off_once(
+    shell: Shell, database: Database
+) -> None:
+    order_id = toy.order_in(3)
+    await shell.records([toy.record(toy.approved(order_id, "timer"), 0)])
+    await shell.pool.execute("UPDATE timer SET answered_over_http = true")
+    await shell.pool.execute(SQL["keep_alive"])
+    admin = await asyncpg.connect(database.dsn())
+    await clock.step(admin, toy.START + timedelta(minutes=1))
+    async with shell.pool.acquire() as first, first.transaction():
+        await first.execute(SQL["put_off_timers"])
+        second = asyncio.create_task(shell.pool.execute(SQL["put_off_timers"]))
+        while not await admin.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await first.execute(SQL["keep_alive"])
+    await second
+    await admin.close()
+    due = await shell.pool.fetchval("SELECT due_at FROM timer")
+    assert due == toy.START + timedelta(minutes=6)
