@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -41,17 +40,25 @@ class Flood:
     """Bad data is rare; a flood of dead letters means that our code is wrong."""
 
     def __init__(self) -> None:
-        self._parked_at: deque[float] = deque(maxlen=PARKED_A_MINUTE_MAX)
+        self._parked_at: dict[object, float] = {}
 
     def watch(self, parked: Sequence[ParkedRow]) -> None:
         """Count those that block an order. Raises TooManyParked."""
+        now = time.monotonic()
+        self._parked_at = {what: at for what, at in self._parked_at.items() if now - at < 60}
         for row in parked:
-            if row.state != "parked":
-                continue
-            self._parked_at.append(time.monotonic())
-            full = len(self._parked_at) == PARKED_A_MINUTE_MAX
-            if full and time.monotonic() - self._parked_at[0] < 60:
-                raise TooManyParked(f"{PARKED_A_MINUTE_MAX} dead letters within a minute")
+            if row.state == "parked":
+                # A batch that is tried again, or in halves, brings the same ones again.
+                self._parked_at.setdefault(_what(row), now)
+        if len(self._parked_at) >= PARKED_A_MINUTE_MAX:
+            raise TooManyParked(f"{PARKED_A_MINUTE_MAX} dead letters within a minute")
+
+
+def _what(row: ParkedRow) -> object:
+    """The same for the same message, however often it is laid aside."""
+    if row.record is not None:
+        return row.record.topic, row.record.part, row.record.offset
+    return row.event_id or row.id
 
 
 async def apart(

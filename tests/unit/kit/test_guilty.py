@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -95,10 +96,17 @@ def letter(state: str) -> ParkedRow:
 
 def test_a_flood_of_what_blocks_orders_stops_the_reading() -> None:
     flood = Flood()
-    flood.watch([letter("parked")] * (PARKED_A_MINUTE_MAX - 1))
+    flood.watch([letter("parked") for _ in range(PARKED_A_MINUTE_MAX - 1)])
     flood.watch([letter("refused"), letter("behind")] * PARKED_A_MINUTE_MAX)
     with pytest.raises(TooManyParked):
         flood.watch([letter("parked")])
+
+
+def test_the_same_letters_in_a_batch_that_is_tried_again_are_no_flood() -> None:
+    flood = Flood()
+    batch = [replace(letter("parked"), event_id=new_id()) for _ in range(20)]
+    for _ in range(PARKED_A_MINUTE_MAX):
+        flood.watch([replace(row, id=new_id()) for row in batch])
 
 
 class Desk:
