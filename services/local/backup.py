@@ -129,12 +129,13 @@ class Receiver:
             return False
         try:
             connection = await asyncpg.connect(self._postgres.dsn("postgres"), timeout=5)
+            try:
+                return bool(await connection.fetchval(STREAMING, STANDBY))
+            finally:
+                await connection.close()
         except FAULTS:
+            # Also when the server goes in the middle: nobody would be probed any more.
             return False
-        try:
-            return bool(await connection.fetchval(STREAMING, STANDBY))
-        finally:
-            await connection.close()
 
     async def stop(self) -> None:
         """End it after the last record that it was sent."""

@@ -92,9 +92,9 @@ class Postgres:
         """Whether it answers a query."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres"), timeout=5)
+            await connection.close()
         except FAULTS:
             return False
-        await connection.close()
         return True
 
     async def stop(self) -> None:

@@ -5,12 +5,15 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from services.commands.backup import _claim
 from services.commands.restore import _base, _moment, _refuse_impossible
 from services.local import backup
 from services.local.backup import BackupFailed, bases, choose
+from services.local.child import Child
+from services.local.postgres import Postgres
 
 
 def at(hour: int) -> datetime:
@@ -105,3 +108,31 @@ def test_a_copy_that_is_not_what_was_sent_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1").unlink()
     with pytest.raises(BackupFailed, match="misses 1"):
         backup.verify(tmp_path)
+
+
+class Gone:
+    """A connection whose server ends as it is asked."""
+
+    async def fetchval(self, *_: object) -> bool:
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
+
+    async def close(self) -> None:
+        raise asyncpg.InterfaceError("connection is closed")
+
+
+async def test_a_server_that_ends_while_it_is_probed_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(*_: object, **__: object) -> Gone:
+        return Gone()
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    server = Postgres(tmp_path, port=1, log=tmp_path / "pg.log")
+    assert not await server.is_ready()
+    receiver = backup.Receiver(server, tmp_path, tmp_path / "wal.log")
+    receiver.child = Child(["sleep", "60"], log=tmp_path / "wal.log")
+    try:
+        assert not await receiver.is_ready()
+    finally:
+        receiver.child.kill()
+        assert await receiver.child.wait(5)
