@@ -36,6 +36,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 READY_S_MAX = 2.0
+# A caller whose line went dead in the middle would keep a connection to the service for ever.
+PIECE_S_MAX = 30.0
 RETRY_AFTER_S = 1
 # Between two neighbours only, never for the one behind (RFC 9110, 7.6.1).
 _HOP_BY_HOP = frozenset(
@@ -245,10 +247,15 @@ def _too_large(route: Route) -> Refused:
 
 
 async def _pieces(receive: Receive, route: Route) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises Refused past the limit, CallerLeft when it breaks off."""
+    """The body as it comes. Raises Refused past a limit, CallerLeft when it breaks off."""
     total = 0
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(PIECE_S_MAX):
+                message = await receive()
+        except TimeoutError:
+            detail = f"no more of the body came for {PIECE_S_MAX:.0f} s"
+            raise Refused(408, "body_too_slow", detail) from None
         if message["type"] == "http.disconnect":
             raise CallerLeft
         piece: bytes = message.get("body", b"")

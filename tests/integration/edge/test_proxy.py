@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from schemas.flow import SERVICES
+from services.edge import proxy
 from services.edge.proxy import Edge
 from tests.integration.edge.servers import Echo, raw, request_of, serving
 
@@ -130,6 +131,20 @@ async def test_an_import_past_its_limit_is_refused_before_it_is_sent(world: Worl
     writer.close()
     await writer.wait_closed()
     assert world.echoes["network"].seen == []
+
+
+@pytest.mark.parametrize("path", ["/v1/pharmacies/import", "/v1/prescriptions"])
+async def test_a_caller_who_falls_silent_keeps_no_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(proxy, "PIECE_S_MAX", 0.05)
+    base = world.client.base_url
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\nab".encode())
+    async with asyncio.timeout(5):
+        head = await request_of(reader)
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_stream_arrives_piece_by_piece_and_ends_with_its_reader(world: World) -> None:
