@@ -5,6 +5,7 @@ Exit codes: 0 every chain holds, 1 one is broken or contradicts a signed checkpo
 
 import argparse
 import asyncio
+import fcntl
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -174,10 +175,11 @@ async def _against_checkpoint(
 
 
 def _sign(home: Path, heads: Heads) -> None:
-    line = sealed_line(
-        load_key(home / "secrets" / KEY), Checkpoint(datetime.now(UTC), heads), _lines(home)
-    )
+    key = load_key(home / "secrets" / KEY)
     with (home / CHECKPOINTS).open("a") as file:
+        # Two that sign after the same line would look as if one had been put in.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        line = sealed_line(key, Checkpoint(datetime.now(UTC), heads), _lines(home))
         file.write(line + "\n")
 
 
