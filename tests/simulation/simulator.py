@@ -113,7 +113,7 @@ async def simulate(
     rng = Random(seed)
     chosen = disturbance or Disturbance()
     words = f"--orders {orders} --steps {steps}" + (" --scarce" if scarce else "")
-    words += f" --lag {chosen.lag} --sideways {chosen.sideways}"
+    words += f" --together {chosen.together} --lag {chosen.lag} --sideways {chosen.sideways}"
     outcome = Outcome(seed, words)
     with seeded(rng) as reaper:
         world = World(stand, rng, Wires(chosen.breaks))

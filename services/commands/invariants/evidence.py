@@ -93,6 +93,9 @@ class Topics:
     told: list[Told] = field(default_factory=list)
     canaries: list[str] = field(default_factory=list)
     messages: int = 0
+    # Topic and partition → when the first record was appended that it still has, where it has let
+    # go of earlier ones.
+    begins: dict[tuple[str, int], datetime] = field(default_factory=dict)
 
     def of_type(self, *names: str) -> Iterable[Fact]:
         """Facts of these types, those too that are not judged."""

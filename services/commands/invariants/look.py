@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 
 from schemas.flow import SERVICES
+from services.commands.invariants import past
 from services.commands.invariants.evidence import Before, Evidence, Place, Remembered, Topics
 from services.commands.invariants.scan import CANARY, Scan
 from services.commands.invariants.table import INVARIANTS
@@ -97,6 +98,7 @@ async def _gather(
         ends = await scan.ends()
         topics = await scan.read(judged, ends)
     await forget_forged(conn, topics)
+    await past.recall(then, topics)
     logs, log_lines = _search_logs(target.home / "logs")
     return Evidence(
         topics=topics,

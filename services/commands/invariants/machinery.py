@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from schemas import flow
 from schemas.flow import SERVICES
+from services.commands.invariants import past
 from services.commands.invariants.evidence import Evidence, Finding, Seen, finding
 from services.kit import audit
 from services.kit.relay import lock_class
@@ -72,7 +73,8 @@ async def outbox_is_published(evidence: Evidence) -> Finding:
     accounted = await _dead_places(evidence)
     for schema in SERVICES:
         on_topics = _ids_of(evidence, schema)
-        published = evidence.before.published[schema]
+        gone = await past.gone(evidence.then, evidence.topics, schema)
+        published = evidence.before.published[schema] - (gone - on_topics.keys())
         examined += len(published)
         alone = WITHOUT_LOCK.format(schema=schema)
         rows = await evidence.conn.fetch(alone, lock_class(schema))
@@ -128,7 +130,8 @@ async def effect_once(evidence: Evidence) -> Finding:
         rows = await evidence.conn.fetch(TWICE.format(schema=schema))
         wrong += [f"{schema} twice: {row[0]}" for row in rows]
         ids = {seen.id for _, seen in _inputs(evidence, schema)}
-        wrong += [f"{schema} from nowhere: {event}" for event in inbox - ids]
+        strange = await past.provable(evidence.then, evidence.topics, schema, inbox - ids)
+        wrong += [f"{schema} from nowhere: {event}" for event in strange]
         if schema not in ("ops", "network"):
             rows = await evidence.conn.fetch(SAME_EFFECT.format(schema=schema))
             wrong += [f"{schema} same effect: {row[0]}" for row in rows]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -79,11 +79,14 @@ class Scan:
         topics = Topics()
         starts = await self._consumer.beginning_offsets(self._parts)
         left = {tp for tp in self._parts if until[tp.topic, tp.partition] > starts[tp]}
+        emptied = {tp for tp in self._parts if tp not in left and starts[tp] > 0}
+        topics.begins = {(tp.topic, tp.partition): datetime.now(UTC) for tp in emptied}
         if not left:
             return topics
         self._consumer.assign(list(left))
         await self._consumer.seek_to_beginning(*left)
         known: set[str] = set()
+        begun: set[TopicPartition] = set()
         heard_at = time.monotonic()
         while left:
             batches = await asyncio.wait_for(self._consumer.getmany(timeout_ms=1000), QUIET_S_MAX)
@@ -94,6 +97,9 @@ class Scan:
                 raise TimeoutError(f"{len(left)} partitions are silent before their end")
             for tp, records in batches.items():
                 end = until[tp.topic, tp.partition]
+                if tp not in begun:
+                    begun.add(tp)
+                    _begin(topics, records[0])
                 for record in records:
                     if record.offset < end:
                         _take(topics, record, judged, known)
@@ -105,6 +111,13 @@ class Scan:
             left -= done
             self._consumer.pause(*done)
         return topics
+
+
+def _begin(topics: Topics, record: Any) -> None:
+    """A log that begins later than at zero has let go of what stood before its first record."""
+    if record.offset > 0:
+        appended = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        topics.begins[record.topic, record.partition] = appended
 
 
 def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
@@ -123,11 +136,11 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
     if topic.startswith("partner."):
         _hear(topics, topic, body)
     elif event_type == PHARMACY:
-        _meet(topics, headers, body)
+        meet(topics, headers, body)
     elif event_type == CITY:
-        _hear_of_city(topics, headers, body)
+        hear_of_city(topics, headers, body)
     elif topic.endswith(".events") and event_type in ORDER_FACTS:
-        fact = _fact(headers, place, body, record.offset < judged[topic, record.partition])
+        fact = fact_of(headers, place, body, record.offset < judged[topic, record.partition])
         if fact is not None:
             topics.orders[fact.order_id].append(fact)
 
@@ -160,7 +173,7 @@ def _hear(topics: Topics, topic: str, body: bytes) -> None:
     topics.told.append(told)
 
 
-def _meet(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
+def meet(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
     """A pharmacy's record; one that cannot be read is parked by whom it concerns."""
     try:
         pharmacy_id, record = record_of(orjson.loads(body))
@@ -170,7 +183,7 @@ def _meet(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
         return
 
 
-def _hear_of_city(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
+def hear_of_city(topics: Topics, headers: Mapping[str, str], body: bytes) -> None:
     """What its pack says; one that cannot be read is parked by whom it concerns."""
     try:
         city, km = walk_of(orjson.loads(body))
@@ -179,7 +192,7 @@ def _hear_of_city(topics: Topics, headers: Mapping[str, str], body: bytes) -> No
         return
 
 
-def _fact(headers: Mapping[str, str], place: Place, body: bytes, judged: bool) -> Fact | None:
+def fact_of(headers: Mapping[str, str], place: Place, body: bytes, judged: bool) -> Fact | None:
     """A fact of the contract; None when it cannot be read, which its consumers must have parked."""
     try:
         data = orjson.loads(body)
