@@ -80,6 +80,7 @@ SELECT t.id, t.order_id, s.tenant_id, t.kind, t.ref, t.due_at, t.data
 FROM timer t CROSS JOIN LATERAL (
     SELECT tenant_id, blocked_by FROM state WHERE order_id = t.order_id OFFSET 0) s
 WHERE t.due_at <= kit.now() AND s.blocked_by IS NULL AND t.kind <> ALL($1::text[])
+    AND (t.due_at, t.id) > ($3, $4::bigint)
 ORDER BY t.due_at, t.id LIMIT $2
 
 -- name: due_timers_of_kind

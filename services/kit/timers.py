@@ -6,7 +6,8 @@ and parks no early message whose predecessor lies unread.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 import asyncpg
@@ -20,6 +21,8 @@ from services.kit.waking import woken
 POLL_S = 0.2
 ROWS_MAX = 500
 PARK_EVERY = 25
+# Before every timer.
+FIRST = datetime.min.replace(tzinfo=UTC), 0
 
 log = telemetry.logger(__name__)
 
@@ -95,16 +98,33 @@ class Sweeper:
         if self._turn % PARK_EVERY == 0:
             await self._shell.pool.execute(SQL["keep_alive"])
             await self._shell.park_overdue(await self._guard.unread())
-        rows = await self._shell.pool.fetch(SQL["due_timers"], self._ticked_elsewhere, ROWS_MAX)
-        owned = self._shards()
-        due = [row for row in rows if partition_of(row["order_id"]) in owned]
-        if not due:
-            return 0
-        unread = await self._guard.unread()
-        ready = [row for row in due if partition_of(row["order_id"]) not in unread]
-        telemetry.set_gauge("timers_held", len(due) - len(ready))
-        if ready:
-            await self._shell.timers(ready)
-            return len(ready)
-        await asyncio.sleep(0.01)
+        held = 0
+        async for due in self._due():
+            unread = await self._guard.unread()
+            ready = [row for row in due if partition_of(row["order_id"]) not in unread]
+            held += len(due) - len(ready)
+            if ready:
+                telemetry.set_gauge("timers_held", held)
+                await self._shell.timers(ready)
+                return len(ready)
+        telemetry.set_gauge("timers_held", held)
+        if held:
+            await asyncio.sleep(0.01)
         return 0
+
+    async def _due(self) -> AsyncIterator[list[asyncpg.Record]]:
+        """Those of our shards, the earliest first, so many at a time.
+
+        Behind those of others, and of partitions that lie unread, stand some that may fire.
+        """
+        at, last = FIRST
+        while True:
+            rows = await self._shell.pool.fetch(
+                SQL["due_timers"], self._ticked_elsewhere, ROWS_MAX, at, last
+            )
+            owned = self._shards()
+            if due := [row for row in rows if partition_of(row["order_id"]) in owned]:
+                yield due
+            if len(rows) < ROWS_MAX:
+                return
+            at, last = rows[-1]["due_at"], rows[-1]["id"]
