@@ -179,13 +179,16 @@ def _sign(home: Path, heads: Heads) -> None:
     with (home / CHECKPOINTS).open("a") as file:
         # Two that sign after the same line would look as if one had been put in.
         fcntl.flock(file, fcntl.LOCK_EX)
-        line = sealed_line(key, Checkpoint(datetime.now(UTC), heads), _lines(home))
-        file.write(line + "\n")
+        lines = _lines(home)
+        file.truncate(sum(len(line) + 1 for line in lines))
+        file.write(sealed_line(key, Checkpoint(datetime.now(UTC), heads), lines) + "\n")
 
 
 def _lines(home: Path) -> list[str]:
+    """Without a last one that its writer did not live to end."""
     path = home / CHECKPOINTS
-    return path.read_text().splitlines() if path.exists() else []
+    text = path.read_bytes().decode("ascii", "replace") if path.exists() else ""
+    return text.split("\n")[:-1]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Checkpoints of the audit that are signed by several commands at once."""
+"""Signed checkpoints of the audit: several commands at once, and one that was cut off."""
 
 import threading
 from collections.abc import Sequence
@@ -33,3 +33,17 @@ def test_two_commands_that_sign_at_once_do_not_contradict_each_other(
     first.join()
     lines = (tmp_path / audit.CHECKPOINTS).read_text().splitlines()
     assert len(read_lines(key, lines)) == 2
+
+
+def test_a_line_that_its_writer_did_not_end_is_none(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    key = load_key(tmp_path / "secrets" / audit.KEY)
+    audit._sign(tmp_path, {})
+    whole = (tmp_path / audit.CHECKPOINTS).read_text()
+    (tmp_path / audit.CHECKPOINTS).write_text(whole + whole[:40])
+
+    assert len(read_lines(key, audit._lines(tmp_path))) == 1
+    audit._sign(tmp_path, {})
+
+    assert len(read_lines(key, audit._lines(tmp_path))) == 2
+    assert (tmp_path / audit.CHECKPOINTS).read_text().startswith(whole)
