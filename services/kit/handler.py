@@ -7,7 +7,7 @@ and slots), timers, audit head. Only this module commits.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from services.kit.guilty import (
 )
 from services.kit.health import Health
 from services.kit.ids import new_id, partition_of
+from services.kit.inbox import inbox_id
 from services.kit.parking import NotNow, Raised, Redrive, StillBad, audit_row
 from services.kit.service import Incoming, LookupContext, ProjectContext, Record, Service, Source
 from services.kit.store import SQL, add_outbox, drop_empty, load_entries, save
@@ -467,22 +468,31 @@ def _position_columns(
 
 async def _enter_inbox(conn: Connection, items: Sequence[Item]) -> list[Item]:
     """Keep the items whose event has not been here before; unreadable ids always stay."""
-    marked = [(item, item.attributes) for item in items if item.attributes is not None]
+    known = [_known_as(item) for item in items]
+    marked = [one for one in known if one is not None]
     if not marked:
         return list(items)
-    days = [attributes.time.date() for _, attributes in marked]
-    rows = await conn.fetch(SQL["enter_inbox"], days, [a.id for _, a in marked])
+    days, ids = zip(*marked, strict=True)
+    rows = await conn.fetch(SQL["enter_inbox"], days, ids)
     new = {row["event_id"] for row in rows}
     if not guard.stands(Guard.INBOX):
         return list(items)
     kept: list[Item] = []
-    for item in items:
-        if item.attributes is None:
+    for item, one in zip(items, known, strict=True):
+        if one is None:
             kept.append(item)
-        elif item.attributes.id in new:
-            new.discard(item.attributes.id)
+        elif one[1] in new:
+            new.discard(one[1])
             kept.append(item)
     return kept
+
+
+def _known_as(item: Item) -> tuple[date, UUID] | None:
+    """Its day and id in the inbox; None when its envelope could not be read."""
+    if item.attributes is None or item.record is None:
+        return None
+    taken_in_as = inbox_id(item.record.topic, item.attributes.tenant_id, item.attributes.id)
+    return item.attributes.time.date(), taken_in_as
 
 
 async def _quietly(work: Awaitable[None]) -> None:

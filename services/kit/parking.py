@@ -15,6 +15,7 @@ from services.kit.db import Connection
 from services.kit.decision import Verdict
 from services.kit.decoding import Decoder, Poison
 from services.kit.ids import new_id, partition_of
+from services.kit.inbox import inbox_id
 from services.kit.service import Incoming, Record, Service, Source
 from services.kit.store import SQL, headers_from, inner_of_parked, load_entries
 from services.kit.unit import Entry, ParkedRow, Result, Unit
@@ -189,10 +190,11 @@ class Redrive:
         if attributes is None or row["event_id"] is not None:
             return False
         day = attributes.time.date()
-        if await self._conn.fetchval(SQL["in_inbox"], day, attributes.id):
+        known_as = inbox_id(row["topic"] or "", attributes.tenant_id, attributes.id)
+        if await self._conn.fetchval(SQL["in_inbox"], day, known_as):
             return True
         if ("ce_id", str(attributes.id).encode()) in headers_from(row["headers_came"]):
-            await self._conn.execute(SQL["enter_inbox"], [day], [attributes.id])
+            await self._conn.execute(SQL["enter_inbox"], [day], [known_as])
         return False
 
     async def _settle(self, row: asyncpg.Record, chosen: asyncpg.Record) -> None:

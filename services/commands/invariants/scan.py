@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,6 +15,7 @@ from schemas import flow
 from schemas.delivery import ReturnReason
 from services.commands.invariants.evidence import Fact, Place, Record, Seen, Told, Topics, Walk
 from services.commands.invariants.gates import order_of, record_of, walk_of
+from services.kit.inbox import inbox_id
 
 CANARY = b"CANARY"
 # A patient's name stands in the clear where a hospital submits it over Kafka, and nowhere else.
@@ -128,7 +130,8 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
         topics.canaries.append(f"{topic}/{record.partition}@{record.offset}")
     headers = {name: _text(value) for name, value in record.headers}
     event_id, event_type = headers.get("ce_id", ""), headers.get("ce_type", "")
-    topics.records[topic].append(Seen(record.partition, record.offset, event_id, event_type))
+    taken_in_as = _inbox_id(topic, headers) if topic.endswith(".intake") else event_id
+    topics.records[topic].append(Seen(record.partition, record.offset, taken_in_as, event_type))
     # A second delivery of the same event is no second fact.
     if not event_id or event_id in known:
         return
@@ -143,6 +146,14 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
         fact = fact_of(headers, place, body, record.offset < judged[topic, record.partition])
         if fact is not None:
             topics.orders[fact.order_id].append(fact)
+
+
+def _inbox_id(topic: str, headers: Mapping[str, str]) -> str:
+    """Empty when the envelope cannot be read."""
+    try:
+        return str(inbox_id(topic, UUID(headers["ce_tenantid"]), UUID(headers["ce_id"])))
+    except (KeyError, ValueError):
+        return ""
 
 
 def _text(value: bytes | None) -> str:

@@ -61,9 +61,15 @@ class Process:
         await self.shell.records([self._of_row(row) for row in rows if row["topic"] in topics])
         self.seen = rows[-1]["id"] if rows else self.seen
 
-    async def intake(self, command: Command, tenant: str, body: bytes | None = None) -> None:
+    async def intake(
+        self,
+        command: Command,
+        tenant: str,
+        body: bytes | None = None,
+        message_id: UUID | None = None,
+    ) -> None:
         """A command over the service's intake topic, or another body in its place."""
-        message_id = new_id()
+        message_id = message_id or new_id()
         attributes = Attributes(
             id=message_id,
             type=command.TYPE,

@@ -129,6 +129,16 @@ async def test_kafka_carries_the_same_commands(process: Process) -> None:
     assert reply["field"] == "prescriptions.0.lines.0.product_code"
 
 
+async def test_two_hospitals_may_name_their_messages_alike(process: Process) -> None:
+    same = new_id()
+    for tenant in ("hospital-a", "hospital-b", "hospital-a"):
+        command = submission(sheet(1, prescription_id=str(new_id())))
+        await process.intake(command, tenant, message_id=same)
+    replies = await process.bodies("prescription.CommandAnswered")
+    # What a hospital says again is heard once.
+    assert len(replies) == 2
+
+
 async def test_what_no_database_can_hold_is_refused_by_its_field(process: Process) -> None:
     refused = await submit(process, body("A\0"))
     assert refused.status_code == 422
