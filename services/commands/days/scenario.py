@@ -65,6 +65,10 @@ class Drawn:
     lines: Sequence[int]
     cold: Sequence[bool]
 
+    def of(self, pharmacies: Sequence[int]) -> "Drawn":
+        """The same people, by the numbers of these pharmacies."""
+        return replace(self, shops=[self.shops[number] for number in pharmacies])
+
     def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
         """Accepts in time, refuses, or stays silent; too late is silent."""
         offered = self.fates.offer(self.numbers[order], self.shops[pharmacy], nth)

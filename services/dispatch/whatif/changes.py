@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import cos, radians
 from typing import TypeVar
+from uuid import UUID, uuid5
 
 from schemas.network import Pharmacy, Ring
 from services.dispatch.whatif.facts import Scenario
@@ -93,8 +94,31 @@ def _couriers(scenario: Scenario, change: Change) -> Scenario:
 
 
 def _pharmacies(scenario: Scenario, change: Change) -> Scenario:
-    kept = _thinned(scenario.pharmacies, change)
-    return replace(scenario, pharmacies=tuple(kept))
+    """Who is left meets the same people; who comes round again is a shop of its own next door.
+
+    Its shelves are as full as the first's, and its people do the same.
+    """
+    there, made = scenario.pharmacies, []
+    for turn, number in enumerate(_thinned(tuple(range(len(there))), change)):
+        first = there[number]
+        again = turn // len(there)
+        own = uuid5(first.pharmacy_id, str(again)) if again else first.pharmacy_id
+        made.append((own, number, first.model_copy(update={"pharmacy_id": own})))
+    # A city numbers its pharmacies by their ids.
+    made.sort(key=lambda one: one[0])
+    shelves: dict[UUID, list[tuple[str, int]]] = {}
+    for (pharmacy_id, code), count in scenario.counts.items():
+        shelves.setdefault(pharmacy_id, []).append((code, count))
+    return replace(
+        scenario,
+        pharmacies=tuple(pharmacy for _, _, pharmacy in made),
+        counts={
+            (own, code): count
+            for own, number, _ in made
+            for code, count in shelves.get(there[number].pharmacy_id, ())
+        },
+        chance=scenario.chance.of([number for _, number, _ in made]),
+    )
 
 
 def _thinned(items: tuple[T, ...], change: Change) -> list[T]:

@@ -55,6 +55,9 @@ class Chance(Protocol):
     Each answer depends on the seed and the arguments alone, never on the order of asking.
     """
 
+    def of(self, pharmacies: Sequence[int]) -> "Chance":
+        """The same people, where only these pharmacies are there, numbered anew in this order."""
+
     def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
         """True accepts, False refuses, None stays silent; and after how long."""
 

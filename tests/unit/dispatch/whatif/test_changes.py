@@ -7,7 +7,7 @@ import pytest
 from services.commands.simulate import compare, summary, words
 from services.dispatch.whatif.changes import BadChange, apply, read
 from services.dispatch.whatif.facts import Rider, Scenario
-from tests.unit.dispatch.whatif.tiny import asked, east, scenario, shop
+from tests.unit.dispatch.whatif.tiny import People, asked, east, scenario, shop
 
 
 def day() -> Scenario:
@@ -59,3 +59,23 @@ def test_a_wider_area_reaches_who_was_out_of_reach() -> None:
     assert report["figures"]["assigned"]["half_width_95"] == 0.0
     assert "+100.00 ± 0.00 %" in words(report)
     assert summary([(before, after)], [])["figures"]["assigned"]["half_width_95"] is None
+
+
+def test_who_is_left_of_the_pharmacies_meets_the_same_people() -> None:
+    shops = [shop(n, east(1000 * n)) for n in range(4)]
+    # The third, which is the second of the two that are left.
+    people = People(refuses=frozenset({(0, 2)}))
+    before, after = compare(
+        scenario(shops, [asked(0, east(2000), 0.0)], people), [read("pharmacies=-50%")]
+    )
+    assert (before.refusals_per_order, after.refusals_per_order) == (1.0, 1.0)
+
+
+def test_more_pharmacies_are_more_places() -> None:
+    orders = [asked(n, east(500), 1.0 * n) for n in range(40)]
+    tight = scenario([shop(n, east(100 * n), 6) for n in range(2)], orders)
+    before, after = compare(tight, [read("pharmacies=+100%")])
+    assert (before.assigned, after.assigned) == (0.6, 1.0)
+    more = apply(tight, [read("pharmacies=+100%")])
+    assert len({pharmacy.pharmacy_id for pharmacy in more.pharmacies}) == 4
+    assert apply(tight, [read("pharmacies=+100%")]) == more

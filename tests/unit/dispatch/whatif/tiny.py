@@ -1,7 +1,7 @@
 """A tiny city whose people do what the test says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -34,6 +34,20 @@ class People:
     picks_s: float = 60.0
     says: Sequence[Tier] = (Tier.SCHEDULED,)
     comes: bool = True
+
+    def of(self, pharmacies: Sequence[int]) -> "People":
+        """By the new numbers of those that are left."""
+
+        def moved(pairs: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+            return frozenset(
+                (order, number)
+                for order, pharmacy in pairs
+                for number, before in enumerate(pharmacies)
+                if before == pharmacy
+            )
+
+        named = moved(self.refuses), moved(self.silent), moved(self.gives_back)
+        return replace(self, refuses=named[0], silent=named[1], gives_back=named[2])
 
     def answers(self, order: int, pharmacy: int, nth: int) -> tuple[bool | None, float]:
         """Ten seconds."""
