@@ -67,17 +67,17 @@ async def asked_plan(conn: Connection, asked: AskPlan) -> dict[str, Any]:
     """Who goes now, what can wait until when, and what none of these couriers can take."""
     now = await clock.now(conn)
     rows = await conn.fetch(QUERIES["courier_wanted"], asked.city, PARCELS_MAX)
+    speed = asked.km_h / 3.6 / DETOUR if asked.km_h else METRES_A_SECOND
     waiting = [
         one
         for row in rows
-        if (one := _waiting(State.model_validate_json(row["state"]), row)) is not None
+        if (one := _waiting(State.model_validate_json(row["state"]), row, speed)) is not None
     ]
-    speed = asked.km_h / 3.6 / DETOUR if asked.km_h else METRES_A_SECOND
     couriers = [courier.at(now) for courier in asked.couriers]
     return {"at": now.isoformat(), **_told(plan(waiting, couriers, now, speed))}
 
 
-def _waiting(state: State, row: Any) -> Waiting | None:
+def _waiting(state: State, row: Any, metres_a_second: float) -> Waiting | None:
     attempt, parcel = state.last, state.parcel
     if attempt is None or parcel is None:
         return None
@@ -87,17 +87,22 @@ def _waiting(state: State, row: Any) -> Waiting | None:
         pharmacy_id=attempt.pharmacy_id,
         pharmacy=attempt.pharmacy_point,
         door=parcel.destination,
-        ready_at=fetched_at(row["ready_at"], attempt, parcel),
+        ready_at=fetched_at(row["ready_at"], attempt, parcel, metres_a_second),
         due_at=attempt.due_at,
         cold=parcel.cold_chain,
     )
 
 
-def fetched_at(ready_at: datetime, attempt: Attempt, parcel: Parcel) -> datetime:
+def fetched_at(
+    ready_at: datetime,
+    attempt: Attempt,
+    parcel: Parcel,
+    metres_a_second: float = METRES_A_SECOND,
+) -> datetime:
     """When it is packed, and not so early that the courier is there before an agreed time."""
     if attempt.not_before is None:
         return ready_at
-    ride = travel(attempt.pharmacy_point, parcel.destination) + PICK_UP
+    ride = travel(attempt.pharmacy_point, parcel.destination, metres_a_second) + PICK_UP
     return max(ready_at, attempt.not_before - ride)
 
 

@@ -8,8 +8,9 @@ parcels of one pharmacy ride together when nobody becomes late by it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import permutations
+from itertools import chain, permutations
 from math import cos, hypot, radians
+from types import MappingProxyType
 
 import numpy as np
 from ortools.graph.python import linear_sum_assignment
@@ -79,6 +80,11 @@ class Bundle:
         """Whether it needs a bag that keeps cold."""
         return any(parcel.cold for parcel in self.parcels)
 
+    @property
+    def apart(self) -> tuple["Bundle", ...]:
+        """Each parcel alone."""
+        return tuple(Bundle((parcel,)) for parcel in self.parcels)
+
     def doors(self, leaves_at: datetime, metres_a_second: float) -> Iterator[datetime]:
         """When each parcel is handed over."""
         at, moment = self.pharmacy, leaves_at
@@ -133,19 +139,26 @@ def travel(a: GeoPoint, b: GeoPoint, metres_a_second: float = METRES_A_SECOND) -
 
 
 def bundles(
-    waiting: Sequence[Waiting], now: datetime, metres_a_second: float = METRES_A_SECOND
+    waiting: Sequence[Waiting],
+    now: datetime,
+    metres_a_second: float = METRES_A_SECOND,
+    there: Mapping[PharmacyId, datetime] = MappingProxyType({}),
 ) -> list[Bundle]:
-    """The parcels gathered: the most urgent first, others of its pharmacy where there is time."""
+    """The parcels gathered: the most urgent first, others of its pharmacy where there is time.
+
+    `there` says when somebody can be at a pharmacy where that is later than now.
+    """
     left = sorted(waiting, key=lambda parcel: (parcel.due_at, parcel.order_id))
     made = []
     while left:
         bundle = Bundle((left.pop(0),))
+        begins = there.get(bundle.parcels[0].pharmacy_id, now)
         for parcel in list(left):
             if len(bundle.parcels) == TOGETHER_MAX:
                 break
             if parcel.pharmacy_id != bundle.parcels[0].pharmacy_id:
                 continue
-            wider = _inserted(bundle, parcel, now, metres_a_second)
+            wider = _inserted(bundle, parcel, begins, metres_a_second)
             if wider is not None:
                 bundle = wider
                 left.remove(parcel)
@@ -154,13 +167,13 @@ def bundles(
 
 
 def _inserted(
-    bundle: Bundle, parcel: Waiting, now: datetime, metres_a_second: float
+    bundle: Bundle, parcel: Waiting, begins: datetime, metres_a_second: float
 ) -> Bundle | None:
     """The quickest order of the doors in which everybody is in time; None when there is none."""
     best = None
     for parcels in permutations((*bundle.parcels, parcel)):
         wider = Bundle(parcels)
-        leaves_at = max(now, wider.ready_at) + PICK_UP
+        leaves_at = max(begins, wider.ready_at) + PICK_UP
         doors = list(wider.doors(leaves_at, metres_a_second))
         if all(at <= one.due_at for at, one in zip(doors, parcels, strict=True)):
             key = doors[-1], tuple(one.order_id for one in parcels)
@@ -175,11 +188,20 @@ def plan(
     metres_a_second: float = METRES_A_SECOND,
 ) -> Plan:
     """All bundles to the couriers at the least lateness and waiting; nobody goes before he must."""
-    ready = bundles(waiting, now, metres_a_second)
     fleet = sorted(couriers, key=lambda courier: courier.ref)
+    ready = bundles(waiting, now, metres_a_second, _soonest(waiting, fleet, now, metres_a_second))
+    chosen = _assigned(ready, fleet, now, metres_a_second)
+    # Gathered for who can be there first, and given to who fits best.
+    while apart := {
+        number
+        for number, mate in chosen.items()
+        if _late_by_company(ready[number], fleet[mate], now, metres_a_second)
+    }:
+        parts = [one.apart if n in apart else (one,) for n, one in enumerate(ready)]
+        ready = [*chain(*parts)]
+        chosen = _assigned(ready, fleet, now, metres_a_second)
     rides: list[Ride] = []
     later: list[Later] = []
-    chosen = _assigned(ready, fleet, now, metres_a_second)
     for number, bundle in enumerate(ready):
         if number not in chosen:
             continue
@@ -190,6 +212,30 @@ def plan(
             later.append(Later(bundle, ride.go_at - NOTICE))
     nobody = tuple(bundle for number, bundle in enumerate(ready) if number not in chosen)
     return Plan(tuple(rides), tuple(later), nobody)
+
+
+def _soonest(
+    waiting: Sequence[Waiting], fleet: Sequence[Courier], now: datetime, metres_a_second: float
+) -> dict[PharmacyId, datetime]:
+    """When somebody can be at each pharmacy."""
+    shops = {parcel.pharmacy_id: parcel.pharmacy for parcel in waiting}
+    return {
+        shop: min(max(now, one.free_at) + travel(one.at, at, metres_a_second) for one in fleet)
+        for shop, at in shops.items()
+        if fleet
+    }
+
+
+def _late_by_company(
+    bundle: Bundle, courier: Courier, now: datetime, metres_a_second: float
+) -> bool:
+    """Whether a parcel is late with this courier that would be in time alone."""
+    if len(bundle.parcels) == 1:
+        return False
+    ride = _ride(bundle, courier, now, metres_a_second)
+    late = [one for one, at in zip(bundle.parcels, ride.doors, strict=True) if at > one.due_at]
+    alone = [(one, _ride(Bundle((one,)), courier, now, metres_a_second)) for one in late]
+    return any(ride.doors[0] <= one.due_at for one, ride in alone)
 
 
 def _ride(bundle: Bundle, courier: Courier, now: datetime, metres_a_second: float) -> Ride:

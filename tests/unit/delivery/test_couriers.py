@@ -174,6 +174,29 @@ def test_nobody_is_made_late_by_another() -> None:
     assert [len(b.parcels) for b in bundles([parcel(1, due=-1), parcel(2, due=60)], NOW)] == [1, 1]
 
 
+def test_a_courier_who_is_far_away_makes_nobody_late_by_a_second_parcel() -> None:
+    # To both doors by the nearer one first is the quickest way, and from here too late for the far.
+    soon, other = parcel(1, 1.0, due=19), parcel(2, -0.6, due=40)
+    far = free(north_km=2.2)
+    (alone,) = plan([soon], [far], NOW).rides
+    assert alone.doors[0] <= soon.due_at
+    (ride,) = plan([soon, other], [far], NOW).rides
+    doors = zip(ride.bundle.parcels, ride.doors, strict=True)
+    assert all(at <= one.due_at for one, at in doors)
+
+
+def test_whom_the_chosen_courier_would_make_late_by_company_rides_alone() -> None:
+    # The near one fetches what is cold; for the far one there is no time for two doors.
+    cold = parcel(1, 1.0, due=11, pharmacy_id=uid(901), cold=True)
+    pair = [parcel(2, 1.0, due=19), parcel(3, -1.0, due=22)]
+    near, far = free("near", cold_bag=True), free("far", 2.2)
+    told = plan([cold, *pair], [near, far], NOW)
+    for ride in told.rides:
+        doors = zip(ride.bundle.parcels, ride.doors, strict=True)
+        assert all(at <= one.due_at for one, at in doors)
+    assert [len(ride.bundle.parcels) for ride in told.rides] == [1, 1]
+
+
 def test_what_must_stay_cold_waits_for_a_bag_and_takes_nobody_from_the_others() -> None:
     cold, plain = parcel(1, cold=True), parcel(2, pharmacy_id=uid(901))
     near, far = free("near"), free("far", 2.0)

@@ -110,6 +110,9 @@ def test_a_time_that_was_agreed_goes_along_and_no_courier_is_there_before_it() -
     packed = begins - timedelta(hours=1)
     assert fetched_at(packed, attempt, parcel) + PICK_UP + ride == begins
     assert fetched_at(begins, attempt, parcel) == begins
+    # A fleet that rides faster is sent later.
+    quick = travel(attempt.pharmacy_point, parcel.destination, 16.0)
+    assert fetched_at(packed, attempt, parcel, 16.0) + PICK_UP + quick == begins
     on_the_clock = attempt.model_copy(update={"not_before": None})
     assert fetched_at(packed, on_the_clock, parcel) == packed
     hour = timedelta(hours=1)
