@@ -131,6 +131,8 @@ def give_back(state: State, command: GiveBack, now: datetime, facts: Facts) -> D
         return fail(attempt, command.reason, facts, command.products, answer)
     if attempt.step is Step.FAILED:
         return stale("given back before", answer)
+    if attempt.at_counter and attempt.step is Step.RETURNED:
+        return invalid("already_returned", "nobody collected it in time; the money went back")
     detail = "the parcel has left the pharmacy and cannot be given back any more"
     return ended(attempt) or invalid("already_picked_up", detail)
 

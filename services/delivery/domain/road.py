@@ -240,7 +240,10 @@ def _promise_fired(state: State, timer: TimerFired, attempt: Attempt, facts: Fac
 def told_in_time(state: State, decision: Decision, now: datetime, facts: Facts) -> Decision:
     """Whatever comes after the promised time stands behind the breach, with the stage it found."""
     attempt = state.last
-    if not decision.events or attempt is None or not attempt.live or attempt.kept:
+    if not decision.events or attempt is None or not attempt.live:
+        return decision
+    if attempt.kept and not any(isinstance(event, AttemptFailed) for event in decision.events):
+        # It lies ready as was promised; given back, it does no longer.
         return decision
     told = state.broken(attempt.promised_at) or any(
         isinstance(event, PromiseBroken) for event in decision.events

@@ -137,6 +137,9 @@ class Attempt(_Part):
         if self.step is Step.CONFIRMED and not self.priced:
             # The pharmacy is ready and may not pick: it waits for the money side.
             return Stage.SETTLEMENT
+        if self.kept:
+            # No courier is waited for: only the pharmacy can take it away again.
+            return Stage.PICKING
         return _STAGES[self.step]
 
 

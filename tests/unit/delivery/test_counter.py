@@ -98,6 +98,17 @@ def test_the_code_of_the_patient_opens_it_once() -> None:
     done.and_when(closed(Outcome.DELIVERED), facts=facts()).then_types(Closed)
 
 
+def test_what_lay_ready_and_is_given_back_breaks_the_promise_to_keep_it() -> None:
+    later = READY + timedelta(minutes=20)
+    back = check("released", give_back(), later)
+    back.then_types(PromiseBroken, delivery.AttemptFailed)
+    told = back.decision.events[0]
+    assert isinstance(told, PromiseBroken)
+    assert (told.due_at, told.stage) == (READY, Stage.PICKING)
+    # Until it was to lie ready another pharmacy may still have it by then.
+    check("released", give_back(), READY).then_types(delivery.AttemptFailed)
+
+
 @pytest.mark.parametrize(
     ("state", "command", "code"),
     [
@@ -112,6 +123,7 @@ def test_the_code_of_the_patient_opens_it_once() -> None:
         ("let_go", hand_out(), "order_ended"),
         ("given back", hand_out(), "token_refused"),
         ("collected", give_back(), "already_picked_up"),
+        ("left", give_back(), "already_returned"),
     ],
 )
 def test_what_is_refused_at_the_counter(state: str, command: Message, code: str) -> None:
