@@ -10,6 +10,7 @@ orders, in 95 days of 100; orders of an hour are late together, so it is the lea
 import argparse
 import csv
 import heapq
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import time
@@ -20,6 +21,7 @@ from typing import Any
 
 from services.commands.files import tell
 from services.dispatch.domain.eta import Done, Experience, StageModel, Trip
+from services.sandbox.days import DayError
 from services.sandbox.machine import machine, versions
 
 TARGETS = (0.8, 0.9, 0.95)
@@ -42,7 +44,7 @@ class Recorded:
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 when every unseen day keeps every target within two points, else 1."""
+    """0 when every unseen day keeps every target within two points, else 1; 2 for an empty day."""
     parser = argparse.ArgumentParser(prog="yaoda bench promise", description=__doc__)
     parser.add_argument("--orders", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--before", type=Path, nargs="*", default=[], metavar="DIR")
@@ -51,18 +53,25 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(list(argv))
     if asked.before and len(asked.before) != len(asked.orders):
         parser.error("--before names one folder for each of --orders")
-    told = measure(asked.orders, asked.before, asked.seed)
+    try:
+        told = measure(asked.orders, asked.before, asked.seed)
+    except DayError as error:
+        print(f"yaoda: {error}", file=sys.stderr)
+        return 2
     tell(told, asked.report)
     return 0 if told["worst_gap_points"] <= 2.0 else 1
 
 
 def measure(unseen: Sequence[Path], before: Sequence[Path], seed: int) -> dict[str, Any]:
-    """The report: coverage and mean bound of each unseen day and target."""
+    """The report: coverage and mean bound of each unseen day and target. Raises DayError."""
     rows: list[dict[str, Any]] = []
     for number, folder in enumerate(unseen):
         known = [list(recorded(before[number], seed))] if before else []
         memory = before[number].name if before else None
-        for row in covered(list(recorded(folder, seed)), known, TARGETS):
+        orders = list(recorded(folder, seed))
+        if not orders:
+            raise DayError(f"{folder}: no order to be quoted")
+        for row in covered(orders, known, TARGETS):
             rows.append({"day": folder.name, "memory_from": memory, **row})
     return {
         "days": rows,
@@ -78,29 +87,32 @@ def measure(unseen: Sequence[Path], before: Sequence[Path], seed: int) -> dict[s
 def covered(
     orders: Sequence[Recorded], earlier: Sequence[Sequence[Recorded]], targets: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """The share of orders that came within what was quoted, as the day went by."""
+    """The share of orders that came within what was quoted, as the day went by; of one or more."""
     model = StageModel()
     memory = Experience(model)
     for day in earlier:
-        for _ in _quoted(day, memory, targets, -DAY_S):
+        for _ in _quoted(day, model, memory, targets, -DAY_S):
             pass
     kept, plain, bounds, unsaid = ([0.0] * len(targets) for _ in range(4))
-    for order, expected, spares in _quoted(orders, memory, targets, 0.0):
-        for place, target in enumerate(targets):
+    for order, quotes in _quoted(orders, model, memory, targets, 0.0):
+        for place, (target, quote) in enumerate(zip(targets, quotes, strict=True)):
             # Where nothing can be said nothing is kept.
-            kept[place] += order.seconds <= expected + spares[place] < inf
+            kept[place] += order.seconds <= quote < inf
             plain[place] += order.seconds <= model.seconds(target, order.trip)
-            unsaid[place] += spares[place] == inf
-            bounds[place] += 0 if spares[place] == inf else expected + spares[place]
+            unsaid[place] += quote == inf
+            bounds[place] += 0 if quote == inf else quote
     count = len(orders)
+    said = [count - one for one in unsaid]
     return [
         {
             "target": target,
             "orders": count,
             "coverage": round(kept[place] / count, 4),
-            "sampling_points": round(196 * sqrt(target * (1 - target) / max(1, count)), 2),
+            "sampling_points": round(196 * sqrt(target * (1 - target) / count), 2),
             "coverage_of_the_model_alone": round(plain[place] / count, 4),
-            "mean_bound_minutes": round(bounds[place] / (count - unsaid[place]) / 60, 1),
+            "mean_bound_minutes": round(bounds[place] / said[place] / 60, 1)
+            if said[place]
+            else None,
             "refused_to_say": round(unsaid[place] / count, 4),
         }
         for place, target in enumerate(targets)
@@ -108,14 +120,20 @@ def covered(
 
 
 def _quoted(
-    orders: Sequence[Recorded], memory: Experience, targets: Sequence[float], shift_s: float
-) -> Iterator[tuple[Recorded, float, list[float]]]:
-    """A day as it goes by: each order with what is expected of it, and the spare of each target."""
+    orders: Sequence[Recorded],
+    model: StageModel,
+    memory: Experience,
+    targets: Sequence[float],
+    shift_s: float,
+) -> Iterator[tuple[Recorded, list[float]]]:
+    """A day as it goes by: each order with what is quoted for each target.
+
+    Until enough have ended the model speaks alone, and nothing is held against it.
+    """
     trackers = [memory.kept(target) for target in targets]
     running: dict[int, float] = {}
     ends: list[tuple[float, int]] = []
-    spares: list[float] = []
-    said = False
+    spares: list[float | None] = []
     for number, order in enumerate(orders):
         now_s = order.at_s + shift_s
         while ends and ends[0][0] <= now_s:
@@ -125,14 +143,16 @@ def _quoted(
             late = [now_s - due for due in running.values()]
             for tracker in trackers:
                 tracker.until(now_s, running)
-            found = [memory.spare(target, late) for target in targets]
-            said = None not in found
-            spares = [one or 0.0 for one in found]
-        yield order, expected, spares
+            spares = [memory.spare(target, late) for target in targets]
+        quotes = [
+            model.seconds(target, order.trip) if spare is None else expected + spare
+            for target, spare in zip(targets, spares, strict=True)
+        ]
+        yield order, quotes
         running[number] = now_s + expected
-        if said:
-            for tracker, spare in zip(trackers, spares, strict=True):
-                tracker.quoted(number, now_s + expected + spare)
+        if None not in spares:
+            for tracker, quote in zip(trackers, quotes, strict=True):
+                tracker.quoted(number, now_s + quote)
         # What was given up is heard of when nobody waits for it any more.
         heapq.heappush(ends, (now_s + min(order.seconds, GIVEN_UP_S), number))
     while ends:

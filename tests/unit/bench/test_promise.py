@@ -36,6 +36,27 @@ def test_what_is_given_up_counts_as_missed() -> None:
     assert row["coverage"] == 0
 
 
+def test_until_enough_have_ended_the_model_alone_is_quoted_as_it_is_live() -> None:
+    rows = covered(day(1, 150), [], TARGETS)
+    for row in rows:
+        assert row["coverage"] == row["coverage_of_the_model_alone"]
+    bounds = [row["mean_bound_minutes"] for row in rows]
+    assert bounds[0] < bounds[1] < bounds[2]
+
+
+def test_where_nothing_was_said_there_is_no_mean_bound() -> None:
+    (row,) = covered(day(1, 100, given_up=1.0), [day(2, 800, given_up=1.0)], (0.8,))
+    assert (row["refused_to_say"], row["mean_bound_minutes"]) == (1.0, None)
+
+
+def test_a_day_without_orders_is_refused_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_day(tmp_path / "empty", 1, 0)
+    assert promise.main(["--orders", str(folder)]) == 2
+    assert "empty" in capsys.readouterr().err
+
+
 def test_the_report_says_whether_every_target_was_kept(tmp_path: Path) -> None:
     folder = write_day(tmp_path / "day", 1, 60)
     report = tmp_path / "out.json"
