@@ -14,6 +14,7 @@ import orjson
 
 from schemas.network import Pharmacy
 from schemas.values import Tier
+from services.dispatch.cities import cities_of
 from services.dispatch.domain.answers import Answers
 from services.dispatch.domain.candidates import CityIndex
 from services.dispatch.domain.city_rules import City
@@ -166,8 +167,11 @@ class Promises:
         since = self._read_to.get(tier, LONG_AGO)
         rows = await conn.fetch(SQL["trips_ended"], tier.value, since, TRIPS_MAX)
         everywhere = self._everywhere.setdefault(tier, Experience(self._model))
+        known = {city: rules}
+        if others := {row["city"] for row in rows} - {city}:
+            known |= await cities_of(conn, others)
         for row in reversed(rows):
-            there = rules if row["city"] == city else City()
+            there = known.get(row["city"], City())
             seconds = math.inf if row["seconds"] is None else row["seconds"]
             expected = self._expected.pop(row["order_id"], None)
             done = Done(_trip(row, there), seconds, row["ended_at"].timestamp(), expected)

@@ -20,13 +20,9 @@ STEPS: TypeAdapter[tuple[PressureStep, ...]] = TypeAdapter(tuple[PressureStep, .
 log = telemetry.logger(__name__)
 
 
-async def note(conn: Connection, plan: Plan, now: datetime) -> None:
+async def note(conn: Connection, plan: Plan, ended_in: Mapping[str, UUID], now: datetime) -> None:
     """After orders set out or ended: write down in which cities another step holds from now on."""
-    cities: dict[str, UUID] = {}
-    if plan.ended:
-        rows = await conn.fetch(SQL["cities_of"], list(plan.ended))
-        cities = {row["city"]: row["order_id"] for row in rows}
-    cities |= {trip.city: trip.order_id for trip in plan.trips.values()}
+    cities = {**ended_in} | {trip.city: trip.order_id for trip in plan.trips.values()}
     if not cities:
         return
     steps = {

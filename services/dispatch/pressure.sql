@@ -3,12 +3,6 @@ SELECT city, rules -> 'pressure' AS steps
 FROM city
 WHERE city = ANY ($1::text[]) AND jsonb_array_length(rules -> 'pressure') > 0;
 
--- name: cities_of
-SELECT DISTINCT ON (city) city, order_id
-FROM trip
-WHERE order_id = ANY ($1::uuid[])
-ORDER BY city, order_id;
-
 -- name: under_way
 SELECT city, count(*) AS orders
 FROM trip

@@ -21,8 +21,8 @@ UPDATE city_lease SET until = clock_timestamp() WHERE holder = $1;
 -- name: city_version
 SELECT version FROM city_version WHERE city = $1;
 
--- name: city
-SELECT timezone, tiers, rules, factors FROM city WHERE city = $1;
+-- name: cities
+SELECT city, timezone, tiers, rules, factors FROM city WHERE city = ANY($1::text[]);
 
 -- name: pharmacies_changed
 -- The oldest so many, with all that changed at once with the last of them.
@@ -342,19 +342,24 @@ SET tier = excluded.tier, pharmacy_id = excluded.pharmacy_id, due_at = excluded.
     metres = excluded.metres;
 
 -- name: end_trips
--- What ended undelivered before its promise says nothing about time.
+-- What ended undelivered before its promise says nothing about time. Answers where one ended.
 WITH done AS (
     SELECT * FROM unnest($1::uuid[], $2::boolean[]) AS told (order_id, delivered)
 ), forgotten AS (
     DELETE FROM trip USING done
     WHERE trip.order_id = done.order_id AND NOT done.delivered AND trip.due_at >= $3
+    RETURNING trip.city, trip.order_id
+), timed AS (
+    UPDATE trip
+    SET ended_at = $3,
+        seconds = CASE WHEN done.delivered THEN extract(epoch FROM $3 - trip.authorised_at) END
+    FROM done
+    WHERE trip.order_id = done.order_id AND (done.delivered OR trip.due_at < $3)
+        AND trip.ended_at IS NULL
+    RETURNING trip.city, trip.order_id
 )
-UPDATE trip
-SET ended_at = $3,
-    seconds = CASE WHEN done.delivered THEN extract(epoch FROM $3 - trip.authorised_at) END
-FROM done
-WHERE trip.order_id = done.order_id AND (done.delivered OR trip.due_at < $3)
-    AND trip.ended_at IS NULL;
+SELECT city, order_id FROM forgotten UNION ALL SELECT city, order_id FROM timed
+ORDER BY city, order_id DESC;
 
 -- name: trips_ended
 -- The last so many of all cities that ended after a moment, the newest first.

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from services.dispatch import quoting, store
+from services.dispatch import quoting
+from services.dispatch.cities import city_from
 from services.dispatch.desk import SQL as STOCK
 from services.dispatch.desk import Desk
 from services.dispatch.domain.city_index import Numbers
@@ -40,7 +41,7 @@ async def _known(
     row = await conn.fetchrow(SQL["scene"], city)
     if row is None:
         return None
-    now, rules = row["now"], store.city_from(row)
+    now, rules = row["now"], city_from(row)
     index = await desk.indexes.of(conn, city, row["version"])
     promises = {
         tier: await desk.promises.of(conn, city, tier, rules, now) for tier in quoting.TIERS

@@ -3,16 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter
-
 from schemas.claim import ClaimAuthorised
-from schemas.network import CityFactor, CityRules
 from schemas.values import GateCode, Tier
 from services.dispatch import counting, drugs, pressure, shortages
+from services.dispatch.cities import FACTORS, city_of
 from services.dispatch.desk import SQL, Desk
 from services.dispatch.domain import promise
 from services.dispatch.domain.candidates import (
@@ -42,11 +39,9 @@ from services.kit.service import Incoming, LookupContext, ProjectContext
 # Each pass reads stock that the one before found missing: at most two windows a tier, and
 # once more when a count came between reading and locking.
 PASSES_MAX = 20
-CITIES_KEPT = 512
 # So long it is known why a tier was left; with each one that comes so many older ones go at most.
 FALLS_KEPT = timedelta(days=90)
 FORGOTTEN_FOR_ONE = 10
-FACTORS: TypeAdapter[tuple[CityFactor, ...]] = TypeAdapter(tuple[CityFactor, ...])
 NOTHING: Mapping[Pair, int] = {}
 
 
@@ -87,7 +82,7 @@ async def project(context: ProjectContext) -> None:
     await _move(conn, plan, context.now)
     await counting.put(conn, counts, context.now)
     await shortages.project(conn, moves, context.now)
-    await _put_trips(conn, plan, context.now)
+    ended_in = await _put_trips(conn, plan, context.now)
     if plan.falls:
         await conn.execute(SQL["add_falls"], *_columns(plan.falls, 6), context.now)
         most = FORGOTTEN_FOR_ONE * len(plan.falls)
@@ -95,7 +90,7 @@ async def project(context: ProjectContext) -> None:
     for change in context.changes:
         for event in change.events:
             context.extras.answers.see(event, context.now)
-    await pressure.note(conn, plan, context.now)
+    await pressure.note(conn, plan, ended_in, context.now)
 
 
 async def _opened(context: LookupContext, kept: Mapping[UUID, UUID]) -> dict[UUID, Any]:
@@ -170,27 +165,6 @@ def _wanted(state: State, city: City, now: datetime) -> Wanted:
         fills=drugs.fills(order.lines),
         controlled=drugs.controlled(order.lines),
         ride_m_s=city.metres_a_second(now),
-    )
-
-
-async def city_of(conn: Connection, city: str) -> City:
-    """The city as its pack says; what nobody said is allowed."""
-    row = await conn.fetchrow(SQL["city"], city)
-    return City() if row is None else city_from(row)
-
-
-def city_from(row: Any) -> City:
-    """From the columns of its row; read once for each version."""
-    return _city(row["timezone"], tuple(row["tiers"]), row["rules"], row["factors"])
-
-
-@lru_cache(maxsize=CITIES_KEPT)
-def _city(timezone: str, tiers: tuple[str, ...], rules: str | None, factors: str) -> City:
-    return City(
-        timezone,
-        frozenset(map(Tier, tiers)),
-        None if rules is None else CityRules.model_validate_json(rules),
-        FACTORS.validate_json(factors),
     )
 
 
@@ -395,12 +369,15 @@ async def _move(conn: Connection, plan: Plan, now: datetime) -> None:
         await conn.execute(SQL["believe_refusals"], *_columns(sorted(plan.lacking), 2), now)
 
 
-async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> None:
+async def _put_trips(conn: Connection, plan: Plan, now: datetime) -> dict[str, UUID]:
+    """The cities in which trips ended, each with one of their orders."""
     if plan.trips:
-        rows = [astuple(plan.trips[order_id]) for order_id in sorted(plan.trips)]
-        await conn.execute(SQL["begin_trips"], *_columns(rows, 9))
-    if plan.ended:
-        await conn.execute(SQL["end_trips"], *_columns(sorted(plan.ended.items()), 2), now)
+        begun = [astuple(plan.trips[order_id]) for order_id in sorted(plan.trips)]
+        await conn.execute(SQL["begin_trips"], *_columns(begun, 9))
+    if not plan.ended:
+        return {}
+    rows = await conn.fetch(SQL["end_trips"], *_columns(sorted(plan.ended.items()), 2), now)
+    return {row["city"]: row["order_id"] for row in rows}
 
 
 async def offers_of(conn: Connection, order_id: UUID) -> list[Told]:

@@ -116,6 +116,20 @@ async def test_new_orders_are_promised_less_until_it_eases(worker: Dispatch) -> 
     assert [fact.get("step", {}).get("reach_m") for _, fact in facts] == [100, None]
 
 
+async def test_it_eases_too_when_the_last_order_ends_before_its_promise(worker: Dispatch) -> None:
+    code = next(iter(catalogue().products))
+    await worker.tell(city())
+    prices = {code: 300, **dict.fromkeys(("DRUG00001", "DRUG00002"), 500)}
+    await worker.open_pharmacy(1, lat=31.234, lon=121.47, prices=prices)
+    order_id = await worker.authorise()
+    await worker.tick()
+    assert (await worker.accept(order_id)).status_code == 200
+    assert (await ask(worker, code))["pressure"] is not None
+    closed = samples.closed(Outcome.SETTLEMENT_REFUSED, 1)
+    await worker.tell(closed.model_copy(update={"order_id": order_id}))
+    assert (await ask(worker, code))["pressure"] is None
+
+
 async def test_a_storm_slows_quotes_and_withdraws_a_tier_for_its_hour(worker: Dispatch) -> None:
     code = next(iter(catalogue().products))
     await worker.tell(city())

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from schemas.network import CityRules, SpeedRow
 from schemas.values import Tier
 from services.dispatch.desk import NONE_ENDS, RELEARN_S, SQL, Promises
 from services.dispatch.domain.city_rules import City
@@ -28,9 +29,12 @@ class Trips:
     def __init__(self) -> None:
         self.now = BEGIN
         self.rows: list[dict[str, Any]] = []
+        self.cities: list[dict[str, Any]] = []
         self.promises = Promises()
 
     async def fetch(self, query: str, *asked: Any) -> list[dict[str, Any]]:
+        if query == SQL["cities"]:
+            return [row for row in self.cities if row["city"] in asked[0]]
         if query == SQL["trips_open"]:
             return [row for row in self.rows if row["ended_at"] is None and row["city"] == asked[0]]
         assert query == SQL["trips_ended"]
@@ -153,3 +157,23 @@ async def test_quotes_at_the_same_moment_look_once(
     found = await asyncio.gather(*(trips.look(timedelta(0)) for _ in range(3)))
     assert found == [RULES.target] * 3
     assert asked == [SQL["trips_ended"], SQL["trips_open"]]
+
+
+async def test_a_city_is_learnt_by_its_own_rides_whichever_city_is_asked_first(
+    trips: Trips,
+) -> None:
+    slow = CityRules(pack="slow@1", speeds=(SpeedRow(from_hour=0, to_hour=24, km_h=6.0),))
+    rules = City(rules=slow)
+    packed = {"timezone": "Asia/Shanghai", "tiers": [], "factors": "[]"}
+    trips.cities = [{"city": CITY, "rules": slow.model_dump_json(), **packed}]
+    for number, row in enumerate(trips.rows):
+        # Half of the doors are next door, half of them far, at walking pace.
+        row["metres"] = 100 + 2_000 * (number % 2)
+        row["seconds"] += row["metres"] / rules.metres_a_second(BEGIN)
+    far = rules.trip(2_100, 1, False, BEGIN, SHOP)
+    conn = cast(Connection, trips)
+    alone = await Promises().of(conn, CITY, TIER, rules, trips.now)
+    behind = Promises()
+    await behind.of(conn, OTHER_CITY, TIER, RULES, trips.now)
+    asked = await behind.of(conn, CITY, TIER, rules, trips.now)
+    assert asked.seconds(far) == pytest.approx(alone.seconds(far))
