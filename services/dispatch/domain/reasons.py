@@ -168,7 +168,11 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "passed": "  {count} passed every gate.",
         "one": "  {mark} {pharmacy}: {metres} m, {percent:.1f} % on time, cost {cost}",
         "same": "  The nearest would have been the same.",
-        "other": "  The nearest was {pharmacy}; its place went to an order that needed it more.",
+        "other": "  The nearest was {pharmacy}; what it had left went to an order before this one.",
+        "shared": "  The nearest was {pharmacy}; places were shared out so that over all orders "
+        "the least is lost.",
+        "silent": "  The nearest was {pharmacy}, which left its last offers unanswered and is "
+        "asked last.",
         "foreseen": "  {count} orders still in review or claim were reckoned with.",
         "beside": "  Made at the same time as the offer before it: that pharmacy accepts "
         "{percent:.0f} % of its offers, and {minutes:.0f} minutes were left to ask another one. "
@@ -186,7 +190,9 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "passed": "  {count}家通过全部条件。",
         "one": "  {mark} {pharmacy}：{metres}米，准时概率{percent:.1f}%，代价{cost}",
         "same": "  最近的药店也是这家。",
-        "other": "  最近的是{pharmacy}，其名额让给了更需要的订单。",
+        "other": "  最近的是{pharmacy}，其余量已给了前面的订单。",
+        "shared": "  最近的是{pharmacy}；名额已在全部订单间统筹，使总体损失最小。",
+        "silent": "  最近的是{pharmacy}，近期连续未应答，排在最后。",
         "foreseen": "  已计入仍在审方或医保环节的{count}单。",
         "beside": "  与前一派单同时发出：前一药店的接单率约{percent:.0f}%，"
         "只剩{minutes:.0f}分钟可另寻药店；先接单者得。",
@@ -245,7 +251,14 @@ def _told(told: Told, language: str) -> Iterator[str]:
             percent=one.on_time_ppm / 10_000,
             cost=one.cost,
         )
-    if reasons.beside is not None:
-        return
-    same = reasons.greedy == told.pharmacy_id
-    yield say["same"] if same else say["other"].format(pharmacy=reasons.greedy)
+    if reasons.beside is None and reasons.candidates:
+        yield _nearest(told.pharmacy_id, reasons, say)
+
+
+def _nearest(chosen: UUID, reasons: Reasons, say: Mapping[str, str]) -> str:
+    """Why not the nearest: who is silent stands behind the others, so greedy leaves it out too."""
+    nearest = min(reasons.candidates, key=lambda one: one.metres).pharmacy_id
+    if nearest == chosen:
+        return say["same"]
+    told = "silent" if nearest != reasons.greedy else "shared" if reasons.shared else "other"
+    return say[told].format(pharmacy=nearest)

@@ -1,5 +1,6 @@
 """Why an order went where it went, in words."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -70,6 +71,28 @@ def test_gates_scores_and_the_greedy_choice_are_told(language: str, said: list[s
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_nearer_one_that_was_silent_of_late_is_not_called_the_same(language: str) -> None:
+    # Who cools down stands behind the others, and is no longer whom greedy takes.
+    near, far = WHY.candidates
+    cools = replace(WHY, candidates=(far, near), greedy=FAR)
+    last = words([told(reasons=reasons_of(cools, REMOVED))], language)[-1]
+    assert last == SENTENCES[language]["silent"].format(pharmacy=NEAR)
+    asked = words([told(NEAR, reasons=reasons_of(cools, REMOVED))], language)[-1]
+    assert asked == SENTENCES[language]["same"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_another_order_is_named_only_where_nothing_was_shared_out(language: str) -> None:
+    # The flow may leave a place free for the sake of one that accepts more often.
+    shared = words([told()], language)[-1]
+    assert shared == SENTENCES[language]["shared"].format(pharmacy=NEAR)
+    alone = replace(WHY, solved=False)
+    in_turn = words([told(reasons=reasons_of(alone, REMOVED))], language)[-1]
+    assert in_turn == SENTENCES[language]["other"].format(pharmacy=NEAR)
+    assert shared != in_turn
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_gate_and_state_has_words_in_both_languages(language: str) -> None:
     assert GATES[language].keys() == set(GateCode) - {GateCode.NOT_OFFERED}
     assert STATES[language].keys() == STATES["en"].keys()
@@ -94,7 +117,7 @@ def test_a_second_offer_orders_to_come_and_fallen_tiers_are_told_in_their_turn(
     assert text.count(SENTENCES[language]["beside"].format(percent=55, minutes=5)) == 1
     assert text.count(SENTENCES[language]["foreseen"].format(count=4)) == 1
     # Whom greedy would have taken is said of the first of two.
-    assert text.count(SENTENCES[language]["other"].format(pharmacy=NEAR)) == 1
+    assert text.count(SENTENCES[language]["shared"].format(pharmacy=NEAR)) == 1
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
