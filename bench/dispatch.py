@@ -26,6 +26,7 @@ import numpy as np
 from bench import outside
 from schemas.values import AGREED_TIERS
 from services import __version__
+from services.commands.days import arguments
 from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.engine import Engine, Policy, Result
 from services.dispatch.whatif.facts import Scenario
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     with outside.Outside() as others:
         try:
             makers = _makers(options, MAKERS | others.makers())
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError) as error:
             print(f"yaoda: {error}", file=sys.stderr)
             return 2
         return _run(options, days, profile, makers)
@@ -115,9 +116,9 @@ def _write(file: str | None, report: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="yaoda bench dispatch", description=__doc__)
     parser.add_argument("--orders", nargs="+", required=True, metavar="DIR")
-    parser.add_argument("--load", type=_numbers, default=(0.48, 0.72, 0.96, 1.2))
-    parser.add_argument("--refusal", type=_numbers, default=(0.0, 0.13, 0.3))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--load", type=arguments.loads, default=(0.48, 0.72, 0.96, 1.2))
+    parser.add_argument("--refusal", type=arguments.shares, default=(0.0, 0.13, 0.3))
+    parser.add_argument("--seeds", type=arguments.count, default=5)
     parser.add_argument("--reviews", choices=REVIEWS, default="standard")
     parser.add_argument("--hours", choices=("busiest", "all"), default="busiest")
     parser.add_argument("--other-times", action="store_true", help="ask who is served by nobody")
@@ -128,12 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
 def _makers(options: argparse.Namespace, there: dict[str, Maker]) -> dict[str, Maker]:
-    """The policies to run. Raises ImportError or AttributeError for what is not there."""
+    """The policies to run. Raises ImportError, AttributeError, ValueError for what is not there."""
     names = options.policies.split(",") if options.policies else list(there)
     missing = outside.absent()
     if unknown := [name for name in names if name not in there and name not in missing]:

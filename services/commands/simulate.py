@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.values import AGREED_TIERS
+from services.commands.days import arguments
 from services.commands.days.scenario import REVIEWS, Plan, scenario_of
 from services.dispatch.whatif.changes import BadChange, Change, apply, read
 from services.dispatch.whatif.engine import Engine
@@ -139,11 +140,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="radius=+1km, couriers=-20%%, pharmacies=-10%%, capacity=+50%%; may be repeated",
     )
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=arguments.count, default=5)
     parser.add_argument("--seed", type=int, default=1, help="the first one")
-    parser.add_argument("--load", type=float, default=0.72, help="of the busiest hour")
+    parser.add_argument("--load", type=arguments.load, default=0.72, help="of the busiest hour")
     parser.add_argument("--reviews", choices=REVIEWS, default="standard")
-    parser.add_argument("--limit", type=int, help="only the first orders of the day")
+    parser.add_argument("--limit", type=arguments.count, help="only the first orders of the day")
     parser.add_argument("--profile", default=str(PROFILES / "standard.toml"))
     parser.add_argument("--report", metavar="FILE")
     return parser

@@ -53,7 +53,9 @@ def test_every_policy_is_measured_and_breaks_no_gate(folder: Path, tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("more", [("--policies", "magic"), ("--policy", "bench.dispatch:None")])
+@pytest.mark.parametrize(
+    "more", [("--policies", "magic"), ("--policy", "bench.dispatch:None"), ("--policy", ":Mine")]
+)
 def test_an_unknown_policy_is_refused(folder: Path, tmp_path: Path, more: tuple[str, str]) -> None:
     assert bench(folder, tmp_path / "a.json", *more) == 2
 
@@ -61,6 +63,27 @@ def test_an_unknown_policy_is_refused(folder: Path, tmp_path: Path, more: tuple[
 def test_a_day_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert dispatch.main(["--orders", str(tmp_path / "nowhere")]) == 2
     assert simulate.main(["--day", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("--seeds", "0"), ("--load", "0"), ("--load", "-1"), ("--refusal", "1.5"), ("--load", "nan")],
+)
+def test_a_number_that_no_day_can_have_is_refused_by_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    with pytest.raises(SystemExit):
+        dispatch.main(["--orders", str(folder), "--policies", "ours", f"{name}={value}"])
+    assert name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["--seeds", "--load", "--limit"])
+def test_a_day_of_nothing_is_not_simulated(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit):
+        simulate.main(["--day", str(folder), f"{name}=0"])
+    assert name in capsys.readouterr().err
 
 
 def test_a_whole_day_is_simulated_twice_alike(
