@@ -134,7 +134,7 @@ ROUTES: tuple[Route, ...] = (
             delivery.ParcelReturned: ("claim",),
             delivery.AttemptFailed: ("claim", "dispatch"),
             delivery.DeliveryCancelled: ("claim", "dispatch"),
-            delivery.PromiseBroken: (),
+            delivery.PromiseBroken: ("dispatch",),
             delivery.CancelAnswered: (),
             delivery.CommandAnswered: (),
             delivery.MessageParked: (),

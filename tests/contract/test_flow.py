@@ -126,6 +126,7 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.OfferWithdrawn,
         },
         delivery.AttemptFailed: {
+            dispatch.PromiseBroken,
             dispatch.PromiseChanged,
             dispatch.OfferMade,
             dispatch.OfferDeclined,
@@ -140,6 +141,7 @@ LEADS_TO: dict[str, Causes] = {
             dispatch.PatientAnswered,
         },
         delivery.ParcelSealed: set(),
+        delivery.PromiseBroken: set(),
         delivery.DeliveryCancelled: set(),
         network.CityConfigured: {dispatch.OfferMade},
         network.PharmacyChanged: {dispatch.OfferMade, dispatch.OfferWithdrawn},

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.claim import CancelForwarded, ClaimAuthorised, ClaimDeclined, OrderClosed
-from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
+from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed, PromiseBroken
 from schemas.dispatch import AcceptOffer, AnswerAsk, DeclineOffer
 from schemas.network import CityConfigured, PharmacyChanged, StockCounted
 from schemas.prescription import PrescriptionIssued
@@ -52,6 +52,7 @@ HANDLERS: dict[type[Message], Handler] = {
     OrderClosed: road.closed,
     AttemptFailed: road.failed,
     ParcelSealed: road.sealed,
+    PromiseBroken: road.told_late,
     DeliveryCancelled: road.delivery_cancelled,
     AcceptOffer: offers.accept,
     DeclineOffer: offers.decline,

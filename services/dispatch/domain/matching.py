@@ -312,14 +312,18 @@ def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) 
         return stale(f"the promise is no longer timed here: {state.phase}")
     if timer.due_at < _promised(state) or state.broken:
         return stale("this promise was changed or is already broken")
-    return applied(
-        PromiseBroken(
-            order_id=_order(state).order_id,
-            tier=state.tier,
-            due_at=_promised(state),
-            stage=Stage.DISPATCH,
-            city=_order(state).city,
-        )
+    return applied(breach(state))
+
+
+def breach(state: State) -> PromiseBroken:
+    """The promised time is over, and no pharmacy has the order."""
+    order = _order(state)
+    return PromiseBroken(
+        order_id=order.order_id,
+        tier=state.tier,
+        due_at=_promised(state),
+        stage=Stage.DISPATCH,
+        city=order.city,
     )
 
 

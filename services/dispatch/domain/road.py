@@ -6,7 +6,7 @@ from uuid import UUID
 
 from schemas import claim
 from schemas.claim import ClaimAuthorised, ClaimDeclined, OrderClosed
-from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed
+from schemas.delivery import AttemptFailed, DeliveryCancelled, ParcelSealed, PromiseBroken
 from schemas.dispatch import CancelAnswered, CancelForwarded, DispatchCancelled, PromiseMade
 from schemas.message import Event
 from schemas.prescription import PrescriptionIssued
@@ -16,6 +16,7 @@ from services.dispatch.domain.city_rules import City
 from services.dispatch.domain.found import Opened
 from services.dispatch.domain.matching import (
     MATCH,
+    breach,
     exhausted,
     match_now,
     offer_timers_gone,
@@ -29,6 +30,7 @@ from services.dispatch.domain.state import (
     Foreseen,
     Mark,
     Marked,
+    Overdue,
     Phase,
     PlaceKept,
     Sealed,
@@ -130,17 +132,26 @@ def failed(state: State, event: AttemptFailed, now: datetime, facts: Facts) -> D
         return applied(*answers)
     if not_now := _not_live(state, event.attempt):
         return not_now
-    note = Failed(attempt=event.attempt)
+    watch = promise_timer(state)
+    over = not state.broken and watch.due_at < now
+    # Delivery tells a breach before the end of its attempt: this one nobody has told.
+    ended = (Failed(attempt=event.attempt), *((breach(state),) if over else ()))
     if state.marks:
         cause = state.marks[0].cause
-        return applied(note, _cancelled(state, cause), *_honoured(state.marks, cause, event))
+        return applied(*ended, _cancelled(state, cause), *_honoured(state.marks, cause, event))
     if event.attempt >= promise.ATTEMPTS_MAX:
-        return applied(note, *exhausted(state, GateCode.REFUSED))
+        return applied(*ended, *exhausted(state, GateCode.REFUSED))
     timers = [match_now(state, now)]
-    watch = promise_timer(state)
-    if watch.due_at > now and not state.broken:
-        timers.append(watch)
-    return applied(note, timers=timers)
+    return applied(*ended, timers=timers if over or state.broken else [*timers, watch])
+
+
+def told_late(state: State, event: PromiseBroken, now: datetime, facts: Facts) -> Decision:
+    """A breach that delivery has told is not told again when the order comes back."""
+    if not_now := _not_live(state, event.attempt):
+        return not_now
+    if state.broken:
+        return stale("already broken")
+    return applied(Overdue(attempt=event.attempt))
 
 
 def sealed(state: State, event: ParcelSealed, now: datetime, facts: Facts) -> Decision:

@@ -108,6 +108,12 @@ class Failed(Note):
     attempt: int
 
 
+class Overdue(Note):
+    """Delivery has told that the promise of this attempt is broken."""
+
+    attempt: int
+
+
 class Sealed(Note):
     """The reserved packs are in the parcel."""
 
@@ -267,7 +273,7 @@ def evolve(state: State, event: Event | Note) -> State:
                 not_before=event.not_before,
                 broken=False,
             )
-        case PromiseBroken():
+        case PromiseBroken() | Overdue():
             return _with(state, broken=True)
         case Chosen():
             return _with(state, chosen=event)

@@ -25,6 +25,7 @@ from schemas.values import (
     OrderLine,
     Outcome,
     Sealed,
+    Stage,
     Tier,
 )
 from services.dispatch import domain
@@ -136,6 +137,18 @@ def failed(attempt: int = 1) -> AttemptFailed:
         attempt=attempt,
         pharmacy_id=uid(100),
         reason=GiveBackReason.CANNOT_FIND_LINE,
+    )
+
+
+def told_late(attempt: int = 1) -> delivery.PromiseBroken:
+    """Delivery has told that the promise of this attempt is broken."""
+    return delivery.PromiseBroken(
+        order_id=ORDER_ID,
+        attempt=attempt,
+        tier=Tier.MIN_30,
+        due_at=NOW,
+        stage=Stage.PICKING,
+        city=CITY,
     )
 
 

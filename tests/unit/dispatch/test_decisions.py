@@ -21,7 +21,7 @@ from schemas.dispatch import (
     PromiseMade,
     ShortageRegistered,
 )
-from schemas.values import CancelCause, CancelResult, Consent, GateCode, Outcome, Tier
+from schemas.values import CancelCause, CancelResult, Consent, GateCode, Outcome, Stage, Tier
 from services.dispatch import domain
 from services.dispatch.domain.candidates import Fall, Match
 from services.dispatch.domain.found import Matched
@@ -290,6 +290,20 @@ def test_ten_offers_an_attempt_are_enough() -> None:
     assert event.reason is GateCode.REFUSED
 
 
+def test_a_promise_that_passed_between_two_services_is_broken_once() -> None:
+    late = HALF_HOUR + timedelta(seconds=1)
+    # Given back in time, and read here when the time was over: nobody else can have told it.
+    unread = s.assigned().when(s.failed(), now=late)
+    unread.then_types(Failed, PromiseBroken)
+    told = unread.decision.events[1]
+    assert isinstance(told, PromiseBroken)
+    assert (told.due_at, told.stage) == (HALF_HOUR, Stage.DISPATCH)
+    # What delivery has told stands before the end of its attempt.
+    known = s.assigned().when(s.told_late(), now=late)
+    known.and_when(s.failed(), now=late).then_types(Failed)
+    known.and_when(s.told_late(), now=late).then_stale()
+
+
 def attempt(given: Given, number: int) -> Given:
     made = given.when(s.match_timer(), facts=s.matched(s.choice(100 + number), offer=number))
     accepted = made.and_when(s.accept(s.offer_id_of(number), 100 + number), facts=s.chain_facts())
@@ -310,8 +324,9 @@ def test_a_failed_attempt_leads_to_the_next_and_the_fifth_to_the_end() -> None:
     attempt(given, 5).when(s.failed(5)).then_types(Failed, DispatchExhausted)
 
 
-def test_after_the_deadline_delivery_has_said_that_the_promise_broke() -> None:
-    outcome = s.assigned().when(s.failed(), now=HALF_HOUR)
+def test_after_delivery_has_said_that_the_promise_broke_it_is_not_watched() -> None:
+    told = s.assigned().when(s.told_late(), now=HALF_HOUR)
+    outcome = told.and_when(s.failed(), now=HALF_HOUR).then_types(Failed)
     assert ("promise", "") not in timers(outcome)
 
 

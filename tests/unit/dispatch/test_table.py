@@ -44,6 +44,8 @@ TABLE: dict[str, tuple[Message, Facts, str]] = {
     "failed 2": (s.failed(2), PLAIN, "EE EEE EEE SS"),
     "sealed 1": (s.sealed(1), PLAIN, "EE EEA ASS SS"),
     "sealed 2": (s.sealed(2), PLAIN, "EE EEE EEE SS"),
+    "told late 1": (s.told_late(1), PLAIN, "EE EEA AAS SS"),
+    "told late 2": (s.told_late(2), PLAIN, "EE EEE EEE SS"),
     "delivery cancelled 1": (s.delivery_cancelled(1), PLAIN, "EE EEA AAS SS"),
     "delivery cancelled 2": (s.delivery_cancelled(2), PLAIN, "EE EEE EEE SS"),
     "accept": (s.accept(), s.chain_facts(), "II IAS SSI II"),
