@@ -20,7 +20,7 @@ from schemas.delivery import (
 from schemas.values import Address, Sealed
 from services.delivery import view
 from services.delivery.domain.state import State, Step
-from services.delivery.planning import AskPlan, asked_plan
+from services.delivery.planning import AskPlan, asked_plan, named_twice
 from services.delivery.store import QUERIES
 from services.kit import telemetry
 from services.kit.http import Door, Problem, door
@@ -62,6 +62,8 @@ async def courier(command: AssignCourier, gate: Courier) -> Response:
 @router.post("/v1/deliveries/plan")
 async def courier_plan(asked: AskPlan, gate: Courier) -> dict[str, Any]:
     """Which of these couriers fetch which parcels, and when; nothing is reserved by asking."""
+    for field in named_twice(asked):
+        raise Problem(422, "courier_twice", "this courier is named before", field)
     async with gate.pool.acquire() as conn:
         return await asked_plan(conn, asked)
 

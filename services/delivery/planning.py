@@ -63,6 +63,14 @@ class AskPlan(_Input):
     km_h: float | None = Field(default=None, gt=1, le=60, description="of riding; else 18")
 
 
+def named_twice(asked: AskPlan) -> list[str]:
+    """Fields that name a courier again: nobody can be sent on two ways at once."""
+    refs = [courier.courier_ref for courier in asked.couriers]
+    return [
+        f"couriers.{number}.courier_ref" for number, ref in enumerate(refs) if ref in refs[:number]
+    ]
+
+
 async def asked_plan(conn: Connection, asked: AskPlan) -> dict[str, Any]:
     """Who goes now, what can wait until when, and what none of these couriers can take."""
     now = await clock.now(conn)

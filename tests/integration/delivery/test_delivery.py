@@ -122,6 +122,19 @@ async def test_a_fleet_asks_who_fetches_what_and_when(delivery: Delivery) -> Non
     assert (await ask())["rides"] == []
 
 
+async def test_a_courier_who_is_named_twice_in_a_fleet_is_refused_by_field(
+    delivery: Delivery,
+) -> None:
+    there = {"courier_ref": "bike-1", "lat": 31.2, "lon": 121.4}
+    body = {"city": "310000", "couriers": [there, {**there, "lat": 31.3}]}
+    answer = await delivery.client.post(
+        "/v1/deliveries/plan", json=body, headers=delivery._as("fleet-a")
+    )
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "courier_twice"
+    assert answer.json()["errors"][0]["field"] == "couriers.1.courier_ref"
+
+
 async def test_what_is_missing_is_said_step_by_step(delivery: Delivery) -> None:
     order = await delivery.order()
     await delivery.tell(delivery.assigned(order))
