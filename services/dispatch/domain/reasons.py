@@ -166,6 +166,7 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "gate": "  {removed} pharmacies {gate}.",
         "away": "  {pharmacy}, {metres} m away, was removed by {gate}.",
         "passed": "  {count} passed every gate.",
+        "more": "  {count} of the nearest passed every gate; farther ones may have, too.",
         "one": "  {mark} {pharmacy}: {metres} m, {percent:.1f} % on time, cost {cost}",
         "same": "  The nearest would have been the same.",
         "other": "  The nearest was {pharmacy}; what it had left went to an order before this one.",
@@ -188,6 +189,7 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "gate": "  {removed}{gate}。",
         "away": "  {pharmacy}（{metres}米）被条件{gate}排除。",
         "passed": "  {count}家通过全部条件。",
+        "more": "  最近的药店中{count}家通过全部条件，更远的也可能通过。",
         "one": "  {mark} {pharmacy}：{metres}米，准时概率{percent:.1f}%，代价{cost}",
         "same": "  最近的药店也是这家。",
         "other": "  最近的是{pharmacy}，其余量已给了前面的订单。",
@@ -242,7 +244,8 @@ def _told(told: Told, language: str) -> Iterator[str]:
         )
     if reasons.foreseen:
         yield say["foreseen"].format(count=reasons.foreseen)
-    yield say["passed"].format(count=len(reasons.candidates))
+    count = len(reasons.candidates)
+    yield say["passed" if count < KEPT else "more"].format(count=count)
     for one in reasons.candidates[:3]:
         yield say["one"].format(
             mark="*" if one.pharmacy_id == told.pharmacy_id else " ",

@@ -140,6 +140,15 @@ def test_what_the_patient_chose_is_no_gate_s_doing(language: str) -> None:
     assert ended[1:] == plain[1:]
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_of_more_than_are_kept_none_is_said_not_to_have_passed(language: str) -> None:
+    many = replace(WHY, candidates=WHY.candidates * 20)
+    lines = words([told(reasons=reasons_of(many, REMOVED))], language)
+    say = SENTENCES[language]
+    assert say["more"].format(count=24) in lines
+    assert say["passed"].format(count=24) not in lines
+
+
 def test_many_candidates_are_kept_compactly() -> None:
     many = Why(tuple(Candidate(uid(n), n, 1, n) for n in range(99)), uid(0), False)
     kept = reasons_of(many, ())
