@@ -310,6 +310,8 @@ def promise_fired(state: State, timer: TimerFired, now: datetime, facts: Facts) 
     """Too late without a pharmacy; said once for each promised time."""
     if state.phase not in (Phase.SEEKING, Phase.OFFERED):
         return stale(f"the promise is no longer timed here: {state.phase}")
+    if state.proposed is not None:
+        return stale("nobody has agreed to this time yet")
     if timer.due_at < _promised(state) or state.broken:
         return stale("this promise was changed or is already broken")
     return applied(breach(state))

@@ -87,6 +87,14 @@ def test_who_gets_no_appointment_is_asked_to_collect_and_silence_is_a_no() -> No
     silent.then_types(PatientAnswered, DispatchExhausted)
 
 
+def test_what_nobody_agreed_to_is_not_broken_where_an_outage_lets_it_pass() -> None:
+    # The question is put off by an outage, the promised moment is not.
+    open_still = asked().and_when(s.timer("promise", due_at=READY), now=READY)
+    open_still.then_stale()
+    said = say(asked(), "pick_up", NOW + timedelta(minutes=3))
+    said.and_when(s.timer("promise", due_at=READY), now=READY).then_types(PromiseBroken)
+
+
 def test_a_yes_is_offered_at_once_and_assigned_with_its_two_times() -> None:
     said = say(asked(), "pick_up", NOW + timedelta(minutes=3)).then_types(PatientAnswered)
     assert s.timers(said) == {
