@@ -288,7 +288,6 @@ def _price(order: Wanted, finder: Finder, numbers: Numbers) -> Money:
 
 def _until(rung: Rung, scene: Scene, finder: Finder, numbers: Numbers) -> datetime:
     """Until the tier ends, the last of them closes too early, or the quote is simply old."""
-    span = rung.due_at - scene.now
-    ends = [scene.now + GOOD_FOR, finder.closes(numbers) - span]
+    ends = [scene.now + GOOD_FOR, finder.standing_until(rung, numbers)]
     closes = scene.city.closes(rung.tier, scene.now)
     return min([*ends, closes] if closes is not None else ends)

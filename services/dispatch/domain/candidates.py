@@ -332,10 +332,13 @@ class Finder:
         most: Mask = self.totals_fen(order, numbers) <= (order.price_max_fen or 0)
         return most
 
-    def closes(self, numbers: Numbers) -> datetime:
-        """When the last of them closes or loses its pharmacist; a day ahead at most."""
-        ends = np.minimum(self.open_until[numbers], self.duty_until[numbers])
-        return datetime.fromtimestamp(float(ends.max()), UTC)
+    def standing_until(self, rung: Rung, numbers: Numbers) -> datetime:
+        """When the last of them no longer passes gates 2 and 3; a day ahead at most."""
+        until = promise.open_until(rung.tier, rung.due_at, self.now)
+        stays = promise.duty_until(rung.tier, until, self.now)
+        opened = self.open_until[numbers] - (until - self.now).total_seconds()
+        there = self.duty_until[numbers] - (stays - self.now).total_seconds()
+        return datetime.fromtimestamp(float(np.minimum(opened, there).max()), UTC)
 
     def free_of(self, product: str) -> Counts:
         """Free packs in each pharmacy, UNREAD where they were never read."""

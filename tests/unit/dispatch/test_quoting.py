@@ -60,6 +60,15 @@ def test_what_was_not_read_is_asked_for_and_then_the_range_of_prices_is_right() 
     assert soon.tiers[0].until == NOW + timedelta(minutes=2)
 
 
+def test_a_pharmacist_who_leaves_soon_makes_no_answer_old_before_it_is_given() -> None:
+    # NOW is 17:00 there, and a pharmacist stays for the quarter of an hour that the gate asks for.
+    roster = tuple(Opening(weekday=d, opens=time(8), closes=time(17, 17)) for d in range(1, 8))
+    place = scene(CityIndex([pharmacy(1, prices={"DRUG00001": 300}, duties=roster)]))
+    told, _ = looked(place, {place.index.pharmacies[0].pharmacy_id: 9})
+    assert [tier.offered for tier in told.tiers] == [True] * 3
+    assert {tier.until for tier in told.tiers} == {NOW + timedelta(minutes=2)}
+
+
 def test_a_time_that_cannot_be_kept_is_not_offered_and_said() -> None:
     far = CityIndex([pharmacy(1, lat=31.23 + 0.06, half=0.2)])
     place = scene(far)
