@@ -13,6 +13,7 @@ import orjson
 
 from bench.geo import CITIES, NUMBERS, PHARMACIES, PRODUCTS, bodies
 from services.catalogue import products
+from services.commands.days import arguments
 
 PACK = """[city]
 code = "{code}"
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     """0 when all is written."""
     parser = argparse.ArgumentParser(prog="yaoda bench country", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--pharmacies", type=int, default=PHARMACIES)
-    parser.add_argument("--cities", type=int, default=CITIES)
+    parser.add_argument("--pharmacies", type=arguments.count, default=PHARMACIES)
+    parser.add_argument("--cities", type=arguments.count, default=CITIES)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(list(argv))
     write(asked.folder, asked.seed, asked.pharmacies, asked.cities)

@@ -28,6 +28,7 @@ from bench import geo_postgis
 from bench.geo_redis import Redis
 from schemas.network import Pharmacy
 from schemas.values import GateCode, GeoPoint, OrderLine, Tier
+from services.commands.days import arguments
 from services.commands.files import tell
 from services.dispatch.desk import record_of
 from services.dispatch.domain import promise
@@ -94,8 +95,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="yaoda bench geo", description=__doc__)
     parser.add_argument("--report", type=Path, metavar="FILE")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pharmacies", type=int, default=PHARMACIES)
-    parser.add_argument("--cities", type=int, default=CITIES)
+    parser.add_argument("--pharmacies", type=arguments.count, default=PHARMACIES)
+    parser.add_argument("--cities", type=arguments.count, default=CITIES)
     asked = parser.parse_args(list(argv))
     told = measure(asked.seed, asked.pharmacies, asked.cities)
     tell(told, asked.report)

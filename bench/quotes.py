@@ -28,6 +28,7 @@ from bench.pipeline.report import quantiles
 from schemas.network import Pharmacy
 from schemas.values import GeoPoint
 from services.catalogue import products
+from services.commands.days import arguments
 from services.commands.files import tell
 from services.dispatch import api
 from services.dispatch.app import SERVICE
@@ -57,8 +58,8 @@ Ask = Callable[[], Awaitable[None]]
 def main(argv: Sequence[str]) -> int:
     """0 when the 99th percentile is below 20 ms, else 1."""
     parser = argparse.ArgumentParser(prog="yaoda bench quotes", description=__doc__)
-    parser.add_argument("--pharmacies", type=int, default=PHARMACIES)
-    parser.add_argument("--quotes", type=int, default=ASKED)
+    parser.add_argument("--pharmacies", type=arguments.count, default=PHARMACIES)
+    parser.add_argument("--quotes", type=arguments.count, default=ASKED)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, metavar="FILE")
     asked = parser.parse_args(list(argv))

@@ -1,4 +1,4 @@
-"""What a day is asked with, as it is written on a command line."""
+"""Numbers that days and benchmarks are asked with, as they are written on a command line."""
 
 from argparse import ArgumentTypeError
 
