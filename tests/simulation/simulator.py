@@ -217,7 +217,7 @@ class Run:
             line.breaks = 0.0
         for _ in range(ROUNDS_MAX):
             self._say("heal")
-            if await self._round():
+            if await self._round() or await world.end_who_stands_still():
                 continue
             if all(road.outcome for road in world.roads) and not world.in_hand:
                 return

@@ -444,6 +444,16 @@ class World:
         self.readers[name].rebalance(self.rng)
         self.calling = [(own, row) for own, row in self.calling if own is not worker]
 
+    async def end_who_stands_still(self) -> bool:
+        """A driver may leave out the last record of a log; the watchdog ends such a worker."""
+        ended = False
+        for name, reader in self.readers.items():
+            if await Guard(self.workers[name][0].shell.pool, self._ends).unread():
+                reader.rebalance(self.rng)
+                self.counts["stood still"] += 1
+                ended = True
+        return ended
+
     def _hear(self) -> None:
         for record in self.log.take_fresh():
             if record.topic.startswith("partner.") or record.topic.endswith(".intake"):
