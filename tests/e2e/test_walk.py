@@ -155,41 +155,7 @@ async def walk(post: Post, profile: Path) -> UUID:
     authorised = await hospital.hears("claim.ClaimAuthorised")
     assert authorised["basis"] == "insured"
 
-    offer = await chain.hears("dispatch.OfferMade")
-    accepted = await chain.send(
-        "/v1/offers/accept",
-        AcceptOffer(
-            order_id=order_id, offer_id=offer["offer_id"], pharmacy_id=offer["pharmacy_id"]
-        ),
-    )
-    token = accepted.body["token"]
-
-    assigned = await chain.hears("dispatch.PharmacyAssigned")
-    assert assigned["attempt"] == accepted.body["attempt"] == 1
-    own = {"order_id": order_id, "attempt": 1}
-    await chain.send(
-        "/v1/deliveries/confirm", ConfirmOrder(**own, token=token, pharmacist="P-0001")
-    )
-
-    priced = await chain.hears("claim.ClaimPriced")
-    split = priced["split"]
-    assert split["total_fen"] == split["fund_fen"] + split["account_fen"] + split["cash_fen"] > 0
-
-    call = await fleet.hears("delivery.PharmacyReviewed")
-    assert "address" not in call
-    await fleet.send("/v1/deliveries/courier", AssignCourier(**own, courier_ref="rider-1"))
-
-    scans = scans_of(assigned, script.number)
-    early = PickUp(**own, courier_ref="rider-1", seal="S-0001")
-    refused = await post.command("fleet-a", "/v1/deliveries/pick-up", early)
-    assert refused.status == 409, "nothing leaves unscanned or unpaid"
-    await chain.send(
-        "/v1/deliveries/seal", SealParcel(**own, token=token, seal="S-0001", scans=scans)
-    )
-
-    await fleet.hears("delivery.ParcelReleased")
-    await fleet.send("/v1/deliveries/pick-up", early)
-    await fleet.send("/v1/deliveries/hand-over", HandOver(**own, courier_ref="rider-1"))
+    await carry(post, chain, fleet, order_id, script.number)
 
     closed = await hospital.hears("claim.OrderClosed")
     assert closed["outcome"] == "delivered"
@@ -199,6 +165,45 @@ async def walk(post: Post, profile: Path) -> UUID:
     await look_up(post, operator, order_id, script.number)
     await collect(post, world, fates, minute)
     return order_id
+
+
+async def carry(post: Post, chain: Partner, fleet: Partner, order_id: UUID, number: str) -> None:
+    """From the first offer to the hand-over at the door."""
+    offer = await chain.hears("dispatch.OfferMade", order_id)
+    accepted = await chain.send(
+        "/v1/offers/accept",
+        AcceptOffer(
+            order_id=order_id, offer_id=offer["offer_id"], pharmacy_id=offer["pharmacy_id"]
+        ),
+    )
+    token = accepted.body["token"]
+
+    assigned = await chain.hears("dispatch.PharmacyAssigned", order_id)
+    assert assigned["attempt"] == accepted.body["attempt"] == 1
+    own = {"order_id": order_id, "attempt": 1}
+    await chain.send(
+        "/v1/deliveries/confirm", ConfirmOrder(**own, token=token, pharmacist="P-0001")
+    )
+
+    priced = await chain.hears("claim.ClaimPriced", order_id)
+    split = priced["split"]
+    assert split["total_fen"] == split["fund_fen"] + split["account_fen"] + split["cash_fen"] > 0
+
+    call = await fleet.hears("delivery.PharmacyReviewed", order_id)
+    assert "address" not in call
+    await fleet.send("/v1/deliveries/courier", AssignCourier(**own, courier_ref="rider-1"))
+
+    scans = scans_of(assigned, number)
+    early = PickUp(**own, courier_ref="rider-1", seal="S-0001")
+    refused = await post.command("fleet-a", "/v1/deliveries/pick-up", early)
+    assert refused.status == 409, "nothing leaves unscanned or unpaid"
+    await chain.send(
+        "/v1/deliveries/seal", SealParcel(**own, token=token, seal="S-0001", scans=scans)
+    )
+
+    await fleet.hears("delivery.ParcelReleased", order_id)
+    await fleet.send("/v1/deliveries/pick-up", early)
+    await fleet.send("/v1/deliveries/hand-over", HandOver(**own, courier_ref="rider-1"))
 
 
 async def collect(post: Post, world: World, fates: Fates, minute: int) -> None:
