@@ -213,7 +213,16 @@ class Calls:
 
     async def _attempt(self, row: CallRow) -> Reply | None:
         """None when the outcome is still unknown after asking."""
-        caller = self._callers[row.kind]
+        try:
+            return await self._ask(row, self._callers[row.kind])
+        except FAULTS:
+            raise
+        except Exception as error:
+            # Whatever our own code fails on, the far side may have heard of it.
+            log.error("call_failed", kind=row.kind, error=error)
+            return None
+
+    async def _ask(self, row: CallRow, caller: Caller) -> Reply | None:
         try:
             if row.attempts > 1:
                 known = await caller.query(row.request, row.key)

@@ -121,6 +121,18 @@ async def test_after_the_last_attempt_unknown_is_the_answer(
         assert await answered(shell) == ("unknown", 2)
 
 
+async def test_a_caller_that_fails_ends_like_one_that_hears_nothing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BACKOFF_S", (0.01,))
+    monkeypatch.setattr(calls, "ATTEMPTS_MAX", 2)
+    await asked(shell)
+    far = FarSide([KeyError("settlement_id")] * 2, [None])
+
+    async with calling(shell, far), asyncio.timeout(10):
+        assert await answered(shell) == ("unknown", 2)
+
+
 async def test_a_call_whose_sender_died_is_asked_before_it_is_sent(shell: Shell) -> None:
     await asked(shell)
     lost = "clock_timestamp() - interval '1 s'"
