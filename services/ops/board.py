@@ -141,6 +141,7 @@ def clocks(state: State, now: datetime) -> dict[str, Any]:
             **_clock(state.authorised_at, ended, now),
             "due_at": state.due_at,
             "promised_at": state.promised_at,
+            "runs_from": state.runs_from,
             "share_used": _share_used(_row(state), now),
         },
     }
@@ -148,17 +149,23 @@ def clocks(state: State, now: datetime) -> dict[str, Any]:
 
 def _row(state: State) -> Mapping[str, Any]:
     """The state by the names of the read table."""
-    return {**dict(state), "place": place_of(state), "promised_at": state.promised_at}
+    return {
+        **dict(state),
+        "place": place_of(state),
+        "promised_at": state.promised_at,
+        "runs_from": state.runs_from,
+    }
 
 
 def _share_used(row: Mapping[str, Any], now: datetime) -> float | None:
     """How much of the promised time has passed; None without a promise, or once it is kept."""
-    start: datetime | None = row["authorised_at"]
+    start: datetime | None = row["runs_from"]
     promised: datetime | None = row["promised_at"]
     if start is None or promised is None or _lies_ready(row):
         return None
     ended: datetime = row["delivered_at"] or row["closed_at"] or now
-    return round((ended - start).total_seconds() / max((promised - start).total_seconds(), 1), 3)
+    passed_s, promised_s = ((moment - start).total_seconds() for moment in (ended, promised))
+    return round(max(passed_s, 0) / max(promised_s, 1), 3)
 
 
 def _clock(start: datetime | None, ended: datetime | None, now: datetime) -> dict[str, Any]:

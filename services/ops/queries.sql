@@ -4,7 +4,7 @@ SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::bool[], $10::int[], $11::uuid[], $12::int[], $13::timestamptz[], $14::timestamptz[],
     $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bool[],
-    $20::timestamptz[]
+    $20::timestamptz[], $21::timestamptz[]
 )
 ON CONFLICT (order_id) DO UPDATE SET
     order_number = excluded.order_number, city = excluded.city, tier = excluded.tier,
@@ -14,7 +14,7 @@ ON CONFLICT (order_id) DO UPDATE SET
     authorised_at = excluded.authorised_at, due_at = excluded.due_at,
     delivered_at = excluded.delivered_at, closed_at = excluded.closed_at,
     updated_at = excluded.updated_at, review_delayed = excluded.review_delayed,
-    promised_at = excluded.promised_at
+    promised_at = excluded.promised_at, runs_from = excluded.runs_from
 
 -- name: add_timeline
 INSERT INTO timeline (order_id, seq, event_id, type, at, topic, part, record_offset, data)
@@ -74,7 +74,7 @@ FROM timeline WHERE order_id = $1 AND ($2::text[] IS NULL OR type = ANY($2)) ORD
 -- name: list_orders
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
        review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
-       coalesce(promised_at, due_at) AS promised_at
+       coalesce(promised_at, due_at) AS promised_at, coalesce(runs_from, authorised_at) AS runs_from
 FROM order_view
 WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
   AND ($3::text IS NULL OR place = $3) AND ($4::text IS NULL OR order_number = $4)
@@ -84,13 +84,14 @@ ORDER BY order_id DESC LIMIT $5
 -- What lies ready for collection waits for the patient: nobody is late with it any more.
 SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
        review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
-       coalesce(promised_at, due_at) AS promised_at
+       coalesce(promised_at, due_at) AS promised_at, coalesce(runs_from, authorised_at) AS runs_from
 FROM order_view
 WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
   AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
   AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
-ORDER BY extract(epoch FROM $3::timestamptz - authorised_at)
-       / greatest(extract(epoch FROM coalesce(promised_at, due_at) - authorised_at), 1) DESC,
+ORDER BY extract(epoch FROM $3::timestamptz - coalesce(runs_from, authorised_at))
+       / greatest(extract(epoch FROM coalesce(promised_at, due_at)
+                                     - coalesce(runs_from, authorised_at)), 1) DESC,
        order_id
 LIMIT $4
 
@@ -105,10 +106,11 @@ SELECT place, coalesce(outcome, '') AS outcome, tier, count(*) AS orders,
 FROM (
     SELECT place, outcome, tier, delivered_at, late, parked, running, review_delayed,
            coalesce(running AND promised_at <= $3::timestamptz, false) AS overdue,
-           coalesce(extract(epoch FROM $3::timestamptz - authorised_at)
-               / greatest(extract(epoch FROM promised_at - authorised_at), 1), 0) AS used
+           coalesce(extract(epoch FROM $3::timestamptz - runs_from)
+               / greatest(extract(epoch FROM promised_at - runs_from), 1), 0) AS used
     FROM (
-        SELECT place, outcome, tier, delivered_at, late, parked, authorised_at, review_delayed,
+        SELECT place, outcome, tier, delivered_at, late, parked, review_delayed,
+               coalesce(runs_from, authorised_at) AS runs_from,
                coalesce(promised_at, due_at) AS promised_at,
                delivered_at IS NULL AND closed_at IS NULL
                AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE

@@ -85,6 +85,7 @@ def _view_row(change: Change) -> tuple[Any, ...]:
         state.last_at,
         state.review_delayed,
         state.promised_at,
+        state.runs_from,
     )
 
 

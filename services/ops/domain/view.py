@@ -1,6 +1,6 @@
 """One order as people see it. Every change is a join, so facts may come in any order of topics."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
@@ -82,6 +82,10 @@ class HeldFact(Frozen):
     data: dict[str, Any]
 
 
+# So long before an agreed time a pharmacy is looked for.
+SOUGHT_BEFORE = timedelta(hours=1)
+
+
 class State(Frozen):
     """Everything ops remembers of one order (or, with no moment set, of a pharmacy or city)."""
 
@@ -128,6 +132,13 @@ class State(Frozen):
         if self.promised_tier is None or self.due_at is None:
             return None
         return promised_at(self.promised_tier, self.not_before, self.due_at)
+
+    @property
+    def runs_from(self) -> datetime | None:
+        """From when on promised time is used up: what is agreed for later waits until then."""
+        if self.authorised_at is None or self.not_before is None:
+            return self.authorised_at
+        return max(self.authorised_at, self.not_before - SOUGHT_BEFORE)
 
     @property
     def attempt(self) -> int:

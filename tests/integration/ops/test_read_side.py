@@ -247,6 +247,19 @@ async def test_orders_at_risk_are_sorted_by_the_share_used(ops: Ops) -> None:
     assert rows[0]["share_used"] >= rows[-1]["share_used"]
 
 
+async def test_what_is_agreed_for_later_is_not_at_risk_before(ops: Ops) -> None:
+    later, on_the_clock = new_id(), new_id()
+    due = NOW.replace(year=2036)
+    agreed = {"tier": Tier.SCHEDULED, "not_before": due - timedelta(hours=2), "due_at": due}
+    for order_id, promise in ((later, agreed), (on_the_clock, {"due_at": due})):
+        taken = road.assigned(1, 1).model_copy(update=promise)
+        told = [road.issued(), road.authorised(), taken]
+        await ops.tell([for_order(f, order_id) for f in told], ops.tenants["hospital-a"])
+    rows = (await ops.get("/v1/at-risk")).json()["orders"]
+    assert [row["order_id"] for row in rows] == [str(on_the_clock), str(later)]
+    assert rows[1]["share_used"] == 0
+
+
 async def test_what_is_collected_is_at_risk_of_lying_ready_late(ops: Ops) -> None:
     due = NOW.replace(year=2036)
     agreed = {"tier": Tier.PICK_UP, "not_before": NOW.replace(year=2020), "due_at": due}

@@ -46,6 +46,20 @@ def test_what_is_collected_is_promised_for_when_it_lies_ready(
     assert shown["clocks"]["platform"]["due_at"] == READY["due_at"]
 
 
+@pytest.mark.parametrize(("hours", "share"), [(5, 0.0), (12, 0.0), (12.75, 0.25), (14, 0.667)])
+def test_what_is_agreed_for_later_uses_up_its_time_from_an_hour_before(
+    hours: float, share: float
+) -> None:
+    tomorrow = {
+        "tier": Tier.SCHEDULED,
+        "not_before": NOW + 13 * HOUR,
+        "due_at": NOW + 15 * HOUR,
+    }
+    agreed = (road.authorised(), road.assigned(1, 1).model_copy(update=tomorrow))
+    shown = page(agreed, NOW + hours * HOUR)["clocks"]["platform"]
+    assert (shown["share_used"], shown["runs_from"]) == (share, NOW + 12 * HOUR)
+
+
 def test_the_clock_of_an_order_that_ended_on_its_way_stands() -> None:
     cancelled = (road.authorised(), road.promised(), road.closed(Outcome.CANCELLED, 0))
     shown = page(cancelled, NOW + 10 * HOUR)
