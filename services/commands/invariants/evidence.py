@@ -29,6 +29,13 @@ class Seen(NamedTuple):
     offset: int
     id: str
     type: str
+    # A partner's id is unique among its own alone; the inbox knows it by another.
+    intake_id: str = ""
+
+    @property
+    def inbox_id(self) -> str:
+        """What its reader remembers it by."""
+        return self.intake_id or self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ async def effect_once(evidence: Evidence) -> Finding:
         examined += len(inbox)
         rows = await evidence.conn.fetch(TWICE.format(schema=schema))
         wrong += [f"{schema} twice: {row[0]}" for row in rows]
-        ids = {seen.id for _, seen in _inputs(evidence, schema)}
+        ids = {seen.inbox_id for _, seen in _inputs(evidence, schema)}
         strange = await past.provable(evidence.then, evidence.topics, schema, inbox - ids)
         wrong += [f"{schema} from nowhere: {event}" for event in strange]
         if schema not in ("ops", "network"):
@@ -203,7 +203,7 @@ async def dead_letters_accounted(evidence: Evidence) -> Finding:
             if not _must_be_taken_in(topic, seen, consumed):
                 continue
             examined += 1
-            if seen.id not in inbox and (topic, seen.part, seen.offset) not in places:
+            if seen.inbox_id not in inbox and (topic, seen.part, seen.offset) not in places:
                 wrong.append(f"{schema} lost {topic}/{seen.part}@{seen.offset}")
         for row in rows:
             examined += 1

@@ -130,8 +130,9 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
         topics.canaries.append(f"{topic}/{record.partition}@{record.offset}")
     headers = {name: _text(value) for name, value in record.headers}
     event_id, event_type = headers.get("ce_id", ""), headers.get("ce_type", "")
-    taken_in_as = _inbox_id(topic, headers) if topic.endswith(".intake") else event_id
-    topics.records[topic].append(Seen(record.partition, record.offset, taken_in_as, event_type))
+    intake_id = _intake_id(topic, headers) if topic.endswith(".intake") else ""
+    seen = Seen(record.partition, record.offset, event_id, event_type, intake_id)
+    topics.records[topic].append(seen)
     # A second delivery of the same event is no second fact.
     if not event_id or event_id in known:
         return
@@ -148,7 +149,7 @@ def _take(topics: Topics, record: Any, judged: Ends, known: set[str]) -> None:
             topics.orders[fact.order_id].append(fact)
 
 
-def _inbox_id(topic: str, headers: Mapping[str, str]) -> str:
+def _intake_id(topic: str, headers: Mapping[str, str]) -> str:
     """Empty when the envelope cannot be read."""
     try:
         return str(inbox_id(topic, UUID(headers["ce_tenantid"]), UUID(headers["ce_id"])))
