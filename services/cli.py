@@ -23,6 +23,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "doctor": ("services.commands.doctor", "Say what is wrong and what to do."),
     "backup": ("services.commands.backup", "Back the database up, or rehearse its loss."),
     "restore": ("services.commands.restore", "Make a new instance from a backup."),
+    "prune": ("services.commands.prune", "Let go of copies of facts that are old."),
     "contract": ("services.commands.contract", "Write schemas and samples from the models."),
     "city": ("services.commands.city", "Check and load packs of cities, import pharmacies."),
     "review": ("services.commands.review", "Run the rule engine over prescriptions, no server."),

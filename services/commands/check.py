@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,21 @@ def main(argv: Sequence[str]) -> int:
 
 async def check(home: Path) -> dict[str, Any]:
     """The report of an instance; one that does not run is started without its services."""
+    async with target_of(home) as target:
+        return await look_at(target)
+
+
+@asynccontextmanager
+async def target_of(home: Path) -> AsyncIterator[Target]:
+    """Where the instance is that runs there, or was started for this. Raises LocalError."""
     if not (home / "secrets" / "tenants.json").exists():
         raise NotRunning(f"There is no instance in {home}; start one with `yaoda up`.")
     try:
         if holder(home) is not None:
-            return await look_at(_running(home))
+            yield _running(home)
+            return
         async with infrastructure(home) as instance:
-            return await look_at(_standing(instance))
+            yield _standing(instance)
     except (KafkaError, httpx.HTTPError, *FAULTS) as error:
         raise LocalError(f"The instance in {home} cannot be looked at: {error!r}") from error
 

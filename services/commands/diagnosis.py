@@ -127,7 +127,10 @@ def _machine(snapshot: Snapshot) -> Iterator[Finding]:
         what = f"Only {free // MB} MB are free" + (
             ": the next start is refused." if urgent else "."
         )
-        advice = "Make room before PostgreSQL and Kafka stop; old replays below .yaoda/ can go."
+        advice = (
+            "Make room before PostgreSQL and Kafka stop; old replays below .yaoda/ can go, and "
+            "after `yaoda prune` new orders take the room of old ones."
+        )
         yield Finding("disk_full" if urgent else "disk_low", "disk", what, advice)
     if snapshot.clock_stood:
         yield Finding(

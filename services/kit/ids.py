@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import overload
 from uuid import UUID
@@ -55,6 +56,11 @@ _generator = _Generator()
 def new_id() -> UUID:
     """A UUIDv7, larger than every one this process made before."""
     return _generator.next()
+
+
+def first_id(at: datetime) -> UUID:
+    """The smallest UUID that can be born at this time: `id < first_id(at)` means made before."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 class FreshIds(Sequence[UUID]):

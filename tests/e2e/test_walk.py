@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas.delivery import (
@@ -27,6 +27,8 @@ from schemas.flow import PARTITIONS
 from schemas.network import CityRulesInput, TierRuleInput
 from schemas.values import Tier
 from services.commands.check import check
+from services.commands.prune import run
+from services.local.errors import LocalError
 from services.local.supervisor import System, running
 from services.sandbox.fates import Fates
 from services.sandbox.loading import load_network
@@ -103,45 +105,74 @@ async def test_one_order_from_the_hospital_to_the_door(tmp_path: Path) -> None:
     async with calm_system(tmp_path / "home") as system:
         tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
         post = Post(system.address("edge"), tokens, patience_s=30)
+        fates = Fates(load(tmp_path / "calm.toml"), 3)
+        world = demo_world(fates.profile, 3, shops=3, riders=1)
         try:
-            order_id = await walk(post, tmp_path / "calm.toml")
+            order_id = await walk(post, world, fates)
+            first_ends = await quiet(system)
+            between = datetime.now(UTC)
+            await collect(post, world, fates)
+            looked = [await check(system.home)]
+            # Days later the logs have let go of how the orders began.
+            ends = await quiet(system)
+            beginnings = ("network.events", "prescription.events", "review.events")
+            await let_go(system, {tp: end for tp, end in ends.items() if tp.topic in beginnings})
+            looked.append(await check(system.home))
+            with pytest.raises(LocalError, match="Topics hold records of before"):
+                await run(system.home, between)
+            # And of the whole first order, which its timeline tells from now on.
+            await let_go(system, first_ends)
+            pruned = await run(system.home, between)
+            looked.append(await check(system.home))
+            story = await Partner(post, "operations").get(f"/v1/orders/{order_id}")
         finally:
             await post.close()
-        report = await check(system.home)
-        # Days later the logs have let go of how the order began.
-        await let_go(system, "network.events", "prescription.events", "review.events")
-        later = await check(system.home)
-    for looked in (report, later):
-        assert {name for name, row in looked["invariants"].items() if not row["ok"]} == set()
-        assert looked["ok"]
-    assert later["messages"] < report["messages"]
+    for report in looked:
+        assert {name for name, row in report["invariants"].items() if not row["ok"]} == set()
+        assert report["ok"]
+    assert [report["orders"] for report in looked] == [2, 2, 1]
+    assert looked[1]["messages"] < looked[0]["messages"]
+    assert pruned["rows"]["orders"] == 1
+    assert pruned["rows"]["claim.outbox"] >= 4
+    assert [fact["type"] for fact in story["timeline"]][-1] == "claim.OrderClosed"
     assert order_id.version == 7
 
 
-async def let_go(system: System, *topics: str) -> None:
-    """Of all that stands on these topics, as the broker does after their retention."""
+async def quiet(system: System) -> dict[TopicPartition, int]:
+    """Where the logs end once nothing has been added for a second."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=system.instance.kafka)
+    await consumer.start()
+    try:
+        names = [name for name in await consumer.topics() if not name.startswith("__")]
+        parts = [TopicPartition(name, n) for name in names for n in range(PARTITIONS)]
+        ends: dict[TopicPartition, int] = {}
+        while ends != (ends := await consumer.end_offsets(parts)):
+            await asyncio.sleep(1)
+        return ends
+    finally:
+        await consumer.stop()
+
+
+async def let_go(system: System, ends: Mapping[TopicPartition, int]) -> None:
+    """Of all that stands before these offsets, as the broker does after its retention."""
     admin = AIOKafkaAdminClient(bootstrap_servers=system.instance.kafka)
     await admin.start()
     try:
-        everything = RecordsToDelete(before_offset=-1)
-        parts = [TopicPartition(name, n) for name in topics for n in range(PARTITIONS)]
-        await admin.delete_records(dict.fromkeys(parts, everything))
+        await admin.delete_records(
+            {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items()}
+        )
     finally:
         await admin.close()
 
 
-async def walk(post: Post, profile: Path) -> UUID:
+async def walk(post: Post, world: World, fates: Fates) -> UUID:
     """Every step in the order in which it happens; the order's id."""
-    fates = Fates(load(profile), 3)
-    world = demo_world(fates.profile, 3, shops=3, riders=1)
     hospital, chain = Partner(post, "hospital-a"), Partner(post, "chain-a")
     fleet, operator = Partner(post, "fleet-a"), Partner(post, "operations")
 
     assert await load_network(post, world) == 3
 
-    minute = int(datetime.now(UTC).timestamp()) // 60 - 1
-    spec = orders_of_minute(world, fates.profile, 3, minute, rate=50)[0]
-    script = script_of(spec, fates)
+    script = script_of(orders_of_minute(world, fates.profile, 3, last_minute(), rate=50)[0], fates)
     submitted = await hospital.send(
         "/v1/prescriptions", script.submit, idempotency_key=script.number
     )
@@ -163,8 +194,11 @@ async def walk(post: Post, profile: Path) -> UUID:
     assert told.index("claim.ClaimSettled") < told.index("delivery.ParcelDelivered")
 
     await look_up(post, operator, order_id, script.number)
-    await collect(post, world, fates, minute)
     return order_id
+
+
+def last_minute() -> int:
+    return int(datetime.now(UTC).timestamp()) // 60 - 1
 
 
 async def carry(post: Post, chain: Partner, fleet: Partner, order_id: UUID, number: str) -> None:
@@ -206,16 +240,15 @@ async def carry(post: Post, chain: Partner, fleet: Partner, order_id: UUID, numb
     await fleet.send("/v1/deliveries/hand-over", HandOver(**own, courier_ref="rider-1"))
 
 
-async def collect(post: Post, world: World, fates: Fates, minute: int) -> None:
+async def collect(post: Post, world: World, fates: Fates) -> None:
     """Nobody rides in this city any more: the patient is asked, says yes and fetches it."""
     chain, operator = Partner(post, "chain-a"), Partner(post, "operations")
     near = TierRuleInput(tier=Tier.PICK_UP, reach_m=10_000)
     rules = CityRulesInput(pack="on-foot@1", tiers=(near,))
     change = {"tiers": (Tier.PICK_UP,), "rules": rules}
     await operator.send("/v1/cities", world.city_command().model_copy(update=change))
-    scripts = (
-        script_of(spec, fates) for spec in orders_of_minute(world, fates.profile, 3, minute, 50)[1:]
-    )
+    specs = orders_of_minute(world, fates.profile, 3, last_minute(), 50)[1:]
+    scripts = (script_of(spec, fates) for spec in specs)
     script = next(one for one in scripts if not one.cold_chain and one.must_reject is None)
     submitted = await post.command(
         script.hospital, "/v1/prescriptions", script.submit, idempotency_key=script.number

@@ -59,7 +59,7 @@ class Target:
 async def look_at(target: Target) -> dict[str, Any]:
     """The report. Raises OSError, asyncpg or Kafka errors when the instance is away."""
     started = time.monotonic()
-    tenants = _tenants(target.home)
+    tenants = tenants_of(target.home)
     conn, then = [await asyncpg.connect(target.pg_dsn, timeout=10) for _ in range(2)]
     try:
         # Its first query takes the picture that all later ones see.
@@ -178,7 +178,8 @@ def _search_logs(folder: Path) -> tuple[list[str], int]:
     return found, lines
 
 
-def _tenants(home: Path) -> dict[str, str]:
+def tenants_of(home: Path) -> dict[str, str]:
+    """The kind of each partner of an instance, by tenant."""
     rows = json.loads((home / "secrets" / "tenants.json").read_text())["tenants"]
     return {row["tenant_id"]: row["kind"] for row in rows}
 

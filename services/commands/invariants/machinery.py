@@ -29,17 +29,18 @@ SELECT min(key::text) FROM {schema}.outbox WHERE aggregate_version > 0
 GROUP BY causation_id, type, topic, body HAVING count(*) > 1
 """
 TIMELINE = "SELECT event_id::text FROM ops.timeline"
+# What was pruned counts as if it were there.
 VERSIONS = """
-SELECT key::text FROM {schema}.outbox WHERE aggregate_version > 0
-GROUP BY key
-HAVING count(*) <> max(aggregate_version) OR min(aggregate_version) <> 1
-UNION
-SELECT coalesce(s.order_id, o.key)::text FROM {schema}.state s
-FULL JOIN (
-    SELECT key, max(aggregate_version) AS last FROM {schema}.outbox
-    WHERE aggregate_version > 0 GROUP BY key
-) o ON o.key = s.order_id
-WHERE coalesce(s.version, 0) <> coalesce(o.last, 0)
+WITH facts AS (
+    SELECT key, sum(facts) AS facts, max(last) AS last FROM (
+        SELECT key, count(*) AS facts, max(aggregate_version) AS last FROM {schema}.outbox
+        WHERE aggregate_version > 0 GROUP BY key
+        UNION ALL SELECT key, facts, last FROM kit.pruned WHERE service = '{schema}'
+    ) parts GROUP BY key
+)
+SELECT coalesce(s.order_id, f.key)::text
+FROM {schema}.state s FULL JOIN facts f ON f.key = s.order_id
+WHERE f.facts <> f.last OR coalesce(s.version, 0) <> coalesce(f.last, 0)
 """
 NUMBERED = "SELECT count(*) FROM {schema}.outbox WHERE aggregate_version > 0"
 PARKED = """

@@ -81,8 +81,11 @@ WHERE o.orders > (p.body ->> 'capacity_per_slot')::int AND NOT EXISTS (
       AND (convert_from(f.body, 'UTF8')::jsonb #>> '{pharmacy,capacity_per_slot}')::int >= o.orders
 )
 """
-# The logs know the orders of the last days.
-ISSUED_ONCE = "SELECT key::text FROM prescription.outbox WHERE type = $1 AND key::text = ANY($2)"
+# The logs know the orders of the last days, and the outboxes those that were not pruned.
+ISSUED_ONCE = """
+SELECT key::text FROM prescription.outbox WHERE type = $1 AND key::text = ANY($2)
+UNION SELECT key::text FROM kit.pruned WHERE service = 'prescription' AND key::text = ANY($2)
+"""
 RESERVATIONS = "SELECT count(*) FROM dispatch.reservation"
 _NOTHING = {"fund": 0, "personal": 0, "patient": 0, "pharmacy": 0, "clearing": 0}
 

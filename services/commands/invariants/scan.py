@@ -76,6 +76,16 @@ class Scan:
         finally:
             await admin.close()
 
+    async def older_than(self, border: datetime) -> list[str]:
+        """The topics that still hold a record which was appended before this time."""
+        starts = await self._consumer.beginning_offsets(self._parts)
+        ends = await self._consumer.end_offsets(self._parts)
+        border_ms = int(border.timestamp() * 1000)
+        later = await self._consumer.offsets_for_times(dict.fromkeys(self._parts, border_ms))
+        # Without a later record all that there is was appended before.
+        firsts = {tp: found.offset if found else ends[tp] for tp, found in later.items()}
+        return sorted({tp.topic for tp in self._parts if starts[tp] < firsts[tp]})
+
     async def read(self, judged: Ends, until: Ends) -> Topics:
         """Everything before `until`; what lies beyond `judged` is only a witness."""
         topics = Topics()
