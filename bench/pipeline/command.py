@@ -74,6 +74,7 @@ class Options:
     control_s: float = 15.0
     no_control: bool = False
     past: int = 0
+    pruned: int = 0
     home: Path = CLONE / ".yaoda" / "bench"
 
 
@@ -199,7 +200,7 @@ class Run:
             checked = await check(self._system.home)
             figures = self._figures
             if options.past:
-                details["past"] = await self._past(options.past)
+                details["past"] = await self._past(options.past, options.pruned)
         finally:
             await load.crew.stop()
         broken = [name for name, row in checked["invariants"].items() if not row["ok"]]
@@ -266,10 +267,10 @@ class Run:
         pids = {row["name"]: row["pid"] for row in self._system.status()}
         return cpu_seconds({**pids, "robots": None})
 
-    async def _past(self, orders: int) -> dict[str, Any]:
+    async def _past(self, orders: int, pruned: int) -> dict[str, Any]:
         """The closed loop once more, with past orders in all tables."""
         _say(f"Putting {orders} past orders into the tables")
-        loaded = await past.load(self._system.pg_dsn, orders)
+        loaded = await past.load(self._system.pg_dsn, orders, pruned)
         details = await self._closed()
         await self._load.drain()
         again = Measured(1, *self._figures, latency_ms={}, broken=[])
@@ -357,6 +358,9 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--no-control", action="store_true", help="no ratio, for profiling")
     parser.add_argument(
         "--past", type=_positive, default=known.past, help="orders in the tables, then once more"
+    )
+    parser.add_argument(
+        "--pruned", type=_positive, default=known.pruned, help="so many of them as `prune` leaves"
     )
     parser.add_argument("--home", type=Path, default=known.home, metavar="DIR")
     return Options(**vars(parser.parse_args(list(argv))))

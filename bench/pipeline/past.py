@@ -1,12 +1,14 @@
 """Past orders by the ten thousand: copies, under older names, of orders that have really closed.
 
 Every table that keeps something of an order gets its share, with the same proportions and with ids
-that sort before those of today. The audit chains stay as they are, since a copied row would break
-them; the logs of the broker do not get the copies either. So nothing can be checked afterwards.
+that sort before those of today; the oldest may be as `yaoda prune` leaves an order. The audit
+chains stay as they are, since a copied row would break them; the logs of the broker do not get the
+copies either. So nothing can be checked afterwards.
 """
 
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -51,6 +53,8 @@ NOT_COPIED = frozenset(
         "waiting",
     }
 )
+# Of these a pruned order has nothing left.
+PRUNED = frozenset({"feed", "inbox", "outbox"})
 COLUMNS = """
 SELECT c.table_schema AS schema, c.table_name AS name, c.column_name AS column, c.udt_name AS type
 FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
@@ -58,6 +62,12 @@ WHERE t.table_type = 'BASE TABLE' AND c.is_identity = 'NO'
   AND (c.table_schema = ANY ($1::text[]) OR c.table_name = 'data_key')
 ORDER BY c.table_schema, c.table_name, c.ordinal_position
 """
+REGISTER = """
+INSERT INTO kit.pruned (service, key, facts, last)
+SELECT '{schema}', order_id, version, version FROM {schema}.state
+WHERE version > 0 AND uuid_extract_timestamp(order_id) < $1 ON CONFLICT DO NOTHING
+"""
+FIRST = "SELECT min(uuid_extract_timestamp(order_id)) FROM ops.order_view"
 CLOSED = "SELECT count(*) FROM ops.order_view WHERE closed_at IS NOT NULL"
 
 
@@ -66,36 +76,58 @@ class Loaded:
     """What was put into the tables."""
 
     orders: int
+    pruned: int
     rows: int
     bytes: int
     seconds: float
 
 
-async def load(dsn: str, orders: int) -> Loaded:
+async def load(dsn: str, orders: int, pruned: int = 0) -> Loaded:
     """Copy the closed orders until there are about so many more. Needs the superuser."""
     conn = await asyncpg.connect(dsn)
     try:
         await conn.execute("SET session_replication_role = replica")
         began = time.monotonic()
-        real = await conn.fetchval(CLOSED)
-        rounds = max(1, round(orders / max(1, real)))
-        tables = await _tables(conn)
-        step = max(1, ORDERS_A_STEP // max(1, real))
+        real = max(1, await conn.fetchval(CLOSED))
+        rounds = max(1, round(orders / real))
+        whole = max(0, round((orders - pruned) / real))
+        first = await conn.fetchval(FIRST)
         rows = 0
-        for (schema, name), columns in tables.items():
-            # The copies must not be copied in turn.
-            await conn.execute(f"CREATE TEMP TABLE model AS SELECT * FROM {schema}.{name}")
-            for first in range(1, rounds + 1, step):
-                last = min(rounds, first + step - 1)
-                told = await conn.execute(_copy(schema, name, columns, first, last), timeout=600)
-                rows += int(told.rpartition(" ")[2])
-            await conn.execute("DROP TABLE model")
+        for (schema, name), columns in (await _tables(conn)).items():
+            last = whole if name in PRUNED else rounds
+            rows += await _copies(conn, schema, name, columns, last, max(1, ORDERS_A_STEP // real))
+        if whole < rounds:
+            rows += await _register(conn, first - whole * timedelta(milliseconds=OLDER_MS))
         await conn.execute("ANALYZE", timeout=600)
         await conn.execute("CHECKPOINT", timeout=600)
         size = await conn.fetchval("SELECT pg_database_size(current_database())")
-        return Loaded(rounds * real, rows, size, round(time.monotonic() - began, 1))
+        seconds = round(time.monotonic() - began, 1)
+        return Loaded(rounds * real, (rounds - whole) * real, rows, size, seconds)
     finally:
         await conn.close()
+
+
+async def _copies(
+    conn: Any, schema: str, name: str, columns: list[tuple[str, str]], rounds: int, step: int
+) -> int:
+    # The copies must not be copied in turn.
+    await conn.execute(f"CREATE TEMP TABLE model AS SELECT * FROM {schema}.{name}")
+    rows = 0
+    for first in range(1, rounds + 1, step):
+        last = min(rounds, first + step - 1)
+        told = await conn.execute(_copy(schema, name, columns, first, last), timeout=600)
+        rows += int(told.rpartition(" ")[2])
+    await conn.execute("DROP TABLE model")
+    return rows
+
+
+async def _register(conn: Any, before: datetime) -> int:
+    """How many facts went of each order of before, as a pruning keeps it."""
+    rows = 0
+    for schema in SERVICES:
+        told = await conn.execute(REGISTER.format(schema=schema), before, timeout=600)
+        rows += int(told.rpartition(" ")[2])
+    return rows
 
 
 async def _tables(conn: Any) -> dict[tuple[str, str], list[tuple[str, str]]]:
