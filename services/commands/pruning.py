@@ -78,14 +78,22 @@ DELETE FROM {s}.idempotency WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {s}.idempotency WHERE at < $1 LIMIT $2))
 """
 READERS = "SELECT DISTINCT tenant_id FROM ops.feed"
-# From the front alone: whoever reads on from a later entry misses nothing.
+# From the front alone: who reads on from a later entry misses nothing, who has read less is told.
 ENTRIES = """
-DELETE FROM ops.feed f USING (
-    SELECT tenant_id, xid, number FROM ops.feed WHERE tenant_id = $3
-    ORDER BY xid, number LIMIT $2
-) front
-WHERE (f.tenant_id, f.xid, f.number) = (front.tenant_id, front.xid, front.number)
-  AND f.event_id < $1
+WITH gone AS (
+    DELETE FROM ops.feed f USING (
+        SELECT tenant_id, xid, number FROM ops.feed WHERE tenant_id = $3
+        ORDER BY xid, number LIMIT $2
+    ) front
+    WHERE (f.tenant_id, f.xid, f.number) = (front.tenant_id, front.xid, front.number)
+      AND f.event_id < $1
+    RETURNING f.tenant_id, f.xid, f.number
+), last AS (
+    INSERT INTO ops.feed_begins (tenant_id, xid, number)
+    SELECT tenant_id, xid, number FROM gone ORDER BY xid DESC, number DESC LIMIT 1
+    ON CONFLICT (tenant_id) DO UPDATE SET xid = excluded.xid, number = excluded.number
+)
+SELECT FROM gone
 """
 RECORD = "INSERT INTO kit.pruning (before, orders, rows) VALUES ($1, $2, $3)"
 
@@ -158,5 +166,5 @@ async def _in_steps(
 
 
 def _number(told: str) -> int:
-    """The rows in PostgreSQL's "DELETE 12"."""
+    """The rows in PostgreSQL's "DELETE 12" or "SELECT 12"."""
     return int(told.rpartition(" ")[2])

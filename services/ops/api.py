@@ -110,7 +110,7 @@ async def events(
     wait: Annotated[float, Query(ge=0, le=WAIT_S_MAX, description="seconds")] = 0,
 ) -> Response:
     """The caller's feed behind a cursor; waits up to `wait` seconds for the first entry."""
-    cursor = Cursor.parse(after)
+    cursor = await _known(gate, after)
     entries = await _feed(gate).read(cursor, limit, wait)
     return Response(page_of(entries, cursor), media_type="application/json")
 
@@ -125,7 +125,7 @@ async def stream(
     """The same feed as server-sent events; without a cursor from now, or `back` entries before."""
     feed = _feed(gate)
     known = last_event_id or after
-    start = Cursor.parse(known) if known else await feed.end(back)
+    start = await _known(gate, known) if known else await feed.end(back)
     return EventSourceResponse(_sent(feed, start), ping=15)
 
 
@@ -152,6 +152,13 @@ async def _sent(feed: Feed, cursor: Cursor) -> AsyncIterator[ServerSentEvent]:
 
 def _feed(gate: Door) -> Feed:
     return Feed(gate.pool, gate.actor, gate.inside.shell.wakes.feed, gate.extras.told)
+
+
+async def _known(gate: Door, after: str) -> Cursor:
+    """Raises Problem for a cursor that is none, or from which reading on would miss entries."""
+    cursor = Cursor.parse(after)
+    await gate.extras.begins.refuse_earlier(gate.pool, gate.actor.tenant_id, cursor)
+    return cursor
 
 
 def _own(gate: Door) -> UUID | None:

@@ -19,6 +19,7 @@ from services.ops.store import QUERIES
 POLL_S = 0.1
 REST_S, REST_BUSY_S = 0.1, 0.2
 WAIT_S_MAX = 30.0
+BEGINS_FRESH_S = 60.0
 OPERATOR = "operator"
 
 
@@ -52,6 +53,28 @@ class Entry:
     cursor: Cursor
     entry_type: str
     json: bytes
+
+
+class Begins:
+    """Where each feed begins since its oldest entries were let go of; shared by all readers."""
+
+    def __init__(self) -> None:
+        self._cursors: dict[UUID, Cursor] = {}
+        self._read_at: float | None = None
+
+    async def refuse_earlier(self, pool: asyncpg.Pool, tenant_id: UUID, after: Cursor) -> None:
+        """Raises Problem 410 for a reader who has not read up to there."""
+        # What goes is weeks old: that it went may be heard of a minute later.
+        if self._read_at is None or time.monotonic() - self._read_at > BEGINS_FRESH_S:
+            self._read_at = time.monotonic()
+            rows = await pool.fetch(QUERIES["feed_begins"])
+            self._cursors = {r["tenant_id"]: Cursor(int(r["xid"]), r["number"]) for r in rows}
+        if Cursor() < after < self._cursors.get(tenant_id, Cursor()):
+            detail = (
+                "entries behind this cursor are kept no longer: leave it out to read from the"
+                " start, and ask for the orders that may have changed"
+            )
+            raise Problem(410, "cursor_too_old", detail, "after")
 
 
 class Feed:

@@ -52,6 +52,9 @@ WHERE (xid, number) > ($1::text::xid8, $2::bigint)
   AND xid < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY xid, number LIMIT $3
 
+-- name: feed_begins
+SELECT tenant_id, xid::text AS xid, number FROM feed_begins
+
 -- name: feed_end
 SELECT xid::text AS xid, number FROM feed
 WHERE tenant_id = $1 AND xid < pg_snapshot_xmin(pg_current_snapshot())

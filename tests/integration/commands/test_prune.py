@@ -212,6 +212,8 @@ async def test_a_feed_is_shortened_from_its_front_alone(conn: asyncpg.Connection
     for subject, days_ago in zip(subjects, (40, 39, 2, 1), strict=True):
         await tell(conn, subject, days_ago)
 
+    second = (await left(conn, "ops.feed", "number"))[1]
     await prune(conn, BEFORE)
 
     assert await left(conn, "ops.feed", "subject") == sorted(subjects[2:])
+    assert await left(conn, "ops.feed_begins", "number") == [second]

@@ -195,6 +195,27 @@ async def test_a_bad_cursor_is_named(ops: Ops, cursor: str) -> None:
     assert answer.json()["errors"][0]["field"] == "after"
 
 
+async def test_who_has_not_read_what_was_let_go_of_is_told(ops: Ops) -> None:
+    await ops.tell(story(ops), ops.tenants["hospital-a"])
+    hospital = ops.tenants["hospital-a"]
+    rows = await ops.shell.pool.fetch(
+        "SELECT xid || '.' || number AS cursor FROM feed WHERE tenant_id = $1 ORDER BY xid, number",
+        hospital,
+    )
+    read, gone, end = (rows[n]["cursor"] for n in (0, 2, -1))
+    xid, number = gone.split(".")
+    await ops.shell.pool.execute(
+        "INSERT INTO feed_begins VALUES ($1, $2::text::xid8, $3)", hospital, xid, int(number)
+    )
+
+    for path in ("/v1/events", "/v1/stream"):
+        answer = await ops.get(path, "hospital-a", after=read)
+        assert (answer.status_code, answer.json()["code"]) == (410, "cursor_too_old")
+        assert answer.json()["errors"][0]["field"] == "after"
+    for cursor in ("", gone, end):
+        assert (await ops.get("/v1/events", "hospital-a", after=cursor)).status_code == 200
+
+
 async def test_a_redelivered_fact_is_shown_once(ops: Ops) -> None:
     records = await ops.tell(story(ops)[:5], ops.tenants["hospital-a"])
     await ops.shell.records(records)
