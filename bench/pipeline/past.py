@@ -16,8 +16,8 @@ import asyncpg
 ORDERS_A_STEP = 5_000
 # Milliseconds by which each round of copies is older than the one before.
 OLDER_MS = 60_000
-# How many hexadecimal digits of a UUIDv7 are its time, and how many then are left.
-TIME_DIGITS, REST_DIGITS = 12, 20
+# How many hexadecimal digits of a UUIDv7 are its time.
+TIME_DIGITS = 12
 
 SERVICES = ("prescription", "review", "claim", "dispatch", "delivery", "ops")
 # Columns whose every value belongs to one order, and so is another one in each copy.
@@ -160,8 +160,9 @@ def _value(name: str, kind: str) -> str:
 
 
 def _older(name: str) -> str:
-    """The id in its n-th copy: a UUID whose time lies n rounds back."""
+    """The id in its n-th copy: a UUIDv7 whose time lies n rounds back."""
     digits = f"replace({name}::text, '-', '')"
     born = f"('x' || substr({digits}, 1, {TIME_DIGITS}))::bit(48)::bigint"
     head = f"lpad(to_hex({born} - n * {OLDER_MS}::bigint), {TIME_DIGITS}, '0')"
-    return f"({head} || substr(md5({name}::text || n), 1, {REST_DIGITS}))::uuid"
+    rest = f"md5({name}::text || n)"
+    return f"({head} || '7' || substr({rest}, 1, 3) || '8' || substr({rest}, 4, 15))::uuid"
