@@ -3,6 +3,8 @@
 Every bad row is reported with its line and column; the good ones become commands.
 """
 
+import codecs
+import contextlib
 import csv
 import io
 import json
@@ -10,7 +12,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -79,14 +81,28 @@ def read(body: bytes, form: Form, now: datetime, known: Set[str] | None = None) 
 
     With `known`, a product of another code is a fault of its row.
     """
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        return Reading(bad=[BadRow(line, "", "not_utf8", "the file is not UTF-8")])
-    if form is Form.NDJSON:
-        return _read_pharmacies(text, known)
-    return _read_stock(text, now, known)
+    text, unreadable = _text(body)
+    ndjson = form is Form.NDJSON
+    reading = _read_pharmacies(text, known) if ndjson else _read_stock(text, now, known)
+    reading.rows += len(unreadable)
+    reading.bad = sorted([*unreadable, *reading.bad], key=attrgetter("line"))
+    return reading
+
+
+def _text(body: bytes) -> tuple[str, list[BadRow]]:
+    """What can be read, with an empty line for each that cannot, and those lines."""
+    with contextlib.suppress(UnicodeDecodeError):
+        return body.decode("utf-8-sig"), []
+    lines: list[str] = []
+    unreadable: list[BadRow] = []
+    for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError as error:
+            lines.append("")
+            detail = f"byte {error.start + 1} of the line is not UTF-8"
+            unreadable.append(BadRow(number, "", "not_utf8", detail))
+    return "\n".join(lines), unreadable
 
 
 def _read_pharmacies(text: str, known: Set[str] | None) -> Reading:

@@ -132,9 +132,24 @@ def test_a_bad_header_stops_the_file(header: str, column: str, code: str) -> Non
     assert reading.batches == []
 
 
-def test_what_is_no_text_is_named_by_line() -> None:
-    reading = bulk.read(b"pharmacy_id\n\xff\n", Form.CSV, NOW)
-    assert faults(reading) == [(2, "", "not_utf8")]
+def test_a_line_that_is_no_text_hides_no_other_row() -> None:
+    good = f"{PHARMACY_ID},DRUG00001,5\n{SECOND},\xff,6\n{SECOND},DRUG00002,x\n{SECOND},DRUG00003,7"
+    body = f"pharmacy_id,product_code,count\n{good}\n".encode("latin-1")
+    counts = bulk.read(b"\xef\xbb\xbf" + body, Form.CSV, NOW)
+    assert faults(counts) == [(3, "", "not_utf8"), (4, "count", "int_parsing")]
+    assert (counts.rows, [batch.lines for batch in counts.batches]) == (4, [(2,), (5,)])
+
+    shop = put_pharmacy().model_dump_json(exclude_none=True).encode()
+    shops = bulk.read(b"{\xff}\n" + shop + b"\n", Form.NDJSON, NOW)
+    assert faults(shops) == [(1, "", "not_utf8")]
+    assert (shops.rows, [batch.lines for batch in shops.batches]) == (2, [(2,)])
+
+
+def test_a_header_that_is_no_text_stops_the_file() -> None:
+    utf16 = f"pharmacy_id,product_code,count\n{PHARMACY_ID},DRUG00001,5\n".encode("utf-16")
+    reading = bulk.read(utf16, Form.CSV, NOW)
+    assert faults(reading)[0] == (1, "", "not_utf8")
+    assert reading.batches == []
 
 
 def test_an_unclosed_quote_is_a_fault_not_a_file_swallowed() -> None:
