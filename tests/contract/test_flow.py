@@ -317,6 +317,13 @@ def test_every_fact_has_one_producer_and_its_name() -> None:
     assert len(types) == len(set(types))
 
 
+def test_every_fact_that_a_pruning_lets_go_of_stands_in_the_timeline() -> None:
+    facts = [route for route in flow.ROUTES if route.topic.endswith(".events")]
+    unread = {route.event.TYPE for route in facts if "ops" not in route.consumers}
+    ours = {name for name in unread if not name.startswith("ops.")}
+    assert ours == {network.StockCounted.TYPE}, "network keeps what was counted last"
+
+
 def _commands(service: str) -> list[str]:
     found = [*flow.INTAKE.get(service, ()), *flow.HTTP_ONLY.get(service, ())]
     return [command.TYPE for command in found]
