@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from schemas.claim import OrderClosed
+from schemas.delivery import AttemptFailed, GiveBackReason
 from schemas.dispatch import (
     DeclineCode,
     DispatchExhausted,
@@ -33,6 +34,7 @@ from services.dispatch.domain.state import (
     Chosen,
     Ended,
     Failed,
+    Offer,
     Phase,
     Sealed,
     State,
@@ -141,6 +143,7 @@ def plan_of(changes: Iterable[Change]) -> Plan:
         _add_foreseen(plan, change)
         plan.falls += _falls(change)
         _add_order(plan, change.before, change.events)
+        _add_lacking(plan, change)
         _add_trip(plan, change)
     return plan
 
@@ -234,8 +237,6 @@ def _add_move(plan: Plan, before: State, event: Event | Note) -> None:
     match event:
         case OfferDeclined() | OfferExpired() | OfferWithdrawn():
             _move(plan, before, event.offer_id, OPEN_ENDS[type(event)], packs=RELEASED)
-            if isinstance(event, OfferDeclined) and event.code is DeclineCode.OUT_OF_STOCK:
-                _lack(plan, before, event)
         case PharmacyAssigned():
             _move(plan, before, event.offer_id, "accepted", attempt=event.attempt)
         case Sealed():
@@ -250,12 +251,25 @@ def _add_move(plan: Plan, before: State, event: Event | Note) -> None:
             pass
 
 
-def _lack(plan: Plan, before: State, event: OfferDeclined) -> None:
+def _add_lacking(plan: Plan, change: Change) -> None:
+    """Packs that a pharmacy looked for and did not find, before it accepted or after."""
+    before: State = change.before
+    for event in change.events:
+        match event, change.message.message:
+            case OfferDeclined(code=DeclineCode.OUT_OF_STOCK), _:
+                _lack(plan, before.offer_of(event.offer_id), event.products)
+            case Failed(), AttemptFailed(reason=GiveBackReason.CANNOT_FIND_LINE) as told:
+                _lack(plan, before.offer, told.products)
+            case _:
+                pass
+
+
+def _lack(plan: Plan, offer: Offer | None, products: Sequence[str]) -> None:
     """The products it names, or all that were asked of it."""
-    offer = before.offer_of(event.offer_id)
-    asked = {line.product_code for line in offer.prices} if offer else set()
-    named = asked & set(event.products) or asked
-    plan.lacking |= {(event.pharmacy_id, product) for product in named}
+    if offer is not None:
+        asked = {line.product_code for line in offer.prices}
+        named = asked & set(products) or asked
+        plan.lacking |= {(offer.pharmacy_id, product) for product in named}
 
 
 def _held(before: State) -> UUID | None:

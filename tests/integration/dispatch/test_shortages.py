@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
+from schemas.delivery import GiveBackReason
 from schemas.values import Consent, Outcome
 from services.commands.invariants.waiting import HELD, MOVED, PASSED_OVER, PLACES
 from services.dispatch.domain.shortage import ASK_STANDS, KEPT_FOR, LOOK_AGAIN_AFTER
@@ -252,6 +253,23 @@ async def test_who_refuses_because_packs_are_not_there_has_counted_them(worker: 
     await worker.tell(worker.counted(only, 5, await worker.now()))
     await worker.sweep()
     assert await lines(worker, order_id) == [Line.ASKED]
+
+
+@pytest.mark.parametrize(
+    ("reason", "free"), [(GiveBackReason.CANNOT_FIND_LINE, 0), (GiveBackReason.NO_COURIER, 20)]
+)
+async def test_who_gives_back_because_packs_cannot_be_found_has_counted_them(
+    worker: Dispatch, reason: GiveBackReason, free: int
+) -> None:
+    only = await worker.open_pharmacy(1, packs=20, **near(1))
+    order_id = await worker.authorise(lines=ONE_LINE)
+    await worker.tick()
+    assert (await worker.accept(order_id)).status_code == 200
+
+    update = {"order_id": order_id, "reason": reason, "products": ()}
+    await worker.tell(samples.failed().model_copy(update=update))
+
+    assert await worker.stock(only) == (free, 0, 0)
 
 
 async def test_what_was_sealed_at_the_moment_of_a_refusal_leaves_the_shelf_once(
