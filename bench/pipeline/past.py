@@ -98,7 +98,8 @@ async def load(dsn: str, orders: int, pruned: int = 0) -> Loaded:
             rows += await _copies(conn, schema, name, columns, last, max(1, ORDERS_A_STEP // real))
         if whole < rounds:
             rows += await _register(conn, first - whole * timedelta(milliseconds=OLDER_MS))
-        await conn.execute("ANALYZE", timeout=600)
+        # Rows of long ago have been vacuumed long ago: the first vacuum writes each page once more.
+        await conn.execute("VACUUM (FREEZE, ANALYZE)", timeout=3600)
         await conn.execute("CHECKPOINT", timeout=600)
         size = await conn.fetchval("SELECT pg_database_size(current_database())")
         seconds = round(time.monotonic() - began, 1)
