@@ -180,6 +180,10 @@ class PayerCall:
         asked = msgid_of(PLATFORM, f"{key}:query")
         try:
             found = await self._line.ask(area, QUERY, asked, content)
+        except Refused as refused:
+            # A no to the question says nothing of the message that it asks about.
+            raise CallUnknown(f"not told: {refused}") from None
+        try:
             origin = found.get("origin")
             if found.get("found") != "1" or not isinstance(origin, dict):
                 return None

@@ -186,6 +186,28 @@ async def test_a_refusal_keeps_its_code_through_either_door(
         assert answer == Reply(CallOutcome.REFUSED, told)
 
 
+@pytest.mark.parametrize("area", AREAS)
+@pytest.mark.parametrize("kind", list(REPLIES))
+async def test_a_no_to_the_question_is_no_answer_to_what_it_asks_about(
+    monkeypatch: pytest.MonkeyPatch, area: str, kind: str
+) -> None:
+    # Given a message that took effect, and a payer that will not say so
+    class Closed(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if json.loads(await request.aread())["infno"] == edge.QUERY:
+                return httpx.Response(422, text="no such question")
+            return await super().handle_async_request(request)
+
+    app, side = FastAPI(), FakeSide()
+    app.include_router(doors(as_side(side)))
+    call = callers(monkeypatch, Closed(app))[kind]
+    request = request_of(kind, area)
+    assert (await call.send(request, key(kind))).outcome is CallOutcome.DONE
+    # When it is asked what became of it, then nobody knows
+    with pytest.raises(CallUnknown, match="http_422"):
+        await call.query(request, key(kind))
+
+
 async def test_who_was_forgotten_signs_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
     app, side = FastAPI(), FakeSide()
     app.include_router(doors(as_side(side)))
