@@ -44,14 +44,14 @@ from services.claim.domain.vouchers import BAD_VOUCHER, refuse_voucher
 from services.claim.domain.work import Work
 from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, TimerFired, stale
 
-SETTLE_TRIES_MAX = 2
+# So often in a row a call may go unanswered; a no, or figures that a person looks at, are answers.
+SETTLE_UNHEARD_MAX = HOLD_UNHEARD_MAX = 2
 # A sale is quoted anew this often when the person's year moved on before it could be settled.
 QUOTE_TRIES_MAX = 4
 # Something is wrong with the packs themselves: nobody may pay for them, the patient included.
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 # What was kept of a parcel is refused this often before a person looks at it.
 KEPT_TRIES_MAX = 3
-HOLD_TRIES_MAX = 2
 CAPTURE_TRIES_MAX = 3
 UNHEARD = CallOutcome.UNKNOWN
 PAYER_KINDS = frozenset({"eligibility", "presettle", "settle", "undo", "reverse"})
@@ -297,10 +297,10 @@ def _reversed(work: Work, response: Response) -> None:
     if _reducing(work):
         work.rest(doubt.kind)
         return
-    tries = work.state.tries.get(doubt.kind, 0)
-    if doubt.kind == "settle" and tries >= SETTLE_TRIES_MAX:
+    unheard = work.state.unheard.get(doubt.kind, 0)
+    if doubt.kind == "settle" and unheard >= SETTLE_UNHEARD_MAX:
         without_payer(work, DeclineReason.SETTLEMENT_REFUSED, "settlement unanswered")
-    elif doubt.kind == "hold" and tries >= HOLD_TRIES_MAX:
+    elif doubt.kind == "hold" and unheard >= HOLD_UNHEARD_MAX:
         decline(work, DeclineReason.PAYMENT_FAILED, "hold unanswered")
     else:
         work.rest(doubt.kind)

@@ -72,7 +72,7 @@ from services.claim.domain.notes import (
     Woken,
     WriteOffProposed,
 )
-from services.kit.decision import Note, OpenAsk, open_ask
+from services.kit.decision import CallOutcome, Note, OpenAsk, open_ask
 
 
 class Phase(StrEnum):
@@ -165,6 +165,8 @@ class State(Part):
     call: CallId | None = None
     rest: str = ""
     tries: dict[str, int] = Field(default_factory=dict)
+    # How often in a row each kind of call of the attempt went without any answer.
+    unheard: dict[str, int] = Field(default_factory=dict)
     ask: OpenAsk | None = None
     # How many vouchers of this order the payer has refused.
     vouchers: int = 0
@@ -229,6 +231,15 @@ def _called(state: State, fact: Called) -> Changes:
     return {"call": CallId(kind=fact.kind, ref=fact.ref), "tries": tries}
 
 
+def _replied(state: State, fact: Replied) -> Changes:
+    assert state.call is not None
+    kind = state.call.kind
+    unheard = {name: times for name, times in state.unheard.items() if name != kind}
+    if fact.outcome == CallOutcome.UNKNOWN:
+        unheard[kind] = state.unheard.get(kind, 0) + 1
+    return {"call": None, "unheard": unheard}
+
+
 def _in_doubt(state: State, fact: InDoubt) -> Changes:
     return _attempt(state, doubt=CallId(kind=fact.kind, ref=fact.ref))
 
@@ -253,7 +264,7 @@ def _authorised(state: State, fact: ClaimAuthorised) -> Changes:
         "order": None,
         "basis": fact.basis,
         "share_max_fen": fact.share_max_fen,
-        "tries": {},
+        **_FIRST_TRIES,
     }
 
 
@@ -271,7 +282,7 @@ def _assigned(state: State, fact: Assigned) -> Changes:
     known: Changes = {"last": fact.assignment.number, "live": True}
     if state.attempt is not None:
         return {**known, "next": fact.assignment}
-    return {**known, "attempt": _begin(fact.assignment), "tries": {}}
+    return {**known, "attempt": _begin(fact.assignment), **_FIRST_TRIES}
 
 
 def _lost(state: State, fact: AttemptLost) -> Changes:
@@ -280,7 +291,7 @@ def _lost(state: State, fact: AttemptLost) -> Changes:
 
 def _over(state: State, fact: AttemptOver | ClaimUndone) -> Changes:
     begun = _begin(state.next) if state.next else None
-    return {"attempt": begun, "next": None, "tries": {}}
+    return {"attempt": begun, "next": None, **_FIRST_TRIES}
 
 
 def _begin(assignment: Assignment) -> Attempt:
@@ -377,13 +388,14 @@ def _kept_refused(state: State, fact: KeptRefused) -> Changes:
     return _attempt(state, refusals=state.attempt.refusals + 1)
 
 
+_FIRST_TRIES: Changes = {"tries": {}, "unheard": {}}
 _OPEN_ENDS: Changes = {"ask": None, "ask_reason": None, "rest": "", "dispute": None}
 
 APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     Opened: _opened,
     PersonKnown: lambda state, fact: {"person": fact.person},
     Called: _called,
-    Replied: lambda state, fact: {"call": None},
+    Replied: _replied,
     InDoubt: _in_doubt,
     DoubtCleared: lambda state, fact: _attempt(state, doubt=None),
     Rested: lambda state, fact: {"rest": fact.ref},

@@ -110,6 +110,14 @@ def test_asked_again_the_settlement_is_reversed_first() -> None:
     assert story.published()[-1] == "ClaimSettled"
 
 
+def test_asked_again_it_is_asked_again_however_often_it_was_wrong() -> None:
+    story = settled_otherwise()
+    for ref in ("1.1", "1.2", "1.3"):
+        story.apply(decide(DisputeDecision.ASK_AGAIN, ref), OPERATOR).answer("reverse")
+        story.fire(AGAIN_TIMER).answer("settle")
+    assert [fact.dispute.ref for fact in story.of(Disputed)] == ["1.1", "1.2", "1.3", "1.4"]
+
+
 @pytest.mark.parametrize("end", ["decline", "give back"])
 def test_whatever_ends_the_attempt_takes_the_wrong_settlement_back(end: str) -> None:
     story = settled_otherwise()
@@ -134,6 +142,17 @@ def test_a_year_that_moved_on_is_quoted_anew_without_a_second_pricing() -> None:
     story.answer("presettle").answer("release").answer("hold").answer("settle").answer("capture")
     # Then the new share was held and captured, and the parcel may leave
     assert story.published().count("ClaimPriced") == 1
+    assert story.published()[-1] == "ClaimSettled"
+
+
+def test_who_was_answered_with_a_no_has_not_gone_unanswered() -> None:
+    # Given figures that moved on, so that the share is held and the sale settled a second time
+    story = s.priced().apply(s.sealed()).refused("settle", "amounts_changed")
+    story.split = OTHER
+    story.answer("presettle").answer("release")
+    # When each goes unanswered once, then it is asked once more like any other
+    story.unknown("hold").answer("release").fire(AGAIN_TIMER).answer("hold")
+    story.unknown("settle").answer("reverse").fire(AGAIN_TIMER).answer("settle").answer("capture")
     assert story.published()[-1] == "ClaimSettled"
 
 
