@@ -47,7 +47,7 @@ from services.kit.decision import CallAnswered, CallOutcome, Decision, Facts, Ti
 # So often in a row a call may go unanswered; a no, or figures that a person looks at, are answers.
 SETTLE_UNHEARD_MAX = HOLD_UNHEARD_MAX = 2
 # A sale is quoted anew this often when the person's year moved on before it could be settled.
-QUOTE_TRIES_MAX = 4
+REQUOTES_MAX = 3
 # Something is wrong with the packs themselves: nobody may pay for them, the patient included.
 BAD_CODES = frozenset({"code_sold", "code_repeated", "codes_missing"})
 # What was kept of a parcel is refused this often before a person looks at it.
@@ -354,7 +354,7 @@ def _settle_refused(work: Work, response: Response) -> None:
         decline(work, DeclineReason.SETTLEMENT_REFUSED, code)
     elif code in BAD_VOUCHER:
         refuse_voucher(work, code)
-    elif code == "amounts_changed" and work.state.tries.get("presettle", 0) < QUOTE_TRIES_MAX:
+    elif code == "amounts_changed" and _attempt(work).requoted < REQUOTES_MAX:
         work.record(Requoted())
         carry_on(work)
     else:

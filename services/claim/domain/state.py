@@ -115,6 +115,8 @@ class Attempt(Assignment):
     split: Split | None = None
     # What was quoted before it had to be quoted anew; money may have been held for it.
     former: Split | None = None
+    # How often it had to be, because the payer's figures moved on.
+    requoted: int = 0
     codes: tuple[ScannedLine, ...] = ()
     settlement_id: str = ""
     hold_ref: str = ""
@@ -354,10 +356,15 @@ def _closed(state: State, fact: OrderClosed) -> Changes:
     return {"phase": Phase.CLOSED, "outcome": fact.outcome, "order": None, "case": case}
 
 
-def _unquoted(state: State) -> Changes:
+def _unquoted(state: State, **more: Any) -> Changes:
     assert state.attempt is not None
     former = state.attempt.split or state.attempt.former
-    return _attempt(state, split=None, former=former, presettlement_id="")
+    return _attempt(state, split=None, former=former, presettlement_id="", **more)
+
+
+def _requoted(state: State, fact: Requoted) -> Changes:
+    assert state.attempt is not None
+    return _unquoted(state, requoted=state.attempt.requoted + 1)
 
 
 def _disputed(state: State, fact: Disputed) -> Changes:
@@ -408,7 +415,7 @@ APPLY: Mapping[type, Callable[[State, Any], Changes]] = {
     ShareAccepted: lambda state, fact: {"share_max_fen": fact.share_fen},
     Assigned: _assigned,
     Quoted: _quoted,
-    Requoted: lambda state, fact: _unquoted(state),
+    Requoted: _requoted,
     Disputed: _disputed,
     DisputeDecided: _decided,
     SealSeen: lambda state, fact: _attempt(state, step=Step.SETTLING, codes=fact.lines),

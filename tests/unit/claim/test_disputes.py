@@ -156,6 +156,17 @@ def test_who_was_answered_with_a_no_has_not_gone_unanswered() -> None:
     assert story.published()[-1] == "ClaimSettled"
 
 
+def test_quotes_that_went_unanswered_are_no_quotes() -> None:
+    # Given a payer that was silent for a while when the sale was quoted
+    story = s.authorised().apply(s.assigned())
+    for _ in range(3):
+        story.unknown("presettle").fire(AGAIN_TIMER)
+    story.answer("presettle").answer("hold").apply(s.sealed())
+    # When the year moved on before it was settled, then it is quoted anew
+    story.refused("settle", "amounts_changed").answer("presettle").answer("settle")
+    assert story.answer("capture").published()[-1] == "ClaimSettled"
+
+
 def test_a_larger_share_after_sealing_is_asked() -> None:
     story = s.priced(share_max_fen=2_500).apply(s.sealed()).refused("settle", "amounts_changed")
     story.split = OTHER
