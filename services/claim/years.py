@@ -16,7 +16,7 @@ from services.claim.book import book
 from services.claim.domain import State
 from services.claim.domain.checking import Batch, Known, Spent
 from services.claim.domain.notes import SettlementMade, SettlementUndone, Use, UsedUp
-from services.claim.domain.state import MOVES_THE_YEAR, Step
+from services.claim.domain.state import MOVES_THE_YEAR, CallId, Step
 from services.kit import guard, queries
 from services.kit.db import Connection
 from services.kit.decision import CallAnswered, CallOutcome
@@ -167,8 +167,10 @@ def _pass_turns(writes: Together, changes: Sequence[Change]) -> None:
     first: dict[UUID, Change] = {}
     for change in changes:
         first.setdefault(change.key, change)
-    takes = {key: c.after.person for key, c in last.items() if c.after.person and _has(c.after)}
-    leaves = [key for key, c in first.items() if _has(c.before) and key not in takes]
+    holding = {key: c.after for key, c in last.items() if c.after.person and _has(c.after)}
+    # What an order has no call of its own for may be another's turn by now.
+    takes = {key: s.person for key, s in holding.items() if s.call != _call(first[key].before)}
+    leaves = [key for key, c in first.items() if _has(c.before) and key not in holding]
     if takes:
         writes.add(QUERIES["take_turns"], list(takes.values()), list(takes), TURN_S)
     if leaves:
@@ -178,6 +180,10 @@ def _pass_turns(writes: Together, changes: Sequence[Change]) -> None:
 async def take_turn(conn: Connection, person: str, order_id: UUID) -> None:
     """From here on this order alone speaks with the payer about the person's year."""
     await conn.execute(QUERIES["take_turns"], [person], [order_id], TURN_S)
+
+
+def _call(state: State | None) -> CallId | None:
+    return state.call if state is not None else None
 
 
 def _has(state: State | None) -> bool:

@@ -3,20 +3,25 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.claim import Split
+from schemas.claim import DisputeDecision, Split
 from services.claim.book import book
 from services.claim.domain.checking import Known, Spent
 from services.claim.domain.notes import Disputed, SettlementMade, Use, UsedUp
+from services.claim.domain.state import State
 from services.claim.domain.work import TURN
-from services.claim.years import added, holds_turn
+from services.claim.years import QUERIES, added, holds_turn, project
 from services.kit.decision import CallOutcome
+from services.kit.service import Change, ProjectContext
+from services.kit.spec import NOW, ORDER_ID
 from tests.unit.claim import story as s
 from tests.unit.claim.story import Story
+from tests.unit.claim.test_disputes import OPERATOR, decide
 
 PERSON = "p" * 64
 # Class A at 60 % past 200.00 of the deductible's 300.00: 100.00 − 100.00 leaves the fund nothing.
@@ -127,6 +132,57 @@ def test_a_balance_that_an_order_took_is_not_there_for_the_next() -> None:
 def test_a_refusal_gives_the_turn_on() -> None:
     story = sealed(Known(book())).answer("settle", CallOutcome.REFUSED, {"code": "not_insured"})
     assert not holds_turn(story.state)
+
+
+class Writes:
+    """What would be written of turns: who takes one, and who gives one back."""
+
+    def __init__(self) -> None:
+        self.takes: list[str] = []
+        self.leaves: list[UUID] = []
+
+    def add(self, sql: str, *arguments: Any) -> None:
+        if sql == QUERIES["take_turns"]:
+            self.takes += arguments[0]
+        else:
+            self.leaves += arguments[0]
+
+
+async def turns(before: State, after: State) -> tuple[list[str], list[UUID]]:
+    nothing: Any = None
+    writes: Any = Writes()
+    change = Change(ORDER_ID, s.HOSPITAL, before, after, nothing, (), ())
+    await project(ProjectContext(nothing, NOW, [change], nothing, nothing, writes))
+    return writes.takes, writes.leaves
+
+
+async def test_a_turn_is_taken_with_a_call_and_left_with_its_answer() -> None:
+    story = sealed(Known(book()))
+    assert await turns(State(), story.state) == ([PERSON], [])
+    before = story.state
+    story.answer("settle", response=settlement(BEFORE))
+    assert await turns(before, story.state) == ([], [ORDER_ID])
+
+
+async def test_whoever_has_to_wait_takes_nobodys_turn() -> None:
+    # Given a settlement that waits for a person, and another order whose turn it is by now
+    story = sealed(Known(book(), years={2026: BEFORE}))
+    before = story.state
+    story.answer("settle", response=settlement(UsedUp()))
+    assert await turns(before, story.state) == ([PERSON], [])
+    # When operations are told of it, or it shall be asked for again, then it only waits
+    story.found = Known(book(), free=False)
+    before = story.state
+    assert await turns(before, story.fire("dispute").state) == ([], [])
+    before = story.state
+    story.apply(decide(DisputeDecision.ASK_AGAIN), OPERATOR)
+    assert await turns(before, story.state) == ([], [])
+    assert story.state.rest.startswith(TURN)
+    # And takes it once it is free
+    before, story.found = story.state, Known(book())
+    story.fire("again")
+    assert [call.kind for call in story.calls] == ["reverse"]
+    assert await turns(before, story.state) == ([PERSON], [])
 
 
 POOLS = st.dictionaries(st.sampled_from(["ordinary", "chronic"]), st.integers(0, 10**7))
