@@ -204,6 +204,7 @@ LEFT JOIN LATERAL (
     WHERE order_id = s.order_id AND kind = 'settle'
     ORDER BY coalesce(response::jsonb ->> 'msgid' = s.msgid, false) DESC, id DESC LIMIT 1
 ) c ON true
+WHERE s.payer_area <> ALL($2::text[])
 ORDER BY d.settlement_id, d.back LIMIT $1;
 
 -- name: sale_is_told

@@ -31,7 +31,7 @@ QUERIES = queries.load(__package__)
 EVERY_S = 2.0
 # After a payer that did not answer, the others of its kind are not tried at once.
 PAUSE_S = 15.0
-AT_ONCE = 50
+AT_ONCE, ROUNDS_MAX = 50, 20
 # What no fact of the road carries, since names of people stay sealed, and what a pharmacy left out.
 NOT_TOLD = "-"
 
@@ -49,23 +49,27 @@ class Teller:
     async def tell(self) -> dict[str, int]:
         """How many were taken, refused, and left for later."""
         done = {"told": 0, "refused": 0, "left": 0}
-        rows = [dict(row) for row in await self.pool.fetch(QUERIES["sales_due"], AT_ONCE)]
         silent: set[str] = set()
-        for row in rows:
-            if row["payer_area"] in silent:
-                done["left"] += 1
-                continue
-            try:
-                refusal = await self._tell(row)
-            except CallUnknown:
-                silent.add(row["payer_area"])
-                done["left"] += 1
-                continue
-            await self.pool.execute(
-                QUERIES["sale_is_told"], row["settlement_id"], row["back"], refusal
-            )
-            done["refused" if refusal else "told"] += 1
+        for _ in range(ROUNDS_MAX):
+            # What waits for a payer that is away stands in nobody else's way.
+            rows = await self.pool.fetch(QUERIES["sales_due"], AT_ONCE, sorted(silent))
+            for row in rows:
+                done[await self._result(dict(row), silent)] += 1
+            if len(rows) < AT_ONCE:
+                break
         return done
+
+    async def _result(self, row: Row, silent: set[str]) -> str:
+        if row["payer_area"] in silent:
+            return "left"
+        try:
+            refusal = await self._tell(row)
+        except CallUnknown:
+            silent.add(row["payer_area"])
+            return "left"
+        told = row["settlement_id"], row["back"], refusal
+        await self.pool.execute(QUERIES["sale_is_told"], *told)
+        return "refused" if refusal else "told"
 
     async def _tell(self, row: Row) -> str:
         """ "" or the refusal. Raises CallUnknown."""
@@ -177,5 +181,4 @@ async def run(shell: Shell, settings: Settings, extras: Any) -> None:
             except (asyncpg.PostgresError, OSError) as error:
                 log.warning("sales_not_told", error=type(error).__name__)
                 done = {"told": 0, "refused": 0, "left": 1}
-            pause_s = PAUSE_S if done["left"] else 0 if done["told"] == AT_ONCE else EVERY_S
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(PAUSE_S if done["left"] else EVERY_S)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.claim.nhsa.exchange import Exchange
-from services.claim.sales import QUERIES, Teller, returned, sale_number, sold
+from services.claim.sales import AT_ONCE, QUERIES, Teller, returned, sale_number, sold
 from tests.unit.claim.messages import AREAS, CODES, MemorySide, line_to
 from tests.unit.claim.test_ports import requests
 
@@ -39,9 +39,9 @@ class Books:
         self.rows = list(rows)
         self.told: list[tuple[Any, ...]] = []
 
-    async def fetch(self, sql: str, most: int) -> list[dict[str, Any]]:
+    async def fetch(self, sql: str, most: int, silent: list[str]) -> list[dict[str, Any]]:
         assert sql == QUERIES["sales_due"]
-        return self.rows[:most]
+        return [row for row in self.rows if row["payer_area"] not in silent][:most]
 
     async def execute(self, sql: str, *told: Any) -> None:
         assert sql == QUERIES["sale_is_told"]
@@ -87,6 +87,27 @@ async def test_a_payer_that_is_away_is_asked_later_and_only_once_a_round() -> No
     pool: Any = books
     told = await Teller(pool, Exchange(line)).tell()
     assert (told, side.asked, books.told) == ({"told": 0, "refused": 0, "left": 2}, 1, [])
+
+
+async def test_a_payer_that_is_away_keeps_nobody_elses_sales_waiting() -> None:
+    class Away(MemorySide):
+        async def receive(self, kind: str, key: str, content: bytes, request: Any) -> Any:
+            if json.loads(content)["area"] == AREAS[0]:
+                raise RuntimeError("no answer")
+            return await super().receive(kind, key, content, request)
+
+    # Given a payer that is away, and as many sales of its area as are looked at together
+    waiting = [row(AREAS[0], settlement_id=f"ST-0{n}") for n in range(AT_ONCE)]
+    books, line = Books(*waiting, row(AREAS[1])), line_to(Away())
+    inside: Any = line.client
+    inside._transport.raise_app_exceptions = False
+    pool: Any = books
+    told = await Teller(pool, Exchange(line)).tell()
+    # Then that of another area behind them is told all the same
+    assert (told, books.told) == (
+        {"told": 1, "refused": 0, "left": AT_ONCE},
+        [("ST-1", False, "")],
+    )
 
 
 def of_batches(area: str, **changes: Any) -> dict[str, Any]:
