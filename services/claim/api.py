@@ -46,7 +46,7 @@ class Reconcile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    date: date
+    date: reconciling.Day
     repair: bool = False
 
 

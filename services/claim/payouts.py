@@ -5,7 +5,7 @@ lines name the transfers that earned it. The payment itself is the bank's and st
 """
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import asyncpg
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from schemas.values import CommandValue
-from services.claim.reconciling import span
+from services.claim.reconciling import Day, span
 from services.kit import queries
 from services.kit.ids import new_id
 
@@ -28,8 +28,8 @@ class PayOut(CommandValue):
 
     account: Literal["courier", "compensation"]
     fleet: UUID | None = Field(default=None, description="what this fleet earned; none: all")
-    first: date
-    last: date
+    first: Day
+    last: Day
     person: str = Field(min_length=1, max_length=100, description="who says so, by staff number")
 
     @field_validator("fleet")

@@ -4,11 +4,12 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+from pydantic import Field
 
-from schemas.values import CHINA
+from schemas.values import CHINA, EARLIEST, LATEST
 from services.claim.mending import Mender
 from services.claim.nhsa import statements
 from services.claim.nhsa.edge import Refused
@@ -24,6 +25,8 @@ REPAIRS: Mapping[str, str] = {
 }
 OPEN, REPAIRED, EXPLAINED, WRITTEN_OFF = "open", "repaired", "explained", "written_off"
 SUMS = ("total_fen", "fund_fen", "account_fen")
+# Both ends of each, as a moment of any offset, lie in the calendar.
+Day = Annotated[date, Field(ge=EARLIEST.date(), lt=LATEST.date())]
 
 
 def span(day: date) -> tuple[datetime, datetime]:

@@ -1,0 +1,34 @@
+"""What the operator's doors refuse before anything is done, each by its field."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from services.claim.api import Reconcile
+from services.claim.payouts import PayOut
+
+PERIOD: dict[str, Any] = {
+    "account": "courier",
+    "first": "2026-03-01",
+    "last": "2026-03-31",
+    "person": "S-1",
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "known", "field", "given"),
+    [
+        (Reconcile, {"date": "2026-03-01"}, "date", "0001-01-01"),
+        (Reconcile, {"date": "2026-03-01"}, "date", "9999-12-31"),
+        (PayOut, PERIOD, "first", "0001-01-01"),
+        (PayOut, PERIOD, "last", "9999-12-31"),
+    ],
+)
+def test_a_wish_is_refused_by_the_field_at_fault(
+    model: type[BaseModel], known: dict[str, Any], field: str, given: Any
+) -> None:
+    model.model_validate(known)
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate(known | {field: given})
+    assert refused.value.errors()[0]["loc"] == (field,)
