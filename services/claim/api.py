@@ -140,6 +140,13 @@ class AwayHours(BaseModel):
     effective_from: date
     effective_to: date | None = None
 
+    @field_validator("begins", "ends")
+    @classmethod
+    def _is_of_china(cls, hour: time) -> time:
+        if hour.tzinfo is not None:
+            raise ValueError("hours are China's and have no offset")
+        return hour
+
     @field_validator("ends")
     @classmethod
     def _is_a_part_of_the_day(cls, ends: time, info: ValidationInfo) -> time:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from services.claim.api import Reconcile
+from services.claim.api import AwayHours, Reconcile
 from services.claim.payouts import PayOut
 
 PERIOD: dict[str, Any] = {
@@ -14,6 +14,7 @@ PERIOD: dict[str, Any] = {
     "last": "2026-03-31",
     "person": "S-1",
 }
+HOURS: dict[str, Any] = {"begins": "22:00", "ends": "06:00", "effective_from": "2026-01-01"}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,10 @@ PERIOD: dict[str, Any] = {
         (Reconcile, {"date": "2026-03-01"}, "date", "9999-12-31"),
         (PayOut, PERIOD, "first", "0001-01-01"),
         (PayOut, PERIOD, "last", "9999-12-31"),
+        # Of another clock than China's; it would be read as if it were of that.
+        (AwayHours, HOURS, "begins", "22:00:00+05:00"),
+        (AwayHours, HOURS, "begins", 79_200),
+        (AwayHours, HOURS, "ends", "22:00:00Z"),
     ],
 )
 def test_a_wish_is_refused_by_the_field_at_fault(
