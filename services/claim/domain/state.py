@@ -288,7 +288,7 @@ def _assigned(state: State, fact: Assigned) -> Changes:
 
 
 def _lost(state: State, fact: AttemptLost) -> Changes:
-    return {"live": False, "next": None, **_OPEN_ENDS}
+    return {"live": False, "next": None, "patience": None, **_OPEN_ENDS}
 
 
 def _over(state: State, fact: AttemptOver | ClaimUndone) -> Changes:

@@ -56,6 +56,17 @@ def test_who_waits_is_asked_again_after_a_longer_while() -> None:
     assert story.published()[-1] == "ClaimAuthorised"
 
 
+def test_each_pharmacy_is_priced_with_patience_of_its_own() -> None:
+    # Given a pharmacy that gave back while the payer was silent
+    story = s.authorised().apply(s.assigned()).unknown("presettle").apply(s.failed())
+    # When the payer is silent again an hour later, for the next one
+    story.now += timedelta(hours=1)
+    began = story.now
+    outlast(story.apply(s.assigned(2)), "presettle")
+    # Then it is tried for as long before anybody is asked
+    assert story.now - began >= PATIENCE
+
+
 def test_who_pays_goes_on_without_the_payer() -> None:
     story = outlast(s.authorised().apply(s.assigned()), "presettle").ask("self_pay").answer("hold")
     assert story.of(ClaimPriced)[0].split == s.SELF_PAID
