@@ -7,6 +7,7 @@ The file of details is a ZIP with one TXT, a line a settlement, columns parted b
 import base64
 import binascii
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,9 @@ def _difference(row: list[str]) -> Difference:
 
 
 async def _ask(line: PayerLine, group: Group, day: date, infno: str, content: Fields) -> Fields:
-    msgid = msgid_of(PLATFORM, f"{group.clr_optins}:{group.insutype}:{day}:{infno}")
+    # Other sums, as after a repair, are another message, and so are those of another group.
+    told = json.dumps(content, sort_keys=True, default=str)
+    msgid = msgid_of(PLATFORM, f"{group}:{day}:{infno}:{told}")
     return await line.ask(group.area, infno, msgid, content)
 
 

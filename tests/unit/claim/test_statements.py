@@ -4,6 +4,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_the_file_has_eight_columns_and_null_for_what_is_empty() -> None:
 
 def test_the_same_rows_are_the_same_file() -> None:
     assert statements.zipped([SLIP]) == statements.zipped([dict(SLIP)])
+
+
+async def test_another_question_is_another_message() -> None:
+    told: list[str] = []
+
+    class Wire:
+        async def ask(self, area: str, infno: str, msgid: str, content: Any) -> Any:
+            told.append(msgid)
+            return {"stmtinfo": {"stmt_rslt": statements.EQUAL}}
+
+    wire: Any = Wire()
+    group, day = Group("310", "41", "990100", "990100"), date(2026, 3, 2)
+    await statements.compare_totals(wire, group, day, [SLIP])
+    # The same is the same, whoever asks it
+    await statements.compare_totals(wire, group, day, [dict(SLIP)])
+    # Cleared as something else, and after a repair
+    await statements.compare_totals(wire, replace(group, clr_type="11"), day, [SLIP])
+    await statements.compare_totals(wire, group, day, [])
+    assert [told.index(msgid) for msgid in told] == [0, 0, 2, 3]
 
 
 def test_what_comes_back_is_in_fen() -> None:
