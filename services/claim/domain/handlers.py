@@ -133,7 +133,12 @@ def assign(state: State, message: PharmacyAssigned, now: datetime, facts: Facts)
     if number > state.last + 1:
         return invalid("attempt_skipped", f"attempt {number} follows {state.last}")
     work = Work(state, now, facts)
-    assignment = Assignment(number=number, pharmacy_id=message.pharmacy_id, prices=message.prices)
+    assignment = Assignment(
+        number=number,
+        pharmacy_id=message.pharmacy_id,
+        prices=message.prices,
+        tier=message.tier.value,
+    )
     work.record(Assigned(assignment=assignment))
     carry_on(work)
     return work.decision()
@@ -205,16 +210,21 @@ def bring_back(state: State, message: ParcelReturned, now: datetime, facts: Fact
 
 
 def _pay_ride(work: Work, fleet: UUID | None, *, late: bool, rode: bool) -> None:
-    """The courier's fee and what a broken promise costs: the platform's, outside the claim."""
+    """The courier's fee and what a broken promise costs: the platform's, outside the claim.
+
+    Both go by the tier that it was carried on, which may be another than was ordered.
+    """
     known = work.known
     case, number = work.case, work.state.last
     tariff = known.book.tariff(case.city, work.now) if known else None
     if tariff is None:
         return
-    fee = tariff.courier_fen.get(case.tier, 0) if rode else 0
+    attempt = work.state.attempt
+    tier = (attempt.tier if attempt else "") or case.tier
+    fee = tariff.courier_fen.get(tier, 0) if rode else 0
     if fee:
         work.record(CourierPaid(attempt=number, fen=fee, fleet=fleet))
-    owed = tariff.late_fen.get(case.tier, 0)
+    owed = tariff.late_fen.get(tier, 0)
     if late and owed:
         work.record(Compensated(attempt=number, fen=owed))
 

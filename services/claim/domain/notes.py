@@ -29,6 +29,8 @@ class Assignment(Part):
     number: int
     pharmacy_id: UUID
     prices: tuple[LinePrice, ...]
+    # What the order may have fallen back to; empty in what was assigned before this was kept.
+    tier: str = ""
 
     @property
     def total_fen(self) -> int:

@@ -298,7 +298,10 @@ def _over(state: State, fact: AttemptOver | ClaimUndone) -> Changes:
 
 def _begin(assignment: Assignment) -> Attempt:
     return Attempt(
-        number=assignment.number, pharmacy_id=assignment.pharmacy_id, prices=assignment.prices
+        number=assignment.number,
+        pharmacy_id=assignment.pharmacy_id,
+        prices=assignment.prices,
+        tier=assignment.tier,
     )
 
 

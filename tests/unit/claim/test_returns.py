@@ -8,7 +8,7 @@ import pytest
 
 from schemas.claim import ClaimReduced, DisputeDecision, Split
 from schemas.delivery import ReturnReason, ScannedLine
-from schemas.values import LinePrice
+from schemas.values import LinePrice, Tier
 from services.claim.book import book
 from services.claim.domain.answers import KEPT_TRIES_MAX
 from services.claim.domain.checking import Known
@@ -204,6 +204,23 @@ def test_a_payer_that_is_asked_again_is_refused_as_often_again() -> None:
         story.answer("presettle").refused("settle").fire("again")
     story.answer("presettle").answer("settle").answer("refund")
     check_reduced(story, ONE)
+
+
+@pytest.mark.parametrize(
+    ("tier", "fee", "owed"),
+    [(Tier.MIN_60, 500, 300), (Tier.CITYWIDE, 800, 0), (Tier.SCHEDULED, 600, 500)],
+)
+def test_a_ride_costs_what_the_tier_costs_that_it_was_made_on(
+    tier: Tier, fee: int, owed: int
+) -> None:
+    # Given an order of the half hour that nobody could bring so soon
+    fallen = s.assigned().model_copy(update={"tier": tier})
+    story = s.authorised().apply(fallen).answer("presettle").answer("hold")
+    story.apply(s.sealed()).answer("settle").answer("capture")
+    story.found = Known(book())
+    story.apply(s.delivered().model_copy(update={"late": True}))
+    assert [fact.fen for fact in story.of(CourierPaid)] == [fee]
+    assert sum(fact.fen for fact in story.of(Compensated)) == owed
 
 
 def test_the_ride_is_paid_by_the_platform_and_a_broken_promise_owed_by_it() -> None:
