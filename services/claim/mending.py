@@ -57,6 +57,8 @@ class Mender:
 
     async def holds(self, slip: Slip) -> bool:
         """Whether the payer knows the message (6301) as this settlement. Raises CallUnknown."""
+        if await self._has_undone(slip):
+            return False
         order_id = str(slip["order_id"])
         data = {"omsgid": slip["msgid"], "oinfno": SETTLEMENT}
         ours = {"mdtrt_sn": order_id, "medins_setl_id": order_id, "attempt": "0"}
@@ -72,16 +74,15 @@ class Mender:
 
     async def settle_again(self, group: Group, slip: Slip, *, undo_first: bool) -> str:
         """ "" when it stands again as we have it, else why not. Raises CallUnknown."""
-        row = await self.pool.fetchrow(QUERIES["settle_call"], slip["order_id"], slip["msgid"])
-        if row is None:
+        ours = await self._message(slip)
+        if ours is None:
             return "our message is no longer kept"
-        request = json.loads(row["request"])
-        key = f"{slip['order_id']}:settle:{row['ref']}"
+        key, request = ours
         if undo_first:
-            undo = {**request, "settlement_id": slip["settlement_id"]}
-            undone = await self.callers["undo"].send(undo, f"{slip['order_id']}:undo:statement")
+            undone = await self.callers["undo"].send(*_undo(slip, request))
             if undone.outcome is not CallOutcome.DONE:
                 return f"not undone: {undone.response.get('code')}"
+        if undo_first or await self._has_undone(slip):
             key += ".statement"
         reply = await self.callers["settle"].send(request, key)
         if reply.outcome is not CallOutcome.DONE:
@@ -97,6 +98,22 @@ class Mender:
             await self.pool.execute(QUERIES["replace_slip"], *new, datetime.now(UTC))
         return ""
 
+    async def _has_undone(self, slip: Slip) -> bool:
+        """Whether a repair before undid it, and perhaps got no further. Raises CallUnknown.
+
+        The payer answers for a message what it once said to it, undone since or not.
+        """
+        ours = await self._message(slip)
+        known = await self.callers["undo"].query(*_undo(slip, ours[1])) if ours else None
+        return known is not None and known.outcome is CallOutcome.DONE
+
+    async def _message(self, slip: Slip) -> tuple[str, dict[str, Any]] | None:
+        """Our own message of a settlement, by its key; None when it is no longer kept."""
+        row = await self.pool.fetchrow(QUERIES["settle_call"], slip["order_id"], slip["msgid"])
+        if row is None:
+            return None
+        return f"{slip['order_id']}:settle:{row['ref']}", json.loads(row["request"])
+
     async def reverse(self, group: Group, found: Difference) -> str:
         """ "" when the payer took back what we have not, else why not."""
         try:
@@ -104,6 +121,11 @@ class Mender:
         except Refused as refused:
             return f"not reversed: {refused}"
         return ""
+
+
+def _undo(slip: Slip, request: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    undo = {**request, "settlement_id": slip["settlement_id"]}
+    return undo, f"{slip['order_id']}:undo:statement"
 
 
 async def write_off(pool: asyncpg.Pool, wish: WriteOff) -> dict[str, Any]:
