@@ -138,7 +138,7 @@ def _disputed(
         return False
     dispute = Dispute(
         kind=kind,
-        ref=work.cause,
+        ref=work.subject(kind),
         ours=compared.split,
         theirs=Split.model_validate(response["split"]),
         differs=compared.differs,
@@ -331,7 +331,7 @@ def _kept_refused(work: Work, kind: str, code: str) -> None:
     assert ours is not None
     dispute = Dispute(
         kind=KEPT_DISPUTE,
-        ref=work.cause,
+        ref=work.subject(kind),
         ours=ours,
         theirs=self_paid_split(attempt.total_fen),
         differs=(code,),

@@ -317,7 +317,7 @@ def _decide(work: Work, message: DecideDispute, by: UUID) -> None:
                 Quoted(split=theirs, presettlement_id=attempt.presettlement_id),
                 SettlementMade(
                     attempt=attempt.number,
-                    call_ref=dispute.ref,
+                    call_ref=dispute.call_ref,
                     settlement_id=dispute.payer_id,
                     fund_fen=theirs.fund_fen,
                     account_fen=theirs.account_fen,

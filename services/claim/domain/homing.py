@@ -27,7 +27,7 @@ def refused_home(kind: str) -> Callable[[Work, Mapping[str, Any]], None]:
         if attempt.stuck >= HOME_TRIES_MAX and work.state.dispute is None:
             dispute = Dispute(
                 kind=kind,
-                ref=work.cause,
+                ref=work.subject(kind),
                 ours=NOTHING,
                 theirs=attempt.split or attempt.sold or attempt.former or NOTHING,
                 differs=(code,),

@@ -77,6 +77,7 @@ class Dispute(Part):
     """Both sides' figures of one answer, and in which of them they differ."""
 
     kind: str
+    # The call whose answer it is about, with its kind: a quote and a settlement may be of one try.
     ref: str
     ours: Split
     theirs: Split
@@ -88,6 +89,11 @@ class Dispute(Part):
     opened_at: datetime | None = None
     # Who wants to write off what is refused to come home; it takes two.
     proposed_by: str = ""
+
+    @property
+    def call_ref(self) -> str:
+        """The call's own; disputes that were opened before the kind stood there have no other."""
+        return self.ref.rpartition(":")[2]
 
 
 class Opened(Note):

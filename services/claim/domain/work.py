@@ -138,6 +138,10 @@ class Work:
         if self.state.ask:
             self._timers.append(DropTimer(ASK_TIMER, str(self.state.ask.ask_id)))
 
+    def subject(self, kind: str) -> str:
+        """What a dispute about the answer to this call is decided by."""
+        return f"{kind}:{self.cause}"
+
     def dispute(self, disputed: Disputed) -> None:
         """Nothing goes on until a person decides, and operations hear of it if nobody does."""
         self.record(disputed)

@@ -26,7 +26,7 @@ def decide_home(work: Work, message: DecideDispute, by: UUID) -> Decision | None
     work.wake()
     work.record(DisputeDecided(decision=message.decision, by=by, reason=message.reason))
     if message.decision is DisputeDecision.TAKE_THEIRS:
-        work.cause = dispute.ref
+        work.cause = dispute.call_ref
         DONE[dispute.kind](work, {})
     else:
         carry_on(work)

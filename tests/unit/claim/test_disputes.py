@@ -37,7 +37,7 @@ BILL: dict[str, Any] = {
 }
 
 
-def decide(decision: DisputeDecision, ref: str = "1.1") -> DecideDispute:
+def decide(decision: DisputeDecision, ref: str = "settle:1.1") -> DecideDispute:
     reason = "compared with the payer by telephone"
     return DecideDispute(order_id=ORDER_ID, ref=ref, decision=decision, reason=reason)
 
@@ -76,8 +76,30 @@ def test_a_presettlement_against_our_arithmetic_holds_nothing() -> None:
     assert story.calls == []
     assert "ClaimPriced" not in story.published()
     # And a person may still take the payer's word
-    story.apply(decide(DisputeDecision.TAKE_THEIRS), OPERATOR).answer("hold")
+    ref = disputed.dispute.ref
+    story.apply(decide(DisputeDecision.TAKE_THEIRS, ref), OPERATOR).answer("hold")
     assert story.of(ClaimPriced)[0].split == s.SPLIT
+
+
+def test_a_word_on_the_quote_is_no_word_on_the_settlement() -> None:
+    # Given a quote whose figures a person took, and the settlement that comes out just so
+    story = s.authorised()
+    assert story.state.case is not None
+    case = story.state.case.model_copy(update={"payer_area": "990101"})
+    story.state = story.state.model_copy(update={"case": case})
+    story.found = Known(book())
+    story.apply(s.assigned()).answer("presettle", response={**s.done("presettle"), "bill": BILL})
+    assert story.state.dispute is not None
+    command = decide(DisputeDecision.TAKE_THEIRS, story.state.dispute.ref)
+    story.apply(command, OPERATOR).answer("hold").apply(s.sealed())
+    story.answer("settle", response={**s.done("settle"), "bill": BILL, "msgid": "M"})
+    assert story.state.dispute is not None
+    # When the same command comes again, then nothing is booked by it
+    assert story.hear(command, OPERATOR).verdict is Verdict.STALE
+    assert story.of(SettlementMade) == []
+    # And a movement that a person decided on still names its call
+    story.apply(decide(DisputeDecision.TAKE_THEIRS, story.state.dispute.ref), OPERATOR)
+    assert [made.call_ref for made in story.of(SettlementMade)] == ["1.1"]
 
 
 def test_only_the_operator_decides_and_only_once() -> None:
@@ -112,10 +134,11 @@ def test_asked_again_the_settlement_is_reversed_first() -> None:
 
 def test_asked_again_it_is_asked_again_however_often_it_was_wrong() -> None:
     story = settled_otherwise()
-    for ref in ("1.1", "1.2", "1.3"):
+    refs = [f"settle:1.{nth}" for nth in range(1, 5)]
+    for ref in refs[:3]:
         story.apply(decide(DisputeDecision.ASK_AGAIN, ref), OPERATOR).answer("reverse")
         story.fire(AGAIN_TIMER).answer("settle")
-    assert [fact.dispute.ref for fact in story.of(Disputed)] == ["1.1", "1.2", "1.3", "1.4"]
+    assert [fact.dispute.ref for fact in story.of(Disputed)] == refs
 
 
 @pytest.mark.parametrize("end", ["decline", "give back"])
