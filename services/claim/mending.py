@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from pydantic import Field
@@ -54,6 +55,14 @@ class Mender:
         """What two persons have given up, by settlement."""
         rows = await self.pool.fetch(QUERIES["written_off"], list(settlement_ids))
         return {row["settlement_id"]: dict(row) for row in rows}
+
+    async def in_flight(self, order_id: str) -> bool:
+        """Whether the order is on its way, so that its own steps may yet undo what it settled."""
+        try:
+            known = UUID(order_id)
+        except ValueError:
+            return False
+        return bool(await self.pool.fetchval(QUERIES["in_flight"], known))
 
     async def holds(self, slip: Slip) -> bool:
         """Whether the payer knows the message (6301) as this settlement. Raises CallUnknown."""

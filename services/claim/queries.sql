@@ -157,6 +157,9 @@ SELECT s.*, u.settlement_id IS NOT NULL AS undone
 FROM slip s LEFT JOIN slip_undone u USING (settlement_id)
 WHERE s.settlement_id = ANY($1::text[]);
 
+-- name: in_flight
+SELECT EXISTS (SELECT FROM state WHERE order_id = $1 AND state ->> 'phase' <> 'closed');
+
 -- name: settle_call
 SELECT ref, request::text AS request FROM call
 WHERE order_id = $1 AND kind = 'settle' AND response::jsonb ->> 'msgid' = $2;

@@ -110,6 +110,9 @@ async def _resolve(
         return EXPLAINED, "the payer has it and counts it on another day"
     if not repair:
         return OPEN, REPAIRS[found.code]
+    if await mender.in_flight(str(ours["order_id"]) if ours else found.order_id):
+        # It would take back, or settle under another number, what the order goes on with.
+        return OPEN, f"{REPAIRS[found.code]}; once its order is closed"
     if found.code == statements.THEIRS_ONLY:
         wrong = await mender.reverse(group, found)
     elif ours is None or not stands:

@@ -427,6 +427,15 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     teller = Teller(claim.shell.pool, Exchange(line))
     assert await teller.tell() == {"told": 3, "refused": 2, "left": 0}
     assert await teller.tell() == {"told": 0, "refused": 0, "left": 0}
+    # What is still on its way is mended by nobody else
+    await claim.tamper("double", ids[0])
+    [row] = (await claim.reconcile(day, repair=True))["differences"]
+    assert (row["code"], row["resolution"]) == ("000101", "open")
+    for order in orders[:3]:
+        await claim.tell(of(story.delivered(), order))
+        await claim.until(order.order_id, closed)
+    [row] = (await claim.reconcile(day, repair=True))["differences"]
+    assert (row["code"], row["resolution"]) == ("000101", "repaired")
     # When the payer loses one, doubles another and alters the third
     for do, settlement_id in zip(("lose", "double", "alter"), ids[:3], strict=True):
         await claim.tamper(do, settlement_id)

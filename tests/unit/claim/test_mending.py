@@ -64,6 +64,9 @@ class Pool:
     async def fetchrow(self, sql: str, *told: Any) -> Any:
         return {"ref": "1.1", "request": json.dumps({"payer_area": "990101"})}
 
+    async def fetchval(self, sql: str, order_id: UUID) -> bool:
+        return order_id != ORDER
+
     async def execute(self, sql: str, *told: Any) -> None:
         self.written.append(told[:3])
 

@@ -171,6 +171,9 @@ class Hand:
         found: dict[str, Any] = self.answers.get("written_off", {})
         return found
 
+    async def in_flight(self, order_id: str) -> bool:
+        return bool(self.answers.get("in_flight"))
+
     async def holds(self, slip: Any) -> bool:
         return bool(self.answers.get("holds"))
 
@@ -208,6 +211,11 @@ LOST = OURS | {"undone": True}
         ("000103", {"known": OURS}, False, "open", []),
         ("000103", {"known": OURS}, True, "repaired", ["undo, settle"]),
         ("000103", {"known": OURS, "wrong": "amounts"}, True, "open", ["undo, settle"]),
+        # Of an order on its way claim itself may be about to reverse or undo it
+        ("000101", {"in_flight": True}, True, "open", []),
+        ("000102", {"known": OURS, "in_flight": True}, True, "open", []),
+        ("000102", {"known": OURS, "in_flight": True, "holds": True}, True, "explained", []),
+        ("000103", {"known": OURS, "in_flight": True}, True, "open", []),
         ("000103", {"written_off": {"ST-1": {"reason": "r"}}}, True, "written_off", []),
     ],
 )
