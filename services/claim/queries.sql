@@ -84,10 +84,12 @@ WHERE s.settled_at >= $1 AND s.settled_at < $2 AND u.settlement_id IS NULL
 ORDER BY s.payer_area, s.settlement_id;
 
 -- name: patients_of_orders
-SELECT t.order_id::text AS order_id, -sum(e.amount_fen)::bigint AS paid_fen
+-- What rests in `clearing` is held, not captured; who has all of it back has paid nothing.
+SELECT t.order_id::text AS order_id, -sum(e.amount_fen)::bigint AS captured_fen
 FROM transfer t JOIN entry e ON e.transfer_id = t.id
-WHERE e.account = 'patient' AND t.order_id = ANY($1::uuid[])
-GROUP BY t.order_id;
+WHERE e.account IN ('patient', 'clearing') AND t.order_id = ANY($1::uuid[])
+GROUP BY t.order_id
+HAVING sum(e.amount_fen) FILTER (WHERE e.account = 'patient') <> 0;
 
 -- name: known_groups
 SELECT DISTINCT insutype, clr_type, clr_optins, left(payer_area, 4) || '00' AS area FROM slip;

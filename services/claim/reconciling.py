@@ -147,7 +147,7 @@ async def with_provider(
     wrong = []
     for order in everybody:
         ours_fen, theirs_fen = paid.get(order, 0), theirs.get(order, 0)
-        alone = order not in orders and not ours_fen
+        alone = order not in orders and order not in paid
         if ours_fen == theirs_fen or not (alone or order in orders):
             continue
         code = (

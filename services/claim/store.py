@@ -169,9 +169,9 @@ async def known_groups(conn: Connection) -> list[dict[str, str]]:
 
 
 async def paid_by_patients(conn: Connection, orders: Sequence[str]) -> dict[str, int]:
-    """What the patients of these orders have paid by our ledger, in fen."""
+    """What was captured by our ledger, in fen, of those who have paid or of whom it is held."""
     rows = await conn.fetch(QUERIES["patients_of_orders"], [UUID(order) for order in orders])
-    return {row["order_id"]: row["paid_fen"] for row in rows}
+    return {row["order_id"]: row["captured_fen"] for row in rows}
 
 
 async def load_claim(conn: Connection, order_id: UUID, tenant_id: UUID | None) -> State | None:

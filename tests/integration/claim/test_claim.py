@@ -471,6 +471,37 @@ async def test_a_days_books_are_equal_until_somebody_loses_doubles_or_alters(cla
     assert quiet["unmatched"] == 0
 
 
+async def test_a_share_that_is_held_overnight_is_no_capture(claim: Claim) -> None:
+    # Given one order that is paid, and one whose pharmacy has not sealed by the end of the day
+    await settled(claim)
+    held = await priced(claim)
+    assert (await claim.theirs(held.order_id))["held_fen"]
+    # Then provider and ledger have captured the same
+    told = await claim.reconcile(await claim.day())
+    assert (told["provider"]["compared"], told["provider"]["differences"]) == (2, [])
+
+
+async def test_a_repair_leaves_the_money_of_an_order_on_its_way_alone(claim: Claim) -> None:
+    # Given a parcel on the road whose settlement the payer altered, and one that a person looks at
+    order, doubtful = await settled(claim), await priced(claim)
+    claim.misbehave("wrong", "settle")
+    await claim.tell(claim.sealed(doubtful, first=10))
+    await claim.until(doubtful.order_id, lambda state: state.dispute is not None)
+    claim.misbehave("none")
+    [slip] = (await claim.get(f"/v1/claims/{order.order_id}", "operations")).json()["slips"]
+    await claim.tamper("alter", slip["settlement_id"])
+    # When the day's books are repaired, then both stay as they are
+    day = datetime.fromisoformat(slip["settled_at"]).astimezone(CHINA).date()
+    told = await claim.reconcile(day, repair=True)
+    found = {row["code"]: row["resolution"] for row in told["differences"]}
+    assert found == {"000101": "open", "000103": "open"}
+    assert (await claim.theirs(doubtful.order_id))["fund_fen"]
+    # And what comes back is undone by the number that the order knows
+    await claim.tell(of(story.returned(), order))
+    await claim.until(order.order_id, closed)
+    await check_home(claim, order.order_id)
+
+
 @pytest.mark.parametrize("entries", [[], [("fund", -5)], [("fund", -5), ("pharmacy", 4)]])
 async def test_the_database_refuses_a_transfer_that_does_not_balance(
     database: Database, entries: list[tuple[str, int]]

@@ -104,11 +104,11 @@ def test_a_day_begins_at_midnight_in_china() -> None:
     assert end == datetime(2026, 3, 2, 16, tzinfo=UTC)
 
 
-def paid(fen: int, order: str = "order-1") -> reconciling.Paid:
+def paid(fen: int | None, order: str = "order-1") -> reconciling.Paid:
     """What our ledger says of one order."""
 
     async def of(orders: Sequence[str]) -> dict[str, int]:
-        return {order: fen} if fen and order in orders else {}
+        return {order: fen} if fen is not None and order in orders else {}
 
     return of
 
@@ -132,9 +132,11 @@ async def test_the_provider_is_compared_by_order(
     assert codes == ([] if result == "equal" else ["000103" if captured else "000102"])
 
 
-@pytest.mark.parametrize(("ours", "code"), [(0, ["000101"]), (300, [])])
-async def test_what_the_provider_alone_has_is_found_on_any_day(ours: int, code: list[str]) -> None:
-    # An order of another day that we have booked is of that day's statement
+@pytest.mark.parametrize(("ours", "code"), [(None, ["000101"]), (0, []), (300, [])])
+async def test_what_the_provider_alone_has_is_found_on_any_day(
+    ours: int | None, code: list[str]
+) -> None:
+    # An order of another day that we have booked, if only as held, is of that day's statement
     orders = [{"order_ref": "order-9", "captured_fen": 500}]
     told = await reconciling.with_provider(provider({"orders": orders}), [], paid(ours, "order-9"))
     assert [row["code"] for row in told["differences"]] == code
