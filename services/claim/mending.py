@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from pydantic import Field
@@ -18,6 +17,7 @@ from schemas.values import CommandValue
 from services.claim.nhsa.edge import PLATFORM, PayerLine, Refused, msgid_for, msgid_of
 from services.claim.nhsa.statements import Difference, Group, Slip, reverse
 from services.claim.ports import Caller
+from services.claim.store import order_id_of
 from services.kit import queries
 from services.kit.decision import CallOutcome
 
@@ -58,11 +58,7 @@ class Mender:
 
     async def in_flight(self, order_id: str) -> bool:
         """Whether the order is on its way, so that its own steps may yet undo what it settled."""
-        try:
-            known = UUID(order_id)
-        except ValueError:
-            return False
-        return bool(await self.pool.fetchval(QUERIES["in_flight"], known))
+        return bool(await self.pool.fetchval(QUERIES["in_flight"], order_id_of(order_id)))
 
     async def holds(self, slip: Slip) -> bool:
         """Whether the payer knows the message (6301) as this settlement. Raises CallUnknown."""

@@ -170,8 +170,17 @@ async def known_groups(conn: Connection) -> list[dict[str, str]]:
 
 async def paid_by_patients(conn: Connection, orders: Sequence[str]) -> dict[str, int]:
     """What was captured by our ledger, in fen, of those who have paid or of whom it is held."""
-    rows = await conn.fetch(QUERIES["patients_of_orders"], [UUID(order) for order in orders])
+    ids = [known for order in orders if (known := order_id_of(order))]
+    rows = await conn.fetch(QUERIES["patients_of_orders"], ids)
     return {row["order_id"]: row["captured_fen"] for row in rows}
+
+
+def order_id_of(name: str) -> UUID | None:
+    """None for what a far side knows by a name that is no order's."""
+    try:
+        return UUID(name)
+    except ValueError:
+        return None
 
 
 async def load_claim(conn: Connection, order_id: UUID, tenant_id: UUID | None) -> State | None:

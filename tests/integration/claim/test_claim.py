@@ -481,6 +481,16 @@ async def test_a_share_that_is_held_overnight_is_no_capture(claim: Claim) -> Non
     assert (told["provider"]["compared"], told["provider"]["differences"]) == (2, [])
 
 
+async def test_what_the_provider_captured_for_nobody_of_ours_is_listed(claim: Claim) -> None:
+    # Given a capture by hand, under a name that is no id of an order
+    await claim.outside.payment_pool.execute(
+        "INSERT INTO hold (key, order_ref, order_number, attempt, amount_fen, state) "
+        "VALUES ('by hand', 'by hand', 'by hand', 1, 500, 'captured')"
+    )
+    [row] = (await claim.reconcile(await claim.day()))["provider"]["differences"]
+    assert (row["code"], row["order_id"], row["theirs_fen"]) == ("000101", "by hand", 500)
+
+
 async def test_a_repair_leaves_the_money_of_an_order_on_its_way_alone(claim: Claim) -> None:
     # Given a parcel on the road whose settlement the payer altered, and one that a person looks at
     order, doubtful = await settled(claim), await priced(claim)
