@@ -244,6 +244,7 @@ def _person(bill: Bill, year: int) -> Person:
         deductible=used.deductible,
         past_deductible=used.past_deductible,
         fund=used.fund,
+        in_scope=used.in_scope,
         burden_fen=used.burden_fen,
         supplements=used.supplements,
     )

@@ -59,6 +59,8 @@ class UsedUp(Part):
     past_deductible: dict[str, int] = Field(default_factory=dict)
     fund: dict[str, int] = Field(default_factory=dict)
     supplements: dict[str, int] = Field(default_factory=dict)
+    # Where a ceiling counts it the payer tells it; no pool of our books, as others never do.
+    in_scope: dict[str, int] = Field(default_factory=dict)
     burden_fen: int = 0
 
 

@@ -14,10 +14,12 @@ from schemas.claim import (
     Split,
 )
 from services.claim.book import book
-from services.claim.domain.checking import Known
+from services.claim.domain.checking import Bill, Book, Known, compare
 from services.claim.domain.notes import Disputed, Held, Released, SettlementMade, SettlementUndone
+from services.claim.domain.settlement import ChargeClass
 from services.claim.domain.state import Step
 from services.claim.domain.work import AGAIN_TIMER, DISPUTE_DEADLINE
+from services.claim.quoting import PolicyIn
 from services.kit.decision import Actor, Verdict
 from services.kit.spec import ORDER_ID
 from tests.unit.claim import story as s
@@ -100,6 +102,34 @@ def test_a_word_on_the_quote_is_no_word_on_the_settlement() -> None:
     # And a movement that a person decided on still names its call
     story.apply(decide(DisputeDecision.TAKE_THEIRS, story.state.dispute.ref), OPERATOR)
     assert [made.call_ref for made in story.of(SettlementMade)] == ["1.1"]
+
+
+def test_a_ceiling_of_what_is_in_scope_counts_what_the_payer_says_of_it() -> None:
+    # Given an area whose fund shares in 100.00 in scope a year, and a person with 40.00 of it left
+    benefit = {"kind": "ordinary", "insutype": "310", "deductible": "0", "ceiling": "100.00"}
+    rule = benefit | {"bands": [{"ratio": "0.6"}]}
+    policy = PolicyIn.model_validate(
+        {
+            "area": "990101",
+            "version": "1",
+            "source": "a test",
+            "effective_from": "2026-01-01",
+            "benefits": [rule],
+            "reading": {"ceiling_basis": "in_scope"},
+        }
+    ).build()
+    rules = Book((policy,), (), {s.PRODUCT: ChargeClass.A})
+    line = {"line_id": str(s.LINE), "amount_fen": s.TOTAL_FEN, "in_scope_fen": s.TOTAL_FEN}
+    line |= dict.fromkeys(("fully_self_paid_fen", "over_limit_fen", "first_self_pay_fen"), 0)
+    used = {"in_scope": {"ordinary": 6_000}}
+    bill = Bill.model_validate(
+        BILL | {"used": used, "balance_fen": 0, "pooled_fen": 2_400, "lines": [line]}
+    )
+    told = Split(total_fen=s.TOTAL_FEN, fund_fen=2_400, account_fen=0, cash_fen=7_600)
+    # Then the payer's 60 % of these 40.00 are ours
+    found = compare(rules, "990101", s.assigned().prices, bill, told)
+    assert found is not None
+    assert (found.split, found.differs) == (told, ())
 
 
 def test_only_the_operator_decides_and_only_once() -> None:
