@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
+from pydantic import ValidationError
 
 from services.catalogue import product
 from services.catalogue.model import SaleClass
@@ -25,6 +26,7 @@ from services.claim.nhsa.exchange import Exchange
 from services.kit import queries, telemetry
 from services.kit.calls import CallUnknown
 from services.kit.config import Settings
+from services.kit.flaws import first_flaw
 from services.kit.handler import Shell
 
 QUERIES = queries.load(__package__)
@@ -32,7 +34,7 @@ EVERY_S = 2.0
 # After a payer that did not answer, the others of its kind are not tried at once.
 PAUSE_S = 15.0
 AT_ONCE, ROUNDS_MAX = 50, 20
-# What no fact of the road carries, since names of people stay sealed, and what a pharmacy left out.
+# What no fact of the road carries, since names of people stay sealed, and what somebody left out.
 NOT_TOLD = "-"
 
 log = telemetry.logger(__name__)
@@ -81,9 +83,11 @@ class Teller:
         shop = pharmacy_code(request["pharmacy_id"])
         kind = "return" if row["back"] else "sale"
         msgid = msgid_of(shop, f"{row['order_id']}:{kind}:{row['settlement_id']}")
-        ask = returned(row, request) if row["back"] else sold(row, request)
         try:
+            ask = returned(row, request) if row["back"] else sold(row, request)
             await self.exchange.ask(row["payer_area"], ask, msgid)
+        except ValidationError as error:
+            return f"not_written: {': '.join(first_flaw(error))}"[:500]
         except Refused as refused:
             told = refused.reply.response
             return f"{told['code']}: {told['message']}"[:500]
@@ -98,7 +102,7 @@ def sold(row: Row, request: Row) -> goods.TellSales:
             doctor_name=NOT_TOLD,
             pharmacist_name=NOT_TOLD,
             pharmacist_licence=NOT_TOLD,
-            settlement_kind=row["clr_type"],
+            settlement_kind=row["clr_type"] or NOT_TOLD,
             certificate_type="01",
             prescription_only=_flag_of(line["product_code"]),
             split=False,

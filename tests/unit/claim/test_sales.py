@@ -72,6 +72,17 @@ async def test_what_cannot_be_told_is_kept_with_its_reason() -> None:
     assert reasons == ["not_taken", "never_told", "not_kept"]
 
 
+async def test_a_sale_that_cannot_be_written_stops_no_other() -> None:
+    # Given a payer that named no clearing type, and a message of ours without a batch's number
+    unnamed = row(AREAS[0], clr_type="")
+    broken = of_batches(AREAS[0], settlement_id="ST-2")
+    broken["request"] = broken["request"].replace('"B-7"', '""')
+    # Then the first is told without it, and the other is kept with its reason
+    books = Books(broken, unnamed)
+    assert await teller(books).tell() == {"told": 1, "refused": 1, "left": 0}
+    assert [told[2].partition(":")[0] for told in books.told] == ["not_written", ""]
+
+
 async def test_a_payer_that_is_away_is_asked_later_and_only_once_a_round() -> None:
     class Away(MemorySide):
         asked = 0
