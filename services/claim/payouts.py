@@ -5,12 +5,12 @@ lines name the transfers that earned it. The payment itself is the bank's and st
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from schemas.values import CommandValue
 from services.claim.reconciling import Day, span
@@ -39,11 +39,13 @@ class PayOut(CommandValue):
             raise ValueError("only what couriers are owed is a fleet's")
         return fleet
 
-    @model_validator(mode="after")
-    def _is_a_period(self) -> "PayOut":
-        if not timedelta() <= self.last - self.first <= LONGEST:
+    @field_validator("last")
+    @classmethod
+    def _is_a_period(cls, last: date, info: ValidationInfo) -> date:
+        first = info.data.get("first")
+        if first is not None and not timedelta() <= last - first <= LONGEST:
             raise ValueError(f"last lies at most {LONGEST.days} days after first, never before it")
-        return self
+        return last
 
 
 class NotOver(Exception):

@@ -24,6 +24,8 @@ HOURS: dict[str, Any] = {"begins": "22:00", "ends": "06:00", "effective_from": "
         (Reconcile, {"date": "2026-03-01"}, "date", "9999-12-31"),
         (PayOut, PERIOD, "first", "0001-01-01"),
         (PayOut, PERIOD, "last", "9999-12-31"),
+        (PayOut, PERIOD, "last", "2026-02-28"),
+        (PayOut, PERIOD, "last", "2026-06-02"),
         # Of another clock than China's; it would be read as if it were of that.
         (AwayHours, HOURS, "begins", "22:00:00+05:00"),
         (AwayHours, HOURS, "begins", 79_200),
