@@ -34,8 +34,14 @@ ORDER BY t.id LIMIT 100;
 
 -- name: open_disputes
 SELECT order_id, state -> 'dispute' AS dispute, state -> 'case' ->> 'order_number' AS order_number
-FROM state WHERE state ->> 'dispute' IS NOT NULL
+FROM dispute_open JOIN state USING (order_id)
 ORDER BY order_id LIMIT 1000;
+
+-- name: disputes_begin
+INSERT INTO dispute_open SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
+
+-- name: disputes_end
+DELETE FROM dispute_open WHERE order_id = ANY($1::uuid[])
 
 -- name: add_slips
 WITH new AS (
@@ -148,7 +154,7 @@ FROM unnest($1::text[], $2::uuid[]) AS u (name, order_id) WHERE person = u.name
 -- name: leave_turns
 -- Not of those whose turn another order takes in the same statement.
 UPDATE person SET turn = NULL, turn_until = NULL
-WHERE turn = ANY($1::uuid[]) AND person <> ALL($2::text[])
+WHERE person = ANY($1::text[]) AND turn = ANY($2::uuid[]) AND person <> ALL($3::text[])
 
 -- name: orders_of_day
 SELECT DISTINCT order_id::text AS order_id FROM transfer

@@ -32,6 +32,7 @@ async def project(context: ProjectContext) -> None:
     """Every movement of money of this batch becomes a transfer with its entries."""
     await _add_papers(context)
     _add_rides(context)
+    _keep_disputes(context)
     await years.project(context)
     rows = [
         _Row(new_id(), change, transfer)
@@ -72,6 +73,21 @@ def _add_rides(context: ProjectContext) -> None:
     if rides:
         columns = [list(column) for column in zip(*rides, strict=True)]
         context.writes.add(QUERIES["add_rides"], *columns)
+
+
+def _keep_disputes(context: ProjectContext) -> None:
+    """Which orders wait for a person's word, by what the last message of each left behind."""
+    before: dict[UUID, Change] = {}
+    after: dict[UUID, Change] = {}
+    for change in context.changes:
+        before.setdefault(change.key, change)
+        after[change.key] = change
+    was = {key for key, c in before.items() if c.before is not None and c.before.dispute}
+    is_now = {key for key, c in after.items() if c.after.dispute}
+    if begun := sorted(is_now - was):
+        context.writes.add(QUERIES["disputes_begin"], begun)
+    if ended := sorted(was - is_now):
+        context.writes.add(QUERIES["disputes_end"], ended)
 
 
 async def _add_papers(context: ProjectContext) -> None:

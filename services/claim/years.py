@@ -170,11 +170,17 @@ def _pass_turns(writes: Together, changes: Sequence[Change]) -> None:
     holding = {key: c.after for key, c in last.items() if c.after.person and _has(c.after)}
     # What an order has no call of its own for may be another's turn by now.
     takes = {key: s.person for key, s in holding.items() if s.call != _call(first[key].before)}
-    leaves = [key for key, c in first.items() if _has(c.before) and key not in holding]
+    leaves = {
+        key: before.person
+        for key, c in first.items()
+        if (before := c.before) and before.person and _has(before) and key not in holding
+    }
     if takes:
         writes.add(QUERIES["take_turns"], list(takes.values()), list(takes), TURN_S)
     if leaves:
-        writes.add(QUERIES["leave_turns"], leaves, list(takes.values()))
+        writes.add(
+            QUERIES["leave_turns"], list(leaves.values()), list(leaves), list(takes.values())
+        )
 
 
 async def take_turn(conn: Connection, person: str, order_id: UUID) -> None:

@@ -145,7 +145,9 @@ class Writes:
         if sql == QUERIES["take_turns"]:
             self.takes += arguments[0]
         else:
-            self.leaves += arguments[0]
+            persons, orders, _ = arguments
+            assert persons == [PERSON] * len(orders)
+            self.leaves += orders
 
 
 async def turns(before: State, after: State) -> tuple[list[str], list[UUID]]:
