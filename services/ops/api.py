@@ -84,7 +84,7 @@ async def at_risk(gate: OrderReader, city: CityCode = None, limit: Limit = 100) 
 
 @router.get("/v1/cities/{code}/board")
 async def city_board(code: str, gate: OrderReader) -> Response:
-    """One city at a glance; a city without orders is all zeros."""
+    """One city at a glance: its open orders and what closed in the last 24 hours."""
     if len(code) != 6 or not code.isdigit():
         raise Problem(422, "invalid_input", "a city is six digits", "code")
     now = await gate.clock_now()
@@ -94,7 +94,7 @@ async def city_board(code: str, gate: OrderReader) -> Response:
 
 @router.get("/v1/summary")
 async def get_summary(gate: OrderReader, city: CityCode = None) -> Response:
-    """Where the orders stand; cheap enough to be asked each second."""
+    """Where the open orders stand and how those of the last 24 hours ended, for asking often."""
     now = await gate.clock_now()
     rows = await gate.extras.counts.read(gate.pool, now, _own(gate), city)
     body = summary(rows)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from services.ops.store import QUERIES
 # Share of the promised time from which an order is shown as at risk.
 AT_RISK_SHARE = 0.75
 FRESH_S = 0.25
+# What closed longer ago is not counted: a watch asks how it goes, and history only grows.
+CLOSED_WITHIN = timedelta(hours=24)
 
 # The live line's words; orders with a pharmacy, but not yet sealed, stand with the offered ones.
 _IN_FLIGHT: Mapping[str, tuple[Place, ...]] = {
@@ -40,12 +42,13 @@ class Counts:
     async def read(
         self, pool: asyncpg.Pool, now: datetime, tenant: UUID | None, city: str | None
     ) -> Sequence[Mapping[str, Any]]:
-        """Rows by place, outcome and tier."""
+        """Rows by place, outcome and tier, of what is open or has closed of late."""
         key = tenant, city
         async with self._lock:
             read_at, rows = self._known.get(key, (float("-inf"), []))
             if time.monotonic() - read_at > FRESH_S:
-                found = await pool.fetch(QUERIES["counts"], tenant, city, now, AT_RISK_SHARE)
+                since = now - CLOSED_WITHIN
+                found = await pool.fetch(QUERIES["counts"], tenant, city, now, AT_RISK_SHARE, since)
                 rows = [dict(row) for row in found]
                 if len(self._known) > 1000:
                     self._known.clear()

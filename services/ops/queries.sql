@@ -99,6 +99,7 @@ ORDER BY extract(epoch FROM $3::timestamptz - coalesce(runs_from, authorised_at)
 LIMIT $4
 
 -- name: counts
+-- What is open, and what has closed since.
 SELECT place, coalesce(outcome, '') AS outcome, tier, count(*) AS orders,
        count(*) FILTER (WHERE delivered_at IS NOT NULL) AS delivered,
        count(*) FILTER (WHERE delivered_at IS NOT NULL AND NOT late) AS on_time,
@@ -119,7 +120,8 @@ FROM (
                AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
                    AS running
         FROM order_view
-        WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
+        WHERE (closed_at IS NULL OR closed_at >= $5)
+          AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
     ) AS orders
 ) AS clocks
 GROUP BY 1, 2, 3

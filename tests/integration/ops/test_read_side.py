@@ -237,6 +237,22 @@ async def test_the_summary_counts_every_order_once(ops: Ops) -> None:
     assert own["orders"] == 0
 
 
+async def test_what_closed_days_ago_is_found_but_no_longer_counted(ops: Ops) -> None:
+    # Given one order that has just closed, and one that closed the day before yesterday
+    facts, other = story(ops), new_id()
+    await ops.tell(facts, ops.tenants["hospital-a"])
+    await ops.tell([for_order(fact, other) for fact in facts], ops.tenants["hospital-a"])
+    ago = "UPDATE order_view SET closed_at = closed_at - interval '25 hours' WHERE order_id = $1"
+    await ops.shell.pool.execute(ago, other)
+    # When a watch asks how it goes
+    body = (await ops.get("/v1/summary")).json()
+    board = (await ops.get("/v1/cities/310000/board")).json()
+    # Then the old one is not in the figures, and still in the lists
+    assert (body["orders"], body["delivered"], body["closed"]["delivered"]) == (1, 1, 1)
+    assert board["orders"] == 1
+    assert len((await ops.get("/v1/orders")).json()["orders"]) == 2
+
+
 async def test_the_board_of_a_city(ops: Ops) -> None:
     facts = story(ops)
     await ops.tell(facts, ops.tenants["hospital-a"])
