@@ -1,9 +1,9 @@
 """Past orders by the ten thousand: copies, under older names, of orders that have really closed.
 
-Every table that keeps something of an order gets its share, with the same proportions and with ids
-that sort before those of today; the oldest may be as `yaoda prune` leaves an order. The audit
-chains stay as they are, since a copied row would break them; the logs of the broker do not get the
-copies either. So nothing can be checked afterwards.
+Every table that keeps something of an order gets its share, with the same proportions, with ids and
+times of before today and with patients of their own; the oldest may be as `yaoda prune` leaves an
+order. The audit chains stay as they are, since a copied row would break them; the logs of the
+broker do not get the copies either. So nothing can be checked afterwards.
 """
 
 import time
@@ -14,8 +14,9 @@ from typing import Any
 import asyncpg
 
 ORDERS_A_STEP = 5_000
-# Milliseconds by which each round of copies is older than the one before.
-OLDER_MS = 60_000
+# Milliseconds by which each round of copies is older than the one before: what was counted by slots
+# of ten minutes still is, in a slot of its own.
+OLDER_MS = 600_000
 # How many hexadecimal digits of a UUIDv7 are its time.
 TIME_DIGITS = 12
 
@@ -37,8 +38,10 @@ OWN_IDS = frozenset(
         "transfer_id",
     }
 )
-# What belongs to a pharmacy or a city as well, what must stay whole, what is empty once an order
-# has closed, and the traces of packs, whose numbers are given.
+# Names in text that belong to one order or one patient, and so are others in each copy.
+OWN_NAMES = frozenset({"msgid", "number", "order_number", "person", "settlement_id", "visit_id"})
+# What belongs to a pharmacy, a city or an operator as well, what must stay whole, and what is empty
+# once an order has closed.
 NOT_COPIED = frozenset(
     {
         "audit",
@@ -47,10 +50,12 @@ NOT_COPIED = frozenset(
         "correction",
         "idempotency",
         "parked",
+        "payout",
+        "payout_line",
         "pharmacy_owner",
         "timer",
-        "trace_code",
         "waiting",
+        "write_off",
     }
 )
 # Of these a pruned order has nothing left.
@@ -137,7 +142,8 @@ async def _tables(conn: Any) -> dict[tuple[str, str], list[tuple[str, str]]]:
         if row["name"] not in NOT_COPIED:
             columns = found.setdefault((row["schema"], row["name"]), [])
             columns.append((row["column"], row["type"]))
-    return {where: cols for where, cols in found.items() if OWN_IDS & {name for name, _ in cols}}
+    own = OWN_IDS | OWN_NAMES
+    return {where: cols for where, cols in found.items() if own & {name for name, _ in cols}}
 
 
 def _copy(schema: str, table: str, columns: list[tuple[str, str]], first: int, last: int) -> str:
@@ -153,10 +159,15 @@ def _value(name: str, kind: str) -> str:
     if name == "xid":
         # Before every cursor: nobody is told of a copy.
         return "'3'::xid8"
-    if name == "order_number":
-        return "order_number || '-' || n"
+    if name == "code":
+        # Twenty digits, as the number on a pack.
+        return "lpad((('x' || md5(code || n))::bit(60)::bigint)::text, 20, '0')"
+    if kind == "text" and name in OWN_NAMES:
+        return f"{name} || '-' || n"
     if kind == "uuid" and name in OWN_IDS:
         return _older(name)
+    if kind in ("timestamptz", "date"):
+        return f"({name} - n * interval '{OLDER_MS} ms')::{kind}"
     return name
 
 

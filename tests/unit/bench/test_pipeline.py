@@ -104,6 +104,12 @@ def test_a_copied_order_is_older_and_nobody_elses() -> None:
     assert ", tenant_id FROM model" in made, "the partner stays who it is"
 
 
+def test_a_copied_order_has_a_slot_and_a_patient_of_its_own() -> None:
+    columns = [("slot", "timestamptz"), ("person", "text"), ("number", "int4")]
+    made = past._copy("claim", "person", columns, 1, 3)
+    assert "(slot - n * interval '600000 ms')::timestamptz, person || '-' || n, number FROM" in made
+
+
 def test_more_workers_are_more_processes_of_the_services_alone() -> None:
     assert processes(1) == list(SERVICES)
     more = processes(4)
