@@ -69,7 +69,16 @@ async def list_orders(
     limit: Limit = 100,
 ) -> Response:
     """The caller's newest orders."""
-    rows = await gate.pool.fetch(QUERIES["list_orders"], _own(gate), city, stage, number, limit)
+    asked: list[Any] = [_own(gate), city, stage, limit]
+    match number, stage:
+        case None, None | Place.CLOSED:
+            name = "list_orders"
+        case None, _:
+            name = "list_open_orders"
+        case _:
+            name = "list_orders_by_number"
+            asked.append(number)
+    rows = await gate.pool.fetch(QUERIES[name], *asked)
     now = await gate.clock_now()
     return _json({"orders": [order_row(dict(row), now) for row in rows]})
 

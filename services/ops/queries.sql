@@ -75,26 +75,33 @@ SELECT seq, event_id, type, at, topic, part, record_offset, data
 FROM timeline WHERE order_id = $1 AND ($2::text[] IS NULL OR type = ANY($2)) ORDER BY seq
 
 -- name: list_orders
-SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
-       coalesce(promised_at, due_at) AS promised_at, coalesce(runs_from, authorised_at) AS runs_from
-FROM order_view
+SELECT * FROM order_line
 WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
-  AND ($3::text IS NULL OR place = $3) AND ($4::text IS NULL OR order_number = $4)
-ORDER BY order_id DESC LIMIT $5
+  AND ($3::text IS NULL OR place = $3)
+ORDER BY order_id DESC LIMIT $4
+
+-- name: list_open_orders
+-- Those at one place, which are few however many have closed.
+SELECT * FROM order_line
+WHERE closed_at IS NULL
+  AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2) AND place = $3
+ORDER BY order_id DESC LIMIT $4
+
+-- name: list_orders_by_number
+SELECT * FROM order_line
+WHERE order_number = $5
+  AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
+  AND ($3::text IS NULL OR place = $3)
+ORDER BY order_id DESC LIMIT $4
 
 -- name: at_risk
 -- What lies ready for collection waits for the patient: nobody is late with it any more.
-SELECT order_id, order_number, city, tier, promised_tier, place, outcome, late, attempt, parked,
-       review_delayed, submitted_at, authorised_at, due_at, delivered_at, closed_at, updated_at,
-       coalesce(promised_at, due_at) AS promised_at, coalesce(runs_from, authorised_at) AS runs_from
-FROM order_view
+SELECT * FROM order_line
 WHERE due_at IS NOT NULL AND delivered_at IS NULL AND closed_at IS NULL AND authorised_at IS NOT NULL
   AND (promised_tier = 'pick_up' AND place IN ('released', 'closing')) IS NOT TRUE
   AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR city = $2)
-ORDER BY extract(epoch FROM $3::timestamptz - coalesce(runs_from, authorised_at))
-       / greatest(extract(epoch FROM coalesce(promised_at, due_at)
-                                     - coalesce(runs_from, authorised_at)), 1) DESC,
+ORDER BY extract(epoch FROM $3::timestamptz - runs_from)
+       / greatest(extract(epoch FROM promised_at - runs_from), 1) DESC,
        order_id
 LIMIT $4
 

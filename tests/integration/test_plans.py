@@ -1,4 +1,4 @@
-"""No statement reads a table from end to end: what grows with every order would slow all that follow."""
+"""No statement reads a table from end to end: what grows with every order slows all that follow."""
 
 import json
 from collections.abc import Iterator

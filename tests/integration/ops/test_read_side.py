@@ -253,6 +253,30 @@ async def test_what_closed_days_ago_is_found_but_no_longer_counted(ops: Ops) -> 
     assert len((await ops.get("/v1/orders")).json()["orders"]) == 2
 
 
+async def test_orders_are_listed_by_where_they_stand_and_by_number(ops: Ops) -> None:
+    # Given one order that has closed, and two of another number under way, at different places
+    facts, offered, in_review = story(ops), new_id(), new_id()
+    await ops.tell(facts, ops.tenants["hospital-a"])
+    for count, order_id in ((8, offered), (2, in_review)):
+        told = [for_order(fact, order_id) for fact in facts[:count]]
+        await ops.tell(told, ops.tenants["hospital-a"])
+    await ops.shell.pool.execute(
+        "UPDATE order_view SET order_number = 'other' WHERE closed_at IS NULL"
+    )
+
+    async def listed(**asked: str) -> list[str]:
+        answer = await ops.get("/v1/orders", **asked)
+        return [row["order_id"] for row in answer.json()["orders"]]
+
+    # Then each question finds its own, the newest first
+    assert await listed() == [str(in_review), str(offered), str(ORDER_ID)]
+    assert await listed(stage="offered") == [str(offered)]
+    assert await listed(stage="closed") == [str(ORDER_ID)]
+    assert await listed(number="other") == [str(in_review), str(offered)]
+    assert await listed(number="other", stage="in_review") == [str(in_review)]
+    assert await listed(stage="offered", city="110000") == []
+
+
 async def test_the_board_of_a_city(ops: Ops) -> None:
     facts = story(ops)
     await ops.tell(facts, ops.tenants["hospital-a"])
