@@ -16,6 +16,8 @@ from services.ops.store import QUERIES
 # Share of the promised time from which an order is shown as at risk.
 AT_RISK_SHARE = 0.75
 FRESH_S = 0.25
+# Counting rests so many times as long as it took: where it is dear, it is done less often.
+REST = 9
 # What closed longer ago is not counted: a watch asks how it goes, and history only grows.
 CLOSED_WITHIN = timedelta(hours=24)
 
@@ -33,7 +35,7 @@ _SUMS = ("orders", "delivered", "on_time", "late", "at_risk", "parked", "review_
 
 
 class Counts:
-    """Counted anew at most every quarter of a second, however many ask."""
+    """Counted anew at most every quarter of a second, a tenth of the time, however many ask."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[UUID | None, str | None], tuple[float, list[dict[str, Any]]]] = {}
@@ -45,14 +47,16 @@ class Counts:
         """Rows by place, outcome and tier, of what is open or has closed of late."""
         key = tenant, city
         async with self._lock:
-            read_at, rows = self._known.get(key, (float("-inf"), []))
-            if time.monotonic() - read_at > FRESH_S:
+            fresh_until, rows = self._known.get(key, (float("-inf"), []))
+            began = time.monotonic()
+            if began > fresh_until:
                 since = now - CLOSED_WITHIN
                 found = await pool.fetch(QUERIES["counts"], tenant, city, now, AT_RISK_SHARE, since)
                 rows = [dict(row) for row in found]
                 if len(self._known) > 1000:
                     self._known.clear()
-                self._known[key] = time.monotonic(), rows
+                ended = time.monotonic()
+                self._known[key] = ended + max(FRESH_S, REST * (ended - began)), rows
         return rows
 
 

@@ -1,14 +1,16 @@
 """Whether an order is late, and how much of its promise is used: on its page as on the board."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from schemas.message import Event
 from schemas.values import Outcome, Tier
 from services.kit.spec import NOW, ORDER_ID
-from services.ops import domain
+from services.ops import board, domain
 from services.ops.board import order_page
 from tests.unit.ops import road
 
@@ -65,3 +67,23 @@ def test_the_clock_of_an_order_that_ended_on_its_way_stands() -> None:
     shown = page(cancelled, NOW + 10 * HOUR)
     assert (shown["late"], shown["clocks"]["platform"]["share_used"]) == (False, 0.0)
     assert page(cancelled[:2], NOW + HOUR)["late"]
+
+
+async def test_what_is_dear_to_count_is_counted_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given tables that take a second to count
+    now: list[float] = [0.0]
+    asked: list[Any] = []
+
+    class Pool:
+        async def fetch(self, *question: Any) -> list[Any]:
+            asked.append(question)
+            now[0] += 1.0
+            return []
+
+    monkeypatch.setattr(board, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    counts, pool = board.Counts(), cast(asyncpg.Pool, Pool())
+    # When somebody looks every second, then nine seconds of ten are left to others
+    for _ in range(30):
+        await counts.read(pool, NOW, None, None)
+        now[0] += 1.0
+    assert len(asked) == 3
