@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import date, time
+from datetime import time
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from services.claim import payouts, ports, reconciling, store
 from services.claim.domain import State
 from services.claim.mending import Mender, SamePerson, WriteOff, write_off
 from services.claim.nhsa import isolation
+from services.claim.quoting import Effective
 from services.kit import clock
 from services.kit.http import Door, Problem, door
 
@@ -130,15 +131,11 @@ async def payout(
     return lines
 
 
-class AwayHours(BaseModel):
+class AwayHours(Effective):
     """Each day, in China, over midnight too."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     begins: time
     ends: time
-    effective_from: date
-    effective_to: date | None = None
 
     @field_validator("begins", "ends")
     @classmethod
@@ -153,14 +150,6 @@ class AwayHours(BaseModel):
         if ends == info.data.get("begins"):
             raise ValueError("a payer that is always away pays nothing")
         return ends
-
-    @field_validator("effective_to")
-    @classmethod
-    def _is_a_span(cls, last: date | None, info: ValidationInfo) -> date | None:
-        first = info.data.get("effective_from")
-        if last is not None and first is not None and last < first:
-            raise ValueError("it ends before it begins")
-        return last
 
 
 class PayerAway(BaseModel):

@@ -1,7 +1,6 @@
 """The rules of all areas and their lists of drugs, as claim checks the payer with them."""
 
 from collections.abc import Mapping
-from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -12,21 +11,19 @@ from schemas.values import Tier
 from services.catalogue import products
 from services.claim.domain.checking import Book, DrugList, Tariff
 from services.claim.domain.settlement import ChargeClass
-from services.claim.quoting import FineYuan, Ratio, Strict, Yuan, built, policies
+from services.claim.quoting import Effective, FineYuan, Ratio, Yuan, built, policies
 
 LISTS = Path(__file__).parent / "lists"
 TARIFFS = Path(__file__).parent / "tariffs"
 CLASSES = {"A": ChargeClass.A, "B": ChargeClass.B, "C": ChargeClass.C}
 
 
-class DrugListIn(Strict):
+class DrugListIn(Effective):
     """An area's list of drugs for a span of days: what differs by drug or by class."""
 
     area: str = Field(pattern=r"^[0-9]{6}$")
     version: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    effective_from: date
-    effective_to: date | None = None
     first_self_pay: Mapping[ChargeClass, Ratio] = Field(default_factory=dict)
     limits: Mapping[str, FineYuan] = Field(default_factory=dict)
     dual_channel: frozenset[str] = frozenset()
@@ -44,13 +41,11 @@ class DrugListIn(Strict):
         )
 
 
-class TariffIn(Strict):
+class TariffIn(Effective):
     """A city's prices of a delivery for a span of days, by tier."""
 
     city: str = Field(pattern=r"^[0-9]{6}$")
     source: str = Field(min_length=1)
-    effective_from: date
-    effective_to: date | None = None
     courier: Mapping[Tier, Yuan]
     late: Mapping[Tier, Yuan]
 

@@ -19,6 +19,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -142,22 +144,33 @@ class SupplementIn(Strict):
         )
 
 
-class PolicyIn(Strict):
+class Effective(Strict):
+    """What holds from one day on, or through another one."""
+
+    effective_from: date
+    effective_to: date | None = None
+
+    @field_validator("effective_to")
+    @classmethod
+    def _is_a_span(cls, last: date | None, info: ValidationInfo) -> date | None:
+        first = info.data.get("effective_from")
+        if last is not None and first is not None and last < first:
+            raise ValueError("it lies before effective_from")
+        return last
+
+
+class PolicyIn(Effective):
     """One area's rules for a span of days; `reading` names only what differs from the default."""
 
     area: Area
     version: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    effective_from: date
-    effective_to: date | None = None
     benefits: tuple[BenefitIn, ...] = Field(min_length=1)
     supplements: tuple[SupplementIn, ...] = ()
     reading: Reading = Reading()
 
     def build(self) -> Policy:
         """The policy as the arithmetic takes it."""
-        if self.effective_to is not None and self.effective_to < self.effective_from:
-            raise ValueError("effective_to lies before effective_from")
         return Policy(
             area=self.area,
             version=self.version,

@@ -1,4 +1,4 @@
-"""What the operator's doors refuse before anything is done, each by its field."""
+"""What the operator's doors and the files of rules refuse, each by its field."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from services.claim.api import AwayHours, Reconcile
+from services.claim.book import DrugListIn, TariffIn
 from services.claim.payouts import PayOut
 
 PERIOD: dict[str, Any] = {
@@ -15,6 +16,20 @@ PERIOD: dict[str, Any] = {
     "person": "S-1",
 }
 HOURS: dict[str, Any] = {"begins": "22:00", "ends": "06:00", "effective_from": "2026-01-01"}
+LIST: dict[str, Any] = {
+    "area": "310000",
+    "version": "1",
+    "source": "made up",
+    "effective_from": "2026-01-01",
+    "effective_to": "2026-01-01",
+}
+TARIFF: dict[str, Any] = {
+    "city": "310000",
+    "source": "made up",
+    "effective_from": "2026-01-01",
+    "courier": {},
+    "late": {},
+}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +45,9 @@ HOURS: dict[str, Any] = {"begins": "22:00", "ends": "06:00", "effective_from": "
         (AwayHours, HOURS, "begins", "22:00:00+05:00"),
         (AwayHours, HOURS, "begins", 79_200),
         (AwayHours, HOURS, "ends", "22:00:00Z"),
+        (AwayHours, HOURS, "effective_to", "2025-12-31"),
+        (DrugListIn, LIST, "effective_to", "2025-12-31"),
+        (TariffIn, TARIFF, "effective_to", "2025-12-31"),
     ],
 )
 def test_a_wish_is_refused_by_the_field_at_fault(
