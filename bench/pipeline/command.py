@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from bench.pipeline.ways import Intake, TwoWays
 from services.commands.check import check
 from services.kit.collector import keep_for_good
 from services.local.errors import HomeLocked, LocalError
-from services.local.instance import holder, infrastructure
+from services.local.instance import Instance, holder, infrastructure
 from services.local.paths import CLONE
 from services.local.processes import SERVICES
 from services.local.supervisor import System, running
@@ -117,30 +118,44 @@ async def run(options: Options) -> dict[str, Any]:
 
 
 async def control(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The bare pipeline in a process of its own, on a broker and a database of its own, and then
-    the same steps on what others build."""
-    wipe(options.home)
-    async with infrastructure(options.home) as instance:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "bench.pipeline.control",
-            instance.kafka,
-            instance.pg_dsn,
-            str(options.control_s),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(CLONE)},
-        )
-        try:
-            said, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode != 0:
-            raise BenchFailed(f"The control ended with {process.returncode}.")
+    """The bare pipeline on a broker and a database of its own, and then the same steps on what
+    others build."""
+    async with fresh(options.home) as instance:
+        said = await bare(instance, options.control_s)
         others = await peers.measure(instance.pg_dsn, options.home, options.control_s)
-    return json.loads(said), others
+    return said, others
+
+
+@asynccontextmanager
+async def fresh(home: Path) -> AsyncIterator[Instance]:
+    """A broker and a database that have seen nothing."""
+    wipe(home)
+    async with infrastructure(home) as instance:
+        yield instance
+
+
+async def bare(instance: Instance, seconds: float) -> dict[str, Any]:
+    """What the bare pipeline does in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "bench.pipeline.control",
+        instance.kafka,
+        instance.pg_dsn,
+        str(seconds),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CLONE)},
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        raise BenchFailed(f"The control ended with {process.returncode}.")
+    figures: dict[str, Any] = json.loads(said)
+    return figures
 
 
 async def measure(options: Options, profile: Profile, workers: int) -> Measured:
@@ -200,7 +215,7 @@ class Run:
             checked = await check(self._system.home)
             figures = self._figures
             if options.past:
-                details["past"] = await self._past(options.past, options.pruned)
+                details["past"] = await self._past(options)
         finally:
             await load.crew.stop()
         broken = [name for name, row in checked["invariants"].items() if not row["ok"]]
@@ -267,20 +282,34 @@ class Run:
         pids = {row["name"]: row["pid"] for row in self._system.status()}
         return cpu_seconds({**pids, "robots": None})
 
-    async def _past(self, orders: int, pruned: int) -> dict[str, Any]:
-        """The closed loop once more, with past orders in all tables."""
-        _say(f"Putting {orders} past orders into the tables")
-        loaded = await past.load(self._system.pg_dsn, orders, pruned)
-        details = await self._closed()
-        await self._load.drain()
-        again = Measured(1, *self._figures, latency_ms={}, broken=[])
+    async def _past(self, options: Options) -> dict[str, Any]:
+        """The closed loop once more as it was, and then with past orders in all tables: what the
+        machine gives changes with the hour, so the control runs before and after each."""
+        before = await self._beside_control()
+        _say(f"Putting {options.past} past orders into the tables")
+        loaded = await past.load(self._system.pg_dsn, options.past, options.pruned)
         return {
             "loaded": asdict(loaded),
-            "yaoda_per_s": round(again.per_s, 2),
-            "cpu_s_per_1000": again.cpu_s_per_1000,
-            "cpu_s_per_1000_total": round(sum(again.cpu_s_per_1000.values()), 1),
-            "closed_loop": details["closed_loop"],
+            "before": before,
+            "after": await self._beside_control(),
         }
+
+    async def _beside_control(self) -> dict[str, Any]:
+        options, controls = self._options, []
+        home = options.home.with_name(f"{options.home.name}-control")
+
+        async def measure_control() -> None:
+            if not options.no_control:
+                _say("Measuring the control")
+                async with fresh(home) as instance:
+                    controls.append((await bare(instance, options.control_s))["per_s"])
+
+        await measure_control()
+        details = await self._closed()
+        await self._load.drain()
+        loop = Measured(1, *self._figures, latency_ms={}, broken=[])
+        await measure_control()
+        return report.beside(loop, controls) | {"closed_loop": details["closed_loop"]}
 
     async def _idle(self) -> dict[str, float]:
         """Cores that each process takes while nothing moves."""

@@ -85,6 +85,19 @@ def report(bare: Mapping[str, Any] | None, runs: Sequence[Measured]) -> dict[str
     }
 
 
+def beside(run: Measured, controls: Sequence[float]) -> dict[str, Any]:
+    """A closed loop and the control's lifecycles a second before and after it; without a control
+    there is no ratio. The product waits beside the control, so it is less than `ratio`'s."""
+    mean = sum(controls) / len(controls) if controls else None
+    return {
+        "yaoda_per_s": round(run.per_s, 2),
+        "control_per_s": list(controls),
+        "ratio": round(run.per_s / mean, 4) if mean else None,
+        "cpu_s_per_1000": run.cpu_s_per_1000,
+        "cpu_s_per_1000_total": round(sum(run.cpu_s_per_1000.values()), 1),
+    }
+
+
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """Milliseconds at the 50th, 95th and 99th percentile, and the most; empty without values."""
     ordered = sorted(values)

@@ -11,7 +11,7 @@ from bench.pipeline import past
 from bench.pipeline.command import Options, parse, processes
 from bench.pipeline.control import MESSAGE_BYTES, first_message
 from bench.pipeline.load import Mark, Marks, bench_world, scripts
-from bench.pipeline.report import BARE_PER_S_MIN, Measured, quantiles, report
+from bench.pipeline.report import BARE_PER_S_MIN, Measured, beside, quantiles, report
 from bench.pipeline.ways import answer_of, over_intake
 from schemas.claim import AnswerAsk
 from schemas.dispatch import AcceptOffer
@@ -72,6 +72,17 @@ def test_without_a_control_there_is_a_rate_but_no_ratio() -> None:
     told = report(None, [measured(), measured(workers=2, delivered=500)])
     assert (told["yaoda_per_s"], told["ratio"], told["bare_per_s"]) == (150.0, None, None)
     assert told["workers"]["2"]["yaoda_per_s"] == 250.0
+
+
+def test_a_loop_is_told_by_the_control_before_and_after_it() -> None:
+    told = beside(measured(), [1000.0, 2000.0])
+    assert (told["yaoda_per_s"], told["control_per_s"], told["ratio"]) == (
+        150.0,
+        [1000.0, 2000.0],
+        0.1,
+    )
+    assert told["cpu_s_per_1000_total"] == 6.0
+    assert beside(measured(), [])["ratio"] is None
 
 
 def test_quantiles_are_of_the_values_given() -> None:
