@@ -20,6 +20,7 @@ from pathlib import Path
 import asyncpg
 
 from services.commands.audit import administrator, connected
+from services.commands.days.arguments import count
 from services.local import backup
 from services.local.backup import BackupFailed, Base
 from services.local.instance import Instance
@@ -49,6 +50,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("what", metavar="DIR|stop|rehearse")
     parser.add_argument("--home", type=Path, default=default_home(), help="the instance folder")
+    parser.add_argument(
+        "--keep-bases", type=count, metavar="N", help="delete older ones, and their log"
+    )
     parser.add_argument("--orders", type=int, default=60, help="of a rehearsal")
     parser.add_argument("--report", type=Path, help="of a rehearsal, as JSON")
     parser.add_argument("--keep", action="store_true", help="keep the rehearsal's folders")
@@ -66,11 +70,22 @@ def main(argv: Sequence[str]) -> int:
         _say("Commits are no longer received elsewhere; what was backed up stays as it is.")
         return 0
     began = time.monotonic()
-    base = asyncio.run(take(Instance.attached(home), Path(options.what).resolve()))
+    folder = Path(options.what).resolve()
+    base = asyncio.run(take(Instance.attached(home), folder))
     size = sum(file.stat().st_size for file in base.folder.rglob("*") if file.is_file())
     _say(f"{size // 1_000_000} MB are in {base.folder} ({time.monotonic() - began:.1f} s).")
     _say("Every commit is answered from now on only when it is there too.")
+    if options.keep_bases is not None:
+        _let_go(folder, options.keep_bases)
     return 0
+
+
+def _let_go(folder: Path, keep: int) -> None:
+    try:
+        gone = backup.let_go(folder, keep)
+    except OSError as error:
+        raise BackupFailed(f"The new base is there, but older ones stay: {error}") from error
+    _say(f"{gone.bases} older bases and their log are deleted ({gone.bytes // 1_000_000} MB).")
 
 
 async def take(instance: Instance, folder: Path) -> Base:

@@ -67,7 +67,7 @@ async def restore(
     _copy_checkpoints(folder, home, target)
     data = home / "pg" / "data"
     await asyncio.to_thread(shutil.copytree, base.folder, data)
-    _lay_out(data, backup.received(folder), target)
+    _lay_out(data, backup.since(folder, backup.begins(base)), target)
     (home / "pg" / "initialised").touch()
     if broker is not None:
         await asyncio.to_thread(shutil.copytree, broker / "kafka", home / "kafka")

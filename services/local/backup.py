@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ STOP_SECONDS_MAX = 1
 CONFIGURED = "backup.json"
 ABOUT = "yaoda-backup.json"
 TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+GOING = ".going"
+# A segment's name is eight digits of the timeline and sixteen of its place in the log.
+SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{16})")
+BEGINS = re.compile(r"START WAL LOCATION: \S+ \(file [0-9A-F]{8}([0-9A-F]{16})\)")
 
 SYNCHRONOUS = f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'"
 STREAMING = """
@@ -94,6 +99,58 @@ def choose(found: Sequence[Base], target: datetime | None) -> Base | None:
     """The newest base that was complete at the target; the newest of all for none."""
     usable = [base for base in found if target is None or base.ended <= target]
     return usable[-1] if usable else None
+
+
+def begins(base: Base) -> str:
+    """The place in the log from which this base is restored. Raises BackupFailed."""
+    try:
+        label = (base.folder / "backup_label").read_text()
+    except OSError as error:
+        raise BackupFailed(f"{base.folder} is not whole: {error}") from error
+    found = BEGINS.search(label)
+    if found is None:
+        raise BackupFailed(f"{base.folder}/backup_label names no beginning in the log.")
+    return found[1]
+
+
+def since(folder: Path, place: str) -> list[Path]:
+    """The parts of the log from this place on, and what is no segment, the oldest first."""
+    return [file for file in received(folder) if not _is_before(file, place)]
+
+
+def _is_before(file: Path, place: str) -> bool:
+    segment = SEGMENT.match(file.name)
+    return segment is not None and segment[1] < place
+
+
+@dataclass(frozen=True)
+class LetGo:
+    """What a backup no longer holds."""
+
+    bases: int
+    bytes: int
+
+
+def let_go(folder: Path, keep: int) -> LetGo:
+    """Delete all bases but the newest `keep`, and the log that only they needed. Raises
+    BackupFailed before anything is deleted; OSError."""
+    found = bases(folder)
+    old, kept = found[:-keep], found[-keep:]
+    place = min(begins(base) for base in kept)
+    doomed = [file for file in received(folder) if _is_before(file, place)]
+    files = [*doomed, *(file for base in old for file in base.folder.rglob("*") if file.is_file())]
+    size = sum(file.stat().st_size for file in files)
+    for base in old:
+        # Half a base must not be found as one.
+        base.folder.rename(base.folder.with_name(base.folder.name + GOING))
+    for going in (folder / "base").glob(f"*{GOING}"):
+        shutil.rmtree(going)
+    for file in doomed:
+        file.unlink()
+    for part in {file.parent for file in doomed}:
+        if not any(part.iterdir()):
+            part.rmdir()
+    return LetGo(len(old), size)
 
 
 class Receiver:

@@ -65,9 +65,16 @@ async def test_what_was_acknowledged_is_restored_to_the_last_commit_or_to_a_time
             subprocess.run, argv, env=instance.full_env_for("migrate"), capture_output=True
         )
         assert done.returncode == 0, done.stderr
-        await enter(conn, range(10))
+        await enter(conn, range(5))
         await conn.execute("INSERT INTO review.position VALUES ('prescription.events', 0, 10)")
         receiver, base = await asyncio.gather(follow(instance), command.take(instance, folder))
+        # A second base in its stead, and the log before it gone.
+        await conn.execute("SELECT pg_switch_wal()")
+        await enter(conn, range(5, 10))
+        base = await command.take(instance, folder)
+        before = backup.received(folder)
+        assert backup.let_go(folder, 1).bases == 1
+        assert len(backup.received(folder)) < len(before)
         assert [found.folder for found in backup.bases(folder)] == [base.folder]
         await enter(conn, range(10, 30))
         between = datetime.now(UTC)

@@ -96,6 +96,75 @@ def test_the_parts_of_the_log_are_read_in_their_order(tmp_path: Path) -> None:
     assert names == ["1/00A.partial", "1/00B", "2/00A"]
 
 
+def label(base: Path, file: str) -> None:
+    (base / "backup_label").write_text(f"START WAL LOCATION: 0/2000028 (file {file})\nMORE: x\n")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Bases of nine, ten and eleven, and the log around them with a pause at ten."""
+    for hour, begins in ((9, "02"), (10, "05"), (11, "07")):
+        base = tmp_path / "base" / at(hour).strftime(backup.TIME_FORMAT)
+        base.mkdir(parents=True)
+        label(base, f"{1:08X}{begins:0>16}")
+    for part, numbers in (("1", ("01", "02", "03")), ("2", ("04", "05", "06", "07"))):
+        (tmp_path / "wal" / part).mkdir(parents=True)
+        for number in numbers:
+            (tmp_path / "wal" / part / f"{1:08X}{number:0>16}").write_bytes(b"log")
+    (tmp_path / "wal" / "2" / f"{1:08X}{'08':0>16}.partial").touch()
+    (tmp_path / "wal" / "2" / "00000002.history").touch()
+    return tmp_path
+
+
+def log_of(folder: Path) -> list[str]:
+    return [f"{file.parent.name}/{file.name[22:]}" for file in backup.received(folder)]
+
+
+def test_old_bases_go_and_with_them_the_log_that_only_they_needed(kept: Path) -> None:
+    gone = backup.let_go(kept, 2)
+    assert [base.ended for base in bases(kept)] == [at(10), at(11)]
+    assert gone.bases == 1
+    assert gone.bytes > 4 * len(b"log")
+    # The part before the pause is empty and gone; what is no segment stays.
+    assert log_of(kept) == ["2/05", "2/06", "2/07", "2/08.partial", "2/"]
+    assert not (kept / "wal" / "1").exists()
+    assert sorted(entry.name for entry in (kept / "base").iterdir()) == [
+        at(hour).strftime(backup.TIME_FORMAT) for hour in (10, 11)
+    ]
+
+
+def test_the_log_that_any_kept_base_needs_stays(kept: Path) -> None:
+    """A base taken after a restore to an earlier time begins earlier in the log than its elder."""
+    newest = bases(kept)[-1].folder
+    label(newest, f"{2:08X}{'03':0>16}")
+    backup.let_go(kept, 2)
+    assert log_of(kept)[0] == "1/03"
+
+
+def test_nothing_goes_when_fewer_bases_are_there_or_one_is_not_whole(kept: Path) -> None:
+    assert backup.let_go(kept, 3).bases == 0
+    assert len(bases(kept)) == 3
+    (bases(kept)[-1].folder / "backup_label").unlink()
+    with pytest.raises(BackupFailed, match="is not whole"):
+        backup.let_go(kept, 1)
+    assert len(bases(kept)) == 3
+
+
+def test_what_a_crash_left_half_deleted_is_no_base_and_goes_with_the_next(kept: Path) -> None:
+    half = kept / "base" / (at(8).strftime(backup.TIME_FORMAT) + ".going")
+    half.mkdir()
+    assert len(bases(kept)) == 3
+    backup.let_go(kept, 3)
+    assert not half.exists()
+
+
+def test_a_restore_reads_the_log_from_its_base_on(kept: Path) -> None:
+    base = choose(bases(kept), at(10))
+    assert base is not None
+    read = backup.since(kept, backup.begins(base))
+    assert [file.name[22:] for file in read] == ["05", "06", "07", "08.partial", ""]
+
+
 def test_a_copy_that_is_not_what_was_sent_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1").write_bytes(b"page")
     digest = hashlib.sha256(b"page").hexdigest()
