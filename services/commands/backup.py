@@ -85,7 +85,7 @@ def _let_go(folder: Path, keep: int) -> None:
         gone = backup.let_go(folder, keep)
     except OSError as error:
         raise BackupFailed(f"The new base is there, but older ones stay: {error}") from error
-    _say(f"{gone.bases} older bases and their log are deleted ({gone.bytes // 1_000_000} MB).")
+    _say(f"Deleted: {gone.bytes // 1_000_000} MB, older bases: {gone.bases}.")
 
 
 async def take(instance: Instance, folder: Path) -> Base:
