@@ -59,6 +59,8 @@ class ServiceLook:
     lag: int = 0
     # Partitions with unread records whose position did not move while we watched.
     stuck_parts: tuple[str, ...] = ()
+    # Partitions that end before what was read of them.
+    beyond_parts: tuple[str, ...] = ()
     blocked: tuple[BlockedLook, ...] = ()
     waiting: int = 0
     waiting_oldest_s: float = 0.0
@@ -227,8 +229,8 @@ _ADVICE = {
     "outbox_old": "The relay cannot publish: see what is said of Kafka, else restart the process.",
     "reading_stopped": "Too many messages of one kind are bad: `yaoda dlq list --service` shows "
     "them. Mend their producer or this service's code, redrive them, then restart the process.",
-    "log_truncated": "The topic lost records that were not read: see 'A wiped broker' in the "
-    "operating guide; never move a position by hand.",
+    "log_truncated": "The topic lost records that were not read: see 'A broker that lost records' "
+    "in the operating guide; never move a position by hand.",
 }
 
 
@@ -240,6 +242,18 @@ def _relay(service: ServiceLook) -> Iterator[Finding]:
             f"{service.unsent} facts of {service.name} wait to be published, and the relay of "
             f"{service.silent_shards} shards has given no sign of life for {SILENT_S_MAX:.0f} s.",
             "See whether the process runs and has partitions; restart it if it does.",
+        )
+
+
+def _broker_lost(service: ServiceLook) -> Iterator[Finding]:
+    if service.beyond_parts:
+        shown = ", ".join(service.beyond_parts[:3])
+        yield Finding(
+            "broker_lost_records",
+            service.name,
+            f"{service.name} has read further than {len(service.beyond_parts)} logs go: {shown}.",
+            "The broker has lost records, and what it is given next would be taken for read. Stop "
+            "and start the instance; with a broker of your own, `services.kit.topics --republish`.",
         )
 
 
@@ -354,6 +368,7 @@ def _leases(snapshot: Snapshot) -> Iterator[Finding]:
 
 _SERVICE: tuple[Callable[[ServiceLook], Iterable[Finding]], ...] = (
     _relay,
+    _broker_lost,
     _lag,
     _blocked,
     _waiting,

@@ -176,7 +176,8 @@ async def _kafka_fault(kafka: str) -> str:
 
 
 def _with_lag(look: ServiceLook, first: _Reading, second: _Reading) -> ServiceLook:
-    """Stuck is what had records to read at the first look and has not moved at the second."""
+    """Stuck is what had records to read at the first look and has not moved at the second; beyond
+    is what had been read before the log was seen to end earlier."""
     before, after = first.positions[look.name], second.positions[look.name]
     lag = sum(max(0, second.ends.get(part, at) - at) for part, at in after.items())
     stuck = sorted(
@@ -184,7 +185,12 @@ def _with_lag(look: ServiceLook, first: _Reading, second: _Reading) -> ServiceLo
         for part, at in after.items()
         if before.get(part) == at and first.ends.get(part, 0) > at
     )
-    return replace(look, lag=lag, stuck_parts=tuple(stuck))
+    beyond = sorted(
+        f"{part.topic}/{part.partition}"
+        for part, at in before.items()
+        if second.ends.get(part, at) < at
+    )
+    return replace(look, lag=lag, stuck_parts=tuple(stuck), beyond_parts=tuple(beyond))
 
 
 async def _service(conn: asyncpg.Connection, name: str) -> ServiceLook:

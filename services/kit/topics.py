@@ -1,13 +1,21 @@
 """Creates the topics of the contract, and the position from which each service reads them.
 
 Nothing else creates topics or positions: a missing one is an error for the services, not a zero.
+A broker whose logs end before what was read has lost records, or is another one: what it is given
+next would be taken for read. One that let go of what was not yet read has lost records as well.
+`--republish` has all facts go out again from the outboxes, and `--republish N` the newest N of
+each service; stop the services first.
+
+Exit codes: 0 done, 1 it cannot be, 3 the broker has lost records.
 """
 
+import argparse
 import asyncio
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -21,11 +29,13 @@ from services.kit import db
 from services.kit.config import Settings
 from services.kit.db import Connection
 from services.kit.migrate import SUPERUSER
+from services.kit.reconcile import Outside, Spans, outside, publish_again
 from services.kit.tenants import Tenants, TenantsError
 
 REPLICATION_VARIABLE = "YAODA_KAFKA_REPLICATION"
 WAIT_S_MAX = 30.0
 DAY_MS = 86_400_000
+LOST = 3
 _EXISTS = 36
 
 SET_SCHEMA = "SELECT set_config('search_path', $1, true)"
@@ -41,22 +51,61 @@ class TopicsError(Exception):
     log_safe = True
 
 
+class BrokerLost(TopicsError):
+    """Records that were read, or that were still to be read, are no longer in the broker."""
+
+    def __init__(self, found: Sequence[Outside]) -> None:
+        first = found[0]
+        super().__init__(
+            f"{first.service} has read {first.topic}/{first.part} up to {first.next_offset}, and "
+            f"this log goes from {first.log_begin} to {first.log_end} ({len(found) - 1} others are "
+            "alike): the broker has lost records, or is another one. If it is the right one, stop "
+            "the services and say `python -m services.kit.topics --republish`: every fact goes out "
+            "again"
+        )
+
+
+@dataclass(frozen=True)
+class Republish:
+    """The newest facts of each service, or all."""
+
+    newest: int | None = None
+
+
 def wanted_topics(tenants: Tenants) -> list[str]:
     """The fixed topics, and one for each partner."""
     partners = (flow.partner_topic(actor.tenant_id) for actor in tenants.all())
     return [*flow.topics(), *partners]
 
 
-async def prepare(settings: Settings, superuser: str = SUPERUSER) -> list[str]:
+async def prepare(
+    settings: Settings, superuser: str = SUPERUSER, republish: Republish | None = None
+) -> list[str]:
     """Create what is missing; returns the topics created. Raises TopicsError or TenantsError."""
     names = wanted_topics(Tenants.load(settings.tenants_file))
     created = await _create_topics(settings, names)
     read = {topic for service in flow.SERVICES for topic in flow.inputs(service)}
-    # A log that was born a moment ago begins at zero: asking for it takes seconds.
-    starts = dict.fromkeys(_parts(read & set(created)), 0)
-    starts |= await _log_starts(settings, _parts(read - set(created)))
-    await _create_positions(settings, superuser, starts)
+    # A log that was born a moment ago is empty: asking for it takes seconds.
+    spans = dict.fromkeys(_parts(read & set(created)), (0, 0))
+    spans |= await _log_spans(settings, _parts(read - set(created)))
+    administrator = settings.model_copy(update={"pg_user": superuser})
+    conn = await db.connect(administrator, "kit")
+    try:
+        await _create_positions(conn, {part: start for part, (start, _) in spans.items()})
+        await _mend(
+            conn, {(part.topic, part.partition): at for part, at in spans.items()}, republish
+        )
+    finally:
+        await conn.close()
     return created
+
+
+async def _mend(conn: Connection, spans: Spans, republish: Republish | None) -> None:
+    if republish is not None:
+        facts = await publish_again(conn, flow.SERVICES, spans, republish.newest)
+        print(f"{facts} facts go out again")
+    elif found := await outside(conn, flow.SERVICES, spans):
+        raise BrokerLost(found)
 
 
 async def _create_topics(settings: Settings, names: Sequence[str]) -> list[str]:
@@ -144,32 +193,27 @@ def _parts(names: Iterable[str]) -> list[TopicPartition]:
     return [TopicPartition(name, part) for name in names for part in range(flow.PARTITIONS)]
 
 
-async def _log_starts(
+async def _log_spans(
     settings: Settings, parts: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Where each log begins and ends."""
     if not parts:
         return {}
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, client_id="yaoda-topics")
     await consumer.start()
     try:
-        starts: dict[TopicPartition, int] = await consumer.beginning_offsets(parts)
-        return starts
+        starts = await consumer.beginning_offsets(parts)
+        ends = await consumer.end_offsets(parts)
+        return {part: (starts[part], ends[part]) for part in parts}
     finally:
         await consumer.stop()
 
 
-async def _create_positions(
-    settings: Settings, superuser: str, starts: Mapping[TopicPartition, int]
-) -> None:
-    administrator = settings.model_copy(update={"pg_user": superuser})
-    conn = await db.connect(administrator, "kit")
-    try:
-        for service in flow.SERVICES:
-            inputs = set(flow.inputs(service))
-            parts = sorted(part for part in starts if part.topic in inputs)
-            await _add_positions(conn, service, parts, starts)
-    finally:
-        await conn.close()
+async def _create_positions(conn: Connection, starts: Mapping[TopicPartition, int]) -> None:
+    for service in flow.SERVICES:
+        inputs = set(flow.inputs(service))
+        parts = sorted(part for part in starts if part.topic in inputs)
+        await _add_positions(conn, service, parts, starts)
 
 
 async def _add_positions(
@@ -191,14 +235,20 @@ async def _add_positions(
         raise TopicsError(f"schema {service} has no tables; run services.kit.migrate") from None
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """`python -m services.kit.topics`."""
+    parser = argparse.ArgumentParser(
+        prog="topics", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--republish", nargs="?", type=int, const=0, metavar="N")
+    asked = parser.parse_args(argv).republish
+    republish = None if asked is None else Republish(asked or None)
     settings = Settings()
     try:
-        created = asyncio.run(prepare(settings, settings.pg_user or SUPERUSER))
+        created = asyncio.run(prepare(settings, settings.pg_user or SUPERUSER, republish))
     except (TopicsError, TenantsError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return LOST if isinstance(error, BrokerLost) else 1
     except (KafkaError, OSError) as error:
         print(f"Kafka or PostgreSQL does not answer: {error}", file=sys.stderr)
         return 1

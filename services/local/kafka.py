@@ -44,6 +44,8 @@ logger.config.name=org.apache.kafka.common.config.AbstractConfig
 logger.config.level=WARN
 """
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Detour(NamedTuple):
     """A second way in: the broker listens on one port and tells its clients to come to another."""
@@ -100,6 +102,7 @@ class Kafka:
         (self.folder / "server.properties").write_text(self._properties())
         (self.folder / "log4j2.properties").write_text(_LOGGING)
         await self._format_once(class_path)
+        self._remember_boot()
         argv = [*self._java(class_path, *self._learn), "kafka.Kafka", "server.properties"]
         self.child = Child(argv, log=self.log, cwd=self.folder)
 
@@ -151,6 +154,34 @@ class Kafka:
             "-cp",
             class_path,
         ]
+
+    def _remember_boot(self) -> None:
+        """A broker that is killed leaves its last records with the machine, to be written; one
+        whose machine goes down does not."""
+        try:
+            boot = BOOT.read_text()
+        except OSError:
+            # Only Linux says.
+            return
+        known = self.folder / "boot"
+        before = known.read_text() if known.exists() else boot
+        ended_well = (self.folder / "data" / ".kafka_cleanshutdown").exists()
+        if before != boot and not ended_well:
+            self._lost_power.touch()
+        known.write_text(boot)
+
+    @property
+    def lost_power(self) -> bool:
+        """Whether the machine went down while it ran: what it had not yet written is gone."""
+        return self._lost_power.exists()
+
+    def mended(self) -> None:
+        """What was lost has been published again."""
+        self._lost_power.unlink(missing_ok=True)
+
+    @property
+    def _lost_power(self) -> Path:
+        return self.folder / "lost-power"
 
     async def _format_once(self, class_path: str) -> None:
         """Format the storage; a formatting that was interrupted is begun again."""

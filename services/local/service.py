@@ -62,11 +62,13 @@ class Service:
             await self.child.stop(signal.SIGTERM, STOP_SECONDS_MAX)
 
 
-async def run_once(module: str, *, log: Path, env: Mapping[str, str]) -> tuple[int, str]:
+async def run_once(
+    module: str, *arguments: str, log: Path, env: Mapping[str, str]
+) -> tuple[int, str]:
     """Run a program of ours to its end; its exit code and what it said last."""
     # Its words stand alone, so that a complaint does not quote an earlier run.
     log.unlink(missing_ok=True)
-    return await run_to_end(_python(module), log=log, env=env)
+    return await run_to_end([*_python(module), *arguments], log=log, env=env)
 
 
 def _python(module: str) -> list[str]:

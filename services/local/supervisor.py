@@ -5,11 +5,12 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from services.kit import topics
 from services.kit.db import FAULTS
 from services.local import backup, secrets
 from services.local.child import Child, cap_log
@@ -30,6 +31,8 @@ PROBE_SECONDS = 0.3
 PROBE_SECONDS_READY = 3.0
 LOG_SECONDS = 5
 BACKUP_SECONDS = 1
+# Facts of a service that Kafka may not have on disk: an hour of them, where Linux waits a minute.
+UNFLUSHED_MAX = 50_000
 
 
 class Unit(Protocol):
@@ -185,7 +188,7 @@ class System:
             await self.instance.start_with(self._prepare_database(), self.progress)
             self._supervise("postgres", self.instance.postgres)
             self._supervise("kafka", self.instance.broker)
-            await self._prepare("topics")
+            await self._prepare_topics()
             self.progress("Starting the services")
             for name in self.names:
                 unit = self._services[name] = self._service(name)
@@ -290,15 +293,27 @@ class System:
                 except (LocalError, *FAULTS) as error:
                     self.progress(f"The backup does not begin: {error}")
 
-    async def _prepare(self, name: str) -> None:
-        """Schemas or topics; both programs do nothing where everything is there already."""
+    async def _prepare_topics(self) -> None:
+        """The broker is this instance's own: what it lost is published again without asking."""
+        if self.instance.broker.lost_power:
+            self.progress("The machine went down while Kafka ran: the newest facts go out again")
+            await self._prepare("topics", "--republish", str(UNFLUSHED_MAX))
+            self.instance.broker.mended()
+        elif await self._prepare("topics", bad=(topics.LOST,)) == topics.LOST:
+            self.progress("Kafka has lost records that were read: all facts go out again")
+            await self._prepare("topics", "--republish")
+
+    async def _prepare(self, name: str, *arguments: str, bad: Sequence[int] = ()) -> int:
+        """Schemas or topics; both programs do nothing where everything is there already. Its exit
+        code, when it is 0 or in `bad`. Raises StartFailed."""
         if not self.prepare:
-            return
+            return 0
         module = f"services.kit.{name}"
         log = self.instance.logs / f"{name}.log"
-        code, said = await run_once(module, log=log, env=self._full_env(name))
-        if code != 0:
+        code, said = await run_once(module, *arguments, log=log, env=self._full_env(name))
+        if code != 0 and code not in bad:
             raise StartFailed(f"`python -m {module}` failed ({code}):\n{said}")
+        return code
 
     def _full_env(self, name: str) -> dict[str, str]:
         return {**self.instance.full_env_for(name), **self.env.get(name, {})}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -101,32 +102,42 @@ async def calm_system(home: Path) -> AsyncIterator[System]:
         yield system
 
 
+@asynccontextmanager
+async def partners_of(system: System) -> AsyncIterator[Post]:
+    tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
+    post = Post(system.address("edge"), tokens, patience_s=30)
+    try:
+        yield post
+    finally:
+        await post.close()
+
+
 async def test_one_order_from_the_hospital_to_the_door(tmp_path: Path) -> None:
-    async with calm_system(tmp_path / "home") as system:
-        tokens = json.loads((system.instance.secrets / "tokens.json").read_text())
-        post = Post(system.address("edge"), tokens, patience_s=30)
+    home = tmp_path / "home"
+    async with calm_system(home) as system, partners_of(system) as post:
         fates = Fates(load(tmp_path / "calm.toml"), 3)
         world = demo_world(fates.profile, 3, shops=3, riders=1)
-        try:
-            order_id = await walk(post, world, fates)
-            first_ends = await quiet(system)
-            between = datetime.now(UTC)
-            await collect(post, world, fates)
-            looked = [await check(system.home)]
-            # Days later the logs have let go of how the orders began.
-            ends = await quiet(system)
-            beginnings = ("network.events", "prescription.events", "review.events")
-            await let_go(system, {tp: end for tp, end in ends.items() if tp.topic in beginnings})
-            looked.append(await check(system.home))
-            with pytest.raises(LocalError, match="Topics hold records of before"):
-                await run(system.home, between)
-            # And of the whole first order, which its timeline tells from now on.
-            await let_go(system, first_ends)
-            pruned = await run(system.home, between)
-            looked.append(await check(system.home))
-            story = await Partner(post, "operations").get(f"/v1/orders/{order_id}")
-        finally:
-            await post.close()
+        order_id = await walk(post, world, fates)
+        await quiet(system)
+    # The broker's disk is lost, and it begins empty: what was said is said again.
+    shutil.rmtree(home / "kafka")
+    async with calm_system(home) as system, partners_of(system) as post:
+        first_ends = await quiet(system)
+        between = datetime.now(UTC)
+        await collect(post, world, fates)
+        looked = [await check(system.home)]
+        # Days later the logs have let go of how the orders began.
+        ends = await quiet(system)
+        beginnings = ("network.events", "prescription.events", "review.events")
+        await let_go(system, {tp: end for tp, end in ends.items() if tp.topic in beginnings})
+        looked.append(await check(system.home))
+        with pytest.raises(LocalError, match="Topics hold records of before"):
+            await run(system.home, between)
+        # And of the whole first order, which its timeline tells from now on.
+        await let_go(system, first_ends)
+        pruned = await run(system.home, between)
+        looked.append(await check(system.home))
+        story = await Partner(post, "operations").get(f"/v1/orders/{order_id}")
     for report in looked:
         assert {name for name, row in report["invariants"].items() if not row["ok"]} == set()
         assert report["ok"]

@@ -10,15 +10,26 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from schemas import flow
-from services.kit import topics
+from services.kit import audit, topics
 from services.kit.config import Settings
 from services.kit.ids import new_id
 from services.kit.tenants import Tenants
-from services.kit.topics import TopicsError, prepare
+from services.kit.topics import BrokerLost, Republish, TopicsError, prepare
 from tests.databases import Database
 from tests.integration.kit.databases import connected, settings_for
 
 pytestmark = pytest.mark.live
+
+FACT = """
+INSERT INTO outbox (shard, topic, key, event_id, type, version, aggregate_version, tenant_id, time,
+                    body)
+VALUES (0, $1, $2, $2, 'claim.ClaimAuthorised', 1, $3, $2, now(), '{}')
+"""
+LETTER = """
+INSERT INTO parked (id, order_id, message_type, source, topic, part, record_offset, headers, code,
+                    detail, state, first_at, last_at)
+VALUES ($1, $1, 'review.X', 'record', $2, 3, $3, '[]', 'bad_body', 'x', 'parked', now(), now())
+"""
 
 
 @pytest.fixture
@@ -53,6 +64,14 @@ async def positions(database: Database, service: str) -> list[tuple[str, int, in
         return [tuple(row) for row in rows]
 
 
+async def write(kafka: str, part: int, records: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    for _ in range(records):
+        await producer.send_and_wait(flow.topics()[0], b"x", partition=part)
+    await producer.stop()
+
+
 async def test_topics_and_positions_appear_once(
     database: Database, settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
@@ -73,13 +92,51 @@ async def test_a_position_that_exists_is_left_alone(
 ) -> None:
     await prepare(settings)
     async with connected(database, "claim") as conn:
-        await conn.execute("UPDATE position SET next_offset = 7 WHERE part = 3")
-    producer = AIOKafkaProducer(bootstrap_servers=kafka)
-    await producer.start()
-    await producer.send_and_wait(flow.topics()[0], b"x", partition=3)
-    await producer.stop()
+        await conn.execute("UPDATE position SET next_offset = 1 WHERE part = 3")
+    await write(kafka, part=3, records=1)
     await prepare(settings)
-    assert (flow.topics()[0], 3, 7) in await positions(database, "claim")
+    assert (flow.topics()[0], 3, 1) in await positions(database, "claim")
+
+
+async def test_a_log_that_ends_before_what_was_read_is_never_taken_for_read(
+    database: Database, settings: Settings, admin: AIOKafkaAdminClient, kafka: str
+) -> None:
+    """Given a broker that lost records, when it is used again, then nothing starts on it until
+    every fact goes out again."""
+    await prepare(settings)
+    name = flow.topics()[0]
+    await write(kafka, part=3, records=2)
+    await write(kafka, part=5, records=3)
+    await admin.delete_records({TopicPartition(name, 5): RecordsToDelete(2)})
+    async with connected(database, "claim") as conn:
+        await conn.execute("UPDATE position SET next_offset = 7 WHERE part = 3")
+        await conn.execute("UPDATE position SET next_offset = 2 WHERE part = 4")
+        for event in range(3):
+            await conn.execute(FACT, name, new_id(), event + 1)
+        await conn.execute("DELETE FROM outbox_open")
+        for offset in (1, 2):
+            await conn.execute(LETTER, new_id(), name, offset)
+    # That of ops has not read part 5 either.
+    lost = rf"claim has read {name}/3 up to 7, and this log goes from 0 to 2 \(3 others are alike\)"
+    with pytest.raises(BrokerLost, match=lost):
+        await prepare(settings)
+
+    assert await prepare(settings, republish=Republish(newest=2)) == []
+
+    found = {(topic, part): at for topic, part, at in await positions(database, "claim")}
+    assert [found[name, part] for part in (3, 4, 5)] == [2, 0, 2]
+    async with connected(database, "claim") as conn:
+        assert await conn.fetchval("SELECT array_agg(id ORDER BY id) FROM outbox_open") == [2, 3]
+        epochs = "SELECT array_agg(part ORDER BY part) FROM position WHERE epoch = 1"
+        assert await conn.fetchval(epochs) == [3, 4, 5]
+        # A letter's record may be another one by now, unless the log still has it.
+        kept = "SELECT array_agg(record_offset ORDER BY record_offset) FROM parked"
+        assert await conn.fetchval(kept) == [1, None]
+        assert await audit.verify(conn, "claim") == []
+    assert await prepare(settings) == []
+    assert await prepare(settings, republish=Republish()) == []
+    async with connected(database, "claim") as conn:
+        assert await conn.fetchval("SELECT count(*) FROM outbox_open") == 3
 
 
 async def test_a_service_that_comes_later_begins_at_the_start_of_the_log(
@@ -87,14 +144,11 @@ async def test_a_service_that_comes_later_begins_at_the_start_of_the_log(
 ) -> None:
     await prepare(settings)
     name = flow.topics()[0]
-    producer = AIOKafkaProducer(bootstrap_servers=kafka)
-    await producer.start()
-    for _ in range(3):
-        await producer.send_and_wait(name, b"x", partition=4)
-    await producer.stop()
+    await write(kafka, part=4, records=3)
     await admin.delete_records({TopicPartition(name, 4): RecordsToDelete(2)})
-    async with connected(database, "claim") as conn:
-        await conn.execute("DELETE FROM position")
+    for service in ("claim", "ops"):
+        async with connected(database, service) as conn:
+            await conn.execute("DELETE FROM position")
     assert await prepare(settings) == []
     found = {part: offset for _, part, offset in await positions(database, "claim")}
     assert found == {**dict.fromkeys(range(12), 0), 4: 2}

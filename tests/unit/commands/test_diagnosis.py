@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from services.commands.diagnosis import (
     BlockedLook,
@@ -14,6 +15,7 @@ from services.commands.diagnosis import (
     diagnose,
 )
 from services.commands.doctor import sentences
+from services.commands.examination import _Reading, _with_lag
 
 CLAIM = ServiceLook("claim")
 DISPATCH = ProcessLook("dispatch", 7, ready=True)
@@ -94,6 +96,7 @@ def test_what_all_services_stand_on_is_looked_at(changes: dict[str, Any], code: 
     ("changes", "code", "words"),
     [
         ({"unsent": 5, "silent_shards": 2}, "relay_stuck", "5 facts"),
+        ({"beyond_parts": ("review.events/4",)}, "broker_lost_records", "review.events/4"),
         ({"lag": 9000}, "lag", "9000 records behind, and reads"),
         ({"lag": 3, "stuck_parts": ("review.events/4",)}, "reading_stuck", "review.events/4"),
         ({"blocked": (BlockedLook("bad_body", 3, 600.0),)}, "orders_blocked", "3 orders"),
@@ -129,3 +132,20 @@ def test_each_finding_is_said_with_what_to_do() -> None:
     said = sentences(diagnose(of_claim(blocked=(BlockedLook("bad_body", 1, 60.0),))))
     assert said[0].startswith("claim: 1 orders are blocked in claim")
     assert said[1].startswith("  → `yaoda dlq list --service claim --code bad_body`")
+
+
+def test_what_moved_between_two_looks_is_told_from_what_stands_and_from_what_was_lost() -> None:
+    moving, standing, lost, away = (TopicPartition("review.events", part) for part in range(4))
+    first = _Reading(
+        {"claim": {moving: 5, standing: 5, lost: 5, away: 5}},
+        {moving: 9, standing: 9, lost: 2},
+        ("system", None),
+    )
+    second = _Reading(
+        {"claim": {moving: 8, standing: 5, lost: 5, away: 5}},
+        {moving: 9, standing: 9, lost: 2},
+        ("system", None),
+    )
+    look = _with_lag(CLAIM, first, second)
+    assert (look.lag, look.stuck_parts) == (5, ("review.events/1",))
+    assert look.beyond_parts == ("review.events/2",)
