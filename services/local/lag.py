@@ -46,12 +46,14 @@ async def _positions(pg_dsn: str) -> dict[str, Positions]:
 
 
 async def ends_of(bootstrap: str, parts: Iterable[TopicPartition]) -> Positions:
-    """The offset of the next record of each; what the broker does not know is left out."""
+    """The offset of the next record of each; 0 of what the broker does not know."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     try:
         await consumer.start()
         present = await consumer.topics()
-        ends: Positions = await consumer.end_offsets([p for p in parts if p.topic in present])
-        return ends
+        asked = set(parts)
+        known = [part for part in asked if part.topic in present]
+        ends: Positions = await consumer.end_offsets(known)
+        return dict.fromkeys(asked, 0) | ends
     finally:
         await consumer.stop()

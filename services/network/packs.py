@@ -209,7 +209,7 @@ def _check_keys(section: str, number: int, row: Any) -> None:
 
 
 def _tier(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: row[key] for key in ("tier", "minutes") if key in row}
+    told = {key: row[key] for key in ("tier", "minutes", "reach_m") if key in row}
     return {**told, "hours": _hours("tier", number, row)}
 
 

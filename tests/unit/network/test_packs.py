@@ -49,6 +49,15 @@ def test_a_tier_of_the_night_names_who_is_on_then(tmp_path: Path) -> None:
     assert lonely.splitlines()[flaw.line - 1].startswith("hours")
 
 
+def test_how_far_a_patient_is_asked_to_go_is_as_the_pack_says(tmp_path: Path) -> None:
+    near = written(tmp_path, SOUND.replace("reach_m = 3000", "reach_m = 800"))
+    (command,) = packs.read(near).cities.values()
+    assert command.rules is not None
+    reach = {rule.tier: rule.reach_m for rule in command.rules.tiers}
+    assert reach[Tier.PICK_UP] == 800
+    assert reach[Tier.MIN_30] is None
+
+
 def test_a_planned_factor_stands_in_the_time_of_its_city() -> None:
     rules = packs.read(packs.INSTALLED).cities[packs.INSTALLED / "990101" / packs.FILE].rules
     assert rules is not None
